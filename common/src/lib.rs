@@ -1,0 +1,1 @@
+//! The frame every agent runs in, and the host it looks at.

@@ -1,0 +1,1 @@
+//! What a resource agent declares about itself.

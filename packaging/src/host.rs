@@ -1,0 +1,103 @@
+//! What every task needs of the machine it runs on: root, Debian packages,
+//! and the binaries under test.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The workspace's root directory.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the packaging crate lies in the workspace")
+        .to_path_buf()
+}
+
+/// Whether this process may do what root may.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Starts this task again as root through sudo, and ends with its exit code;
+/// returns at once when this process is root already.
+pub fn become_root(task: &str, words: &[String], why: &str) -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    eprintln!("{task} needs root: {why}. Asking sudo.");
+    let sudo = which::which("sudo").context("not root, and sudo is not installed")?;
+    let status = Command::new(sudo)
+        .arg("--preserve-env=CI,PATH,CARGO_HOME,RUSTUP_HOME,CARGO_TARGET_DIR,TERM,KEEP")
+        .arg(std::env::current_exe()?)
+        .arg(task)
+        .args(words)
+        .status()?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+/// Installs the Debian packages whose witness program is not there yet.
+///
+/// `needs` pairs a program (or an absolute path) with the package that
+/// brings it and the reason it is needed.
+pub fn install(needs: &[(&str, &str, &str)]) -> Result<()> {
+    let lacking: Vec<_> = needs.iter().filter(|(witness, _, _)| !is_there(witness)).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    for (witness, package, why) in &lacking {
+        eprintln!("  installing {package} (no {witness} here): {why}");
+    }
+    ensure!(is_there("apt-get"), "no apt-get here; please install what is listed above");
+    let mut packages: Vec<&str> = lacking.iter().map(|(_, package, _)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let apt = |words: &[&str]| -> Result<bool> {
+        Ok(Command::new("apt-get")
+            .args(["-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"])
+            .args(words)
+            .args(if words[0] == "install" { &packages[..] } else { &[] })
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // Nothing that is installed here shall start a service.
+            .env("RUNLEVEL", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?
+            .success())
+    };
+    let install = ["install", "-y", "--no-install-recommends"];
+    if !apt(&install)? {
+        // The package lists of a fresh machine may be missing or old.
+        apt(&["update"])?;
+        if !apt(&install)? {
+            bail!("apt-get could not install {}", packages.join(" "));
+        }
+    }
+    Ok(())
+}
+
+fn is_there(witness: &str) -> bool {
+    if witness.starts_with('/') {
+        return Path::new(witness).exists();
+    }
+    which::which(witness).is_ok()
+        || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(witness).exists())
+}
+
+/// Builds the agents as they are shipped and returns the directory they lie in.
+pub fn build_agents() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace())
+        .args(["build", "--release", "--package", "agents", "--bins", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the agents do not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+        .find_map(|binary| Some(binary.parent()?.to_path_buf()))
+        .context("cargo built no binary")
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask`: everything a developer or an administrator does besides
+//! `cargo build`.
+
+mod host;
+
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// One task: its name, what it is for, and the function that does it with the
+/// words that follow the name.
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const TASKS: &[Task] = &[];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some(task) = words.first().and_then(|name| TASKS.iter().find(|task| task.name == name)) else {
+        eprintln!("Usage: cargo xtask TASK [...]\n");
+        for task in TASKS {
+            eprintln!("  {:<10} {}", task.name, task.about);
+        }
+        return match words.first().map(String::as_str) {
+            None | Some("help" | "-h" | "--help") => ExitCode::SUCCESS,
+            Some(_) => ExitCode::from(2),
+        };
+    };
+    match (task.run)(&words[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{}: {err:#}", task.name);
+            ExitCode::FAILURE
+        }
+    }
+}
