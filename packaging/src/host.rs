@@ -88,7 +88,14 @@ pub fn build_agents() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(workspace())
-        .args(["build", "--release", "--package", "agents", "--bins", "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "agents",
+            "--bins",
+            "--message-format=json-render-diagnostics",
+        ])
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .output()

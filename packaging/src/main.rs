@@ -18,7 +18,8 @@ const TASKS: &[Task] = &[];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(task) = words.first().and_then(|name| TASKS.iter().find(|task| task.name == name)) else {
+    let Some(task) = words.first().and_then(|name| TASKS.iter().find(|task| task.name == name))
+    else {
         eprintln!("Usage: cargo xtask TASK [...]\n");
         for task in TASKS {
             eprintln!("  {:<10} {}", task.name, task.about);
