@@ -1,0 +1,3 @@
+//! Every binary as its callers see it.
+
+fn main() {}

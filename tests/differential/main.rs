@@ -1,0 +1,3 @@
+//! Debian's shell agents and ours, side by side.
+
+fn main() {}

@@ -1,0 +1,65 @@
+//! Loop devices with real file systems on them.
+
+use super::machine::Machine;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A loop device that exists as long as this value.
+///
+/// Loop devices belong to the kernel, not to a namespace: the device is marked
+/// to detach itself at its last close, and the last to close it is this value
+/// (or the kernel, should the tests be killed).
+pub struct Disk {
+    device: PathBuf,
+    image: PathBuf,
+    _open: File,
+}
+
+impl Machine {
+    /// An empty disk of `megabytes`.
+    pub fn disk(&self, megabytes: u64) -> Disk {
+        let directory = Path::new("/run/images");
+        std::fs::create_dir_all(directory).expect("own /run");
+        let number = std::fs::read_dir(directory).expect("just made").count();
+        let image = directory.join(format!("disk{number}"));
+        let file = File::create(&image).expect("own /run");
+        file.set_len(megabytes << 20).expect("own /run");
+        self.attach(image)
+    }
+
+    /// A disk with a file system, made by the installed mkfs.
+    pub fn formatted(&self, fstype: &str) -> Disk {
+        let (megabytes, quick): (_, &[&str]) = match fstype {
+            "ext2" | "ext3" | "ext4" => (16, &["-q", "-F"]),
+            "xfs" => (300, &["-q", "-f"]),
+            "btrfs" => (128, &["-q", "-f"]),
+            "vfat" => (16, &[]),
+            _ => panic!("nobody has made a {fstype} here yet"),
+        };
+        let disk = self.disk(megabytes);
+        let device = disk.path();
+        self.must(&format!("mkfs.{fstype}"), &[quick, &[device]].concat());
+        disk
+    }
+
+    fn attach(&self, image: PathBuf) -> Disk {
+        let words = ["--find", "--show", image.to_str().expect("a plain path")];
+        let device = self.must("losetup", &words).trim().to_owned();
+        let open = File::open(&device).expect("just attached");
+        // Detaching a device that is open only marks it.
+        self.must("losetup", &["--detach", &device]);
+        Disk { device: device.into(), image, _open: open }
+    }
+}
+
+impl Disk {
+    /// The device's path, such as `/dev/loop3`.
+    pub fn path(&self) -> &str {
+        self.device.to_str().expect("a plain path")
+    }
+
+    /// The file behind it.
+    pub fn image(&self) -> &Path {
+        &self.image
+    }
+}

@@ -1,0 +1,259 @@
+//! A machine of its own for each case, made of namespaces.
+//!
+//! The process enters a private mount namespace once and stages the agents
+//! there. Each case then runs on a thread with mount, network, host-name, IPC
+//! and process namespaces of its own. When the thread ends, its first process
+//! is killed by the kernel, and with it everything the case has left behind.
+
+use super::call::Call;
+use super::program::Program;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// Where Pacemaker looks for our agents.
+pub const AGENTS: &str = "/usr/lib/ocf/resource.d/sturdy";
+/// Where Debian's shell agents lie.
+pub const STOCK: &str = "/usr/lib/ocf/resource.d/heartbeat";
+/// Where heartbeat looks for resource scripts.
+pub const HARESOURCES: &str = "/etc/ha.d/resource.d";
+
+const STAGE: &str = "/run/staged-agents";
+/// The argument by which the test binary knows it is a machine's first process.
+const FIRST_PROCESS: &str = "--first-process-of-a-machine";
+
+/// Names the directory of the binaries under test; without it they are the
+/// ones that cargo built for this test.
+const BINARIES: &str = "STURDY_AGENTS";
+
+/// The machine a case runs on.
+pub struct Machine {
+    first: Child,
+    /// The case's network namespace, to come back to from a neighbour's.
+    pub(super) network: File,
+}
+
+impl Machine {
+    /// Moves the calling thread into new namespaces.
+    pub(super) fn enter() -> Result<Self, String> {
+        unshare(
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWPID,
+        )
+        .map_err(|err| format!("unshare: {err}"))?;
+        let network = File::open("/proc/thread-self/ns/net").map_err(|err| err.to_string())?;
+        copy_on_write().map_err(|err| format!("mounts: {err}"))?;
+        let first = spawn_first_process().map_err(|err| format!("first process: {err}"))?;
+        let machine = Self { first, network };
+        machine.ip(&["link", "set", "lo", "up"]);
+        nix::unistd::sethostname("node1").map_err(|err| format!("host name: {err}"))?;
+        Ok(machine)
+    }
+
+    /// One of our agents, called as Pacemaker calls it.
+    pub fn agent(&self, name: &str) -> Call {
+        Call::new(Path::new(AGENTS).join(name))
+    }
+
+    /// One of Debian's shell agents, called as Pacemaker calls it.
+    pub fn stock(&self, name: &str) -> Call {
+        Call::new(Path::new(STOCK).join(name))
+    }
+
+    /// Any program, found through `PATH`, in a bare environment.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> super::Output {
+        Program::new(program).args(arguments).run()
+    }
+
+    /// Runs a program that must succeed and returns its stdout.
+    ///
+    /// # Panics
+    /// With the program's own words when it fails.
+    pub fn must(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.run(program, arguments);
+        assert!(output.code == Some(0), "{program} {}: {output}", arguments.join(" "));
+        output.stdout
+    }
+
+    /// Runs `ip` with words that must succeed.
+    pub fn ip(&self, words: &[&str]) -> String {
+        self.must("ip", words)
+    }
+
+    /// Installs a small program of the case's own making under `/usr/local/sbin`,
+    /// which comes first in every `PATH` the harness sets.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = Path::new("/usr/local/sbin").join(name);
+        self.file(&path, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("own overlay");
+        path
+    }
+
+    /// Writes a file, and the directories above it, on this machine only.
+    pub fn file(&self, path: impl AsRef<Path>, text: &str) {
+        let path = path.as_ref();
+        fs::create_dir_all(path.parent().expect("a file in a directory")).expect("own overlay");
+        fs::write(path, text).expect("own overlay");
+    }
+
+    /// The process namespace's first process, as the rest of the machine under
+    /// test sees it.
+    pub(super) fn first_pid(&self) -> u32 {
+        self.first.id()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The kernel kills every process of the namespace with its first one,
+        // and reaps them before the wait returns.
+        let _ = self.first.kill();
+        let _ = self.first.wait();
+    }
+}
+
+/// Whether this process was started to be a machine's first.
+pub(super) fn is_first_process() -> bool {
+    std::env::args().nth(1).is_some_and(|word| word == FIRST_PROCESS)
+}
+
+/// The life of a machine's first process: mount the `/proc` that belongs to
+/// its namespace, say so, and take in orphans until killed.
+pub(super) fn first_process() -> ExitCode {
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    if let Err(err) = mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>) {
+        eprintln!("/proc: {err}");
+        return ExitCode::FAILURE;
+    }
+    print!("r");
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    let mut orphans = SigSet::empty();
+    orphans.add(Signal::SIGCHLD);
+    let _ = orphans.thread_block();
+    loop {
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|found| found.pid().is_some()) {}
+        let _ = orphans.wait();
+    }
+}
+
+fn spawn_first_process() -> std::io::Result<Child> {
+    let mut first = Command::new("/proc/self/exe")
+        .arg0("first-process")
+        .arg(FIRST_PROCESS)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut ready = [0];
+    first.stdout.take().expect("a pipe was asked for").read_exact(&mut ready)?;
+    Ok(first)
+}
+
+/// Enters the process-wide private mount namespace and stages the agents.
+///
+/// Must be called before any thread is started.
+pub(super) fn prepare() -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("it needs root, for namespaces, loop devices and mounts".into());
+    }
+    let binaries = binaries()?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|err| format!("no mount namespace: {err}"))?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .map_err(|err| format!("mounts cannot be made private: {err}"))?;
+    // Opened before `/run` is covered: the binaries may lie anywhere.
+    let agents: Vec<_> = binaries
+        .iter()
+        .map(|path| Ok((path.file_name().expect("a binary").to_owned(), fs::read(path)?)))
+        .collect::<std::io::Result<_>>()
+        .map_err(|err| format!("cannot read the agents: {err}"))?;
+    tmpfs("/run").and_then(|()| stage(agents)).map_err(|err| format!("cannot stage: {err}"))
+}
+
+fn stage(agents: Vec<(std::ffi::OsString, Vec<u8>)>) -> std::io::Result<()> {
+    fs::create_dir(STAGE)?;
+    for (name, content) in agents {
+        let path = Path::new(STAGE).join(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// The binaries under test, by the registry's names.
+pub(super) fn binaries() -> Result<Vec<PathBuf>, String> {
+    let directory = match std::env::var_os(BINARIES) {
+        Some(directory) => PathBuf::from(directory),
+        None => built_beside_this_test(),
+    };
+    let paths: Vec<_> = super::tier::registry().map(|name| directory.join(name)).collect();
+    match paths.iter().find(|path| !path.is_file()) {
+        Some(lost) => Err(format!("{} is not built", lost.display())),
+        None => Ok(paths),
+    }
+}
+
+/// cargo puts a package's binaries one directory above its tests.
+fn built_beside_this_test() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf()
+}
+
+/// Covers what a case might change: nothing of it reaches the disk.
+fn copy_on_write() -> Result<(), String> {
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|err| err.to_string())?;
+    // Held open, the staging directory outlives the new `/run` above it.
+    let staged = File::open(STAGE).map_err(|err| err.to_string())?;
+    tmpfs("/run").and_then(|()| tmpfs("/tmp")).map_err(|err| err.to_string())?;
+    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777))
+        .map_err(|err| err.to_string())?;
+    for directory in ["/usr", "/etc", "/var", "/root"] {
+        overlay(directory).map_err(|err| format!("{directory}: {err}"))?;
+    }
+    install(&staged).map_err(|err| format!("agents: {err}"))
+}
+
+fn tmpfs(directory: &str) -> std::io::Result<()> {
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755"))?;
+    Ok(())
+}
+
+fn overlay(directory: &str) -> std::io::Result<()> {
+    let layer = |kind: &str| format!("/run/overlay{directory}/{kind}");
+    let (upper, work) = (layer("upper"), layer("work"));
+    fs::create_dir_all(&upper)?;
+    fs::create_dir_all(&work)?;
+    let options = format!("lowerdir={directory},upperdir={upper},workdir={work}");
+    mount(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
+    Ok(())
+}
+
+/// Lays the agents out as the packages will: for Pacemaker by name, for
+/// heartbeat by links.
+fn install(staged: &File) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    fs::create_dir_all(AGENTS)?;
+    let source = format!("/proc/self/fd/{}", staged.as_raw_fd());
+    mount(Some(source.as_str()), AGENTS, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    fs::create_dir_all(HARESOURCES)?;
+    for name in super::tier::registry() {
+        let link = Path::new(HARESOURCES).join(name);
+        match fs::remove_file(&link) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+            _ => symlink(Path::new(AGENTS).join(name), link)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! What every tier of the tests is made of.
+//!
+//! A case is a function that gets a [`Machine`]: mount, network, process,
+//! host-name and IPC namespaces of its own, with `/usr`, `/etc` and `/var`
+//! copied on write, `/run` and `/tmp` empty, and the agents lying in
+//! `/usr/lib/ocf/resource.d/sturdy` and `/etc/ha.d/resource.d`. Whatever a
+//! case does, and however it ends, the machine it runs on is as it was.
+//!
+//! | file         | what is in it                                            |
+//! |--------------|----------------------------------------------------------|
+//! | `tier.rs`    | the list of cases, what they need, how they are run      |
+//! | `machine.rs` | the namespaces                                           |
+//! | `call.rs`    | one call of an agent, as Pacemaker, heartbeat or a person |
+//! | `program.rs` | any other program                                        |
+//! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
+//! | `wire.rs`    | the frames a neighbour hears                             |
+//! | `disk.rs`    | loop devices with file systems                           |
+//! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
+//! | `crash.rs`   | SIGKILL at instants that can be repeated                 |
+//!
+//! The rules of a case: state what is wanted as its name, look at the kernel
+//! through `state.rs` (never through the agent alone), and never wait without
+//! an end. A case runs on a thread that cannot start threads (its children
+//! live in another process namespace): start programs instead.
+
+#![allow(dead_code, reason = "each tier uses its part")]
+#![allow(unused_imports, reason = "each tier uses its part")]
+
+mod call;
+mod crash;
+mod disk;
+mod machine;
+mod net;
+mod program;
+mod state;
+mod tier;
+mod wire;
+
+pub use call::{Call, Outcome};
+pub use crash::{Instants, Killed};
+pub use disk::Disk;
+pub use machine::{AGENTS, Machine, STOCK};
+pub use net::Peer;
+pub use program::{Output, Program};
+pub use state::{Address, Mount, State};
+pub use tier::{Case, Cases, tier};
+pub use wire::{Capture, Frame};

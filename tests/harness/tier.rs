@@ -1,0 +1,132 @@
+//! A tier: a list of named cases, run two at a time, each on its own machine.
+
+use super::machine::{self, Machine};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+type Run = Box<dyn FnOnce(&Machine) + Send>;
+
+/// One case, and the programs it cannot do without.
+pub struct Case {
+    name: String,
+    needs: Vec<&'static str>,
+    run: Run,
+}
+
+impl Case {
+    /// A case by the sentence it proves.
+    pub fn new(name: impl Into<String>, run: impl FnOnce(&Machine) + Send + 'static) -> Self {
+        Self { name: name.into(), needs: Vec::new(), run: Box::new(run) }
+    }
+
+    /// Names what must be installed: a program, or a file by its whole path.
+    pub fn needs(mut self, programs: &[&'static str]) -> Self {
+        self.needs.extend(programs);
+        self
+    }
+}
+
+/// The cases of a tier in the order they were added.
+#[derive(Default)]
+pub struct Cases(Vec<Case>);
+
+impl Cases {
+    /// Adds a case that needs nothing but the kernel and iproute2.
+    pub fn add(&mut self, name: impl Into<String>, run: impl FnOnce(&Machine) + Send + 'static) {
+        self.0.push(Case::new(name, run));
+    }
+
+    /// Adds a case with needs.
+    pub fn push(&mut self, case: Case) {
+        self.0.push(case);
+    }
+}
+
+/// Runs a whole tier: the `main` of its test binary.
+///
+/// `list` is called in the private namespaces already, so that it may look at
+/// what is installed to make its cases.
+pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
+    if machine::is_first_process() {
+        return machine::first_process();
+    }
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(reason) = machine::prepare()
+    {
+        return cannot_run(name, &reason);
+    }
+    let mut cases = Cases::default();
+    list(&mut cases);
+    let trials = cases.0.into_iter().map(trial).collect();
+    std::panic::set_hook(Box::new(|panic| {
+        LAST_WORDS.set(Some(panic.to_string()));
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A tier that cannot run says why, and is no success where nobody watches.
+fn cannot_run(name: &str, reason: &str) -> ExitCode {
+    eprintln!("{name}: cannot run here: {reason}");
+    eprintln!("{name}: `cargo xtask test {name}` sets up what it needs");
+    if in_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| ci == "true")
+}
+
+fn trial(case: Case) -> Trial {
+    let lacking: Vec<_> = case.needs.iter().copied().filter(|need| !is_there(need)).collect();
+    if lacking.is_empty() {
+        return Trial::test(case.name, move || on_its_own_machine(case.run));
+    }
+    let reason = format!("not installed: {}", lacking.join(", "));
+    let trial = Trial::test(case.name, {
+        let reason = reason.clone();
+        move || Err(reason.into())
+    });
+    trial.with_ignored_flag(!in_ci()).with_kind(reason)
+}
+
+/// Whether a program (or a file, by its whole path) is on this machine.
+pub fn is_there(program: &str) -> bool {
+    if program.starts_with('/') {
+        return std::path::Path::new(program).exists();
+    }
+    super::program::PATH.split(':').any(|dir| std::path::Path::new(dir).join(program).exists())
+}
+
+/// Runs a case on a thread of its own: namespaces belong to threads, and end
+/// with them.
+fn on_its_own_machine(run: Run) -> Result<(), Failed> {
+    let case = std::thread::spawn(move || {
+        let machine = Machine::enter().map_err(|reason| format!("no machine: {reason}"))?;
+        catch_unwind(AssertUnwindSafe(|| run(&machine))).map_err(|panic| last_words(&*panic))
+    });
+    match case.join() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(message)) => Err(message.into()),
+        Err(panic) => Err(last_words(&*panic).into()),
+    }
+}
+
+thread_local! {
+    static LAST_WORDS: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What a panic said and where, as the hook wrote it down on this thread.
+fn last_words(panic: &(dyn Any + Send)) -> String {
+    LAST_WORDS.take().unwrap_or_else(|| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_owned()
+    })
+}
+
+/// The names of all agents, which are also the names of their binaries.
+pub fn registry() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}

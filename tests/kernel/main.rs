@@ -1,0 +1,20 @@
+//! The agents on a real kernel: real mounts on loop devices, real addresses,
+//! frames heard by a neighbour. A file for each agent.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod itself;
+
+fn main() -> std::process::ExitCode {
+    harness::tier("kernel", |cases| {
+        itself::cases(cases);
+    })
+}
