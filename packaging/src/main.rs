@@ -2,6 +2,10 @@
 //! `cargo build`.
 
 mod host;
+#[allow(dead_code, unused_imports)]
+mod ledger;
+#[allow(dead_code)]
+mod timeline;
 
 use anyhow::Result;
 use std::process::ExitCode;

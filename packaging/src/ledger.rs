@@ -1,0 +1,227 @@
+//! The ledger: numbered records that show whether an acknowledged write
+//! outlives a failover.
+//!
+//! A writer appends records 1, 2, 3, ... and counts one as acknowledged only
+//! when it has been synced to disk. Afterwards [`check`] reads the file and
+//! holds it against the acknowledgements: each of them must be there, whole,
+//! and in its place. The file is plain text, one record per line:
+//!
+//! ```text
+//! 000000000042 client.............. 00000001234567890123 5b1f09ac
+//! number       writer               nanoseconds          CRC-32
+//! ```
+//!
+//! [`service`] speaks the same over TCP.
+
+mod format;
+pub mod service;
+
+pub use format::{Damage, RECORD, Record};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A ledger open for appending. One writer at a time.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    last: u64,
+}
+
+/// What an append came to; both may be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The record is new and now on disk.
+    New,
+    /// The record was there already: its acknowledgement got lost on the way.
+    Known,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, or begins a new one.
+    ///
+    /// What an interrupted append left behind the last whole record was never
+    /// acknowledged and is cut off. Damage in front of a whole record is no
+    /// trace of an interruption and refused.
+    pub fn open(path: &Path) -> Result<Ledger> {
+        let name = path.display();
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)
+            .with_context(|| format!("cannot open the ledger {name}"))?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+        let whole = whole_records(&bytes);
+        let tail = bytes.get(whole * RECORD..).unwrap_or_default();
+        ensure!(
+            !tail.chunks_exact(RECORD).any(|chunk| Record::decode(chunk).is_ok()),
+            "the ledger {name} is damaged after record {whole}, with whole records behind it"
+        );
+        if !tail.is_empty() {
+            file.set_len((whole * RECORD) as u64)
+                .with_context(|| format!("cannot cut off the torn end of {name}"))?;
+        }
+        file.sync_all().with_context(|| format!("cannot sync {name}"))?;
+        // The name of a new file is on disk only once its directory is.
+        let directory = path.parent().unwrap_or(Path::new("."));
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .with_context(|| format!("cannot sync {}", directory.display()))?;
+        Ok(Ledger { path: path.to_path_buf(), file, last: whole as u64 })
+    }
+
+    /// The number of the last record on disk; 0 in a new ledger.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Appends one record and syncs it to disk. Only after this has returned
+    /// may the record be acknowledged.
+    pub fn append(&mut self, record: &Record) -> Result<Appended> {
+        if record.number <= self.last {
+            let known = self.read(record.number)?;
+            ensure!(known == *record, "record {} is on disk with another content", record.number);
+            return Ok(Appended::Known);
+        }
+        ensure!(
+            record.number == self.last + 1,
+            "record {} does not follow {}, the last on disk",
+            record.number,
+            self.last
+        );
+        let name = self.path.display();
+        self.file
+            .write_all(&record.encode())
+            .and_then(|()| self.file.sync_data())
+            .with_context(|| format!("cannot put record {} into {name}", record.number))?;
+        self.last = record.number;
+        Ok(Appended::New)
+    }
+
+    fn read(&self, number: u64) -> Result<Record> {
+        let mut bytes = [0; RECORD];
+        self.file
+            .read_exact_at(&mut bytes, (number - 1) * RECORD as u64)
+            .with_context(|| format!("cannot read record {number}"))?;
+        Record::decode(&bytes).map_err(|damage| anyhow::anyhow!("record {number}: {damage}"))
+    }
+}
+
+/// How many whole records, numbered from 1 without a gap, `bytes` begins with.
+fn whole_records(bytes: &[u8]) -> usize {
+    bytes
+        .chunks_exact(RECORD)
+        .zip(1..)
+        .take_while(|(chunk, number)| Record::decode(chunk).is_ok_and(|it| it.number == *number))
+        .count()
+}
+
+/// An acknowledgement as its receiver saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The record that is acknowledged.
+    pub number: u64,
+    /// When, by the receiver's clock (see [`crate::timeline::now`]).
+    pub at: Duration,
+}
+
+/// What a ledger holds, held against the acknowledgements.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Distinct records that were acknowledged.
+    pub acknowledged: u64,
+    /// Whole records on disk, each in its place.
+    pub on_disk: u64,
+    /// Acknowledged and not on disk: what must never be.
+    pub missing: Vec<u64>,
+    /// Places in the file, counted from 1, that hold no whole record of that
+    /// number, with what is wrong.
+    pub damaged: Vec<(u64, String)>,
+    /// On disk and never acknowledged: the connection broke in between.
+    pub unacknowledged: u64,
+    /// Bytes of an interrupted append at the end of the file.
+    pub torn: usize,
+}
+
+impl Verdict {
+    /// Whether there was anything to lose and nothing of it is lost.
+    pub fn holds(&self) -> bool {
+        self.acknowledged > 0 && self.missing.is_empty() && self.damaged.is_empty()
+    }
+
+    /// The verdict in one sentence.
+    pub fn sentence(&self) -> String {
+        if self.acknowledged == 0 {
+            return "no record was acknowledged, so nothing is shown".into();
+        }
+        let extra = match self.unacknowledged {
+            0 => String::new(),
+            1 => ", and 1 more whose acknowledgement never arrived".into(),
+            more => format!(", and {more} more whose acknowledgements never arrived"),
+        };
+        if self.holds() {
+            return format!("all {} acknowledged records are on disk{extra}", self.acknowledged);
+        }
+        let name =
+            |list: &mut dyn Iterator<Item = String>| list.take(5).collect::<Vec<_>>().join(", ");
+        let missing = name(&mut self.missing.iter().map(u64::to_string));
+        let damaged = name(&mut self.damaged.iter().map(|(at, why)| format!("{at}: {why}")));
+        format!(
+            "of {} acknowledged records {} are lost [{missing}]; {} places are damaged [{damaged}]",
+            self.acknowledged,
+            self.missing.len(),
+            self.damaged.len()
+        )
+    }
+}
+
+/// Reads the ledger at `path` and holds it against `acks`.
+pub fn check(path: &Path, acks: &[Ack]) -> Result<Verdict> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("cannot read the ledger {}", path.display()))?;
+    Ok(judge(&bytes, acks))
+}
+
+fn judge(bytes: &[u8], acks: &[Ack]) -> Verdict {
+    let mut acked: Vec<u64> = acks.iter().map(|ack| ack.number).collect();
+    acked.sort_unstable();
+    acked.dedup();
+    let mut verdict = Verdict {
+        acknowledged: acked.len() as u64,
+        torn: bytes.len() % RECORD,
+        ..Verdict::default()
+    };
+    let mut present = Vec::new();
+    for (chunk, place) in bytes.chunks_exact(RECORD).zip(1u64..) {
+        match Record::decode(chunk) {
+            Ok(record) if record.number == place => present.push(place),
+            Ok(record) => verdict.damaged.push((place, format!("record {} here", record.number))),
+            Err(damage) => verdict.damaged.push((place, damage.to_string())),
+        }
+    }
+    verdict.on_disk = present.len() as u64;
+    verdict.missing =
+        acked.iter().copied().filter(|number| present.binary_search(number).is_err()).collect();
+    verdict.unacknowledged =
+        present.iter().filter(|number| acked.binary_search(number).is_err()).count() as u64;
+    verdict
+}
+
+/// The longest time between two acknowledgements that follow one another
+/// within `from..=to`: begin and end.
+pub fn longest_silence(acks: &[Ack], from: Duration, to: Duration) -> Option<(Duration, Duration)> {
+    let within: Vec<Duration> =
+        acks.iter().map(|ack| ack.at).filter(|at| (from..=to).contains(at)).collect();
+    within.windows(2).map(|pair| (pair[0], pair[1])).max_by_key(|(begin, end)| *end - *begin)
+}
+
+#[cfg(test)]
+mod tests;
