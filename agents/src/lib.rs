@@ -1,1 +1,19 @@
-//! The resource agents.
+//! The resource agents. Each is one module that says what it sees and how to
+//! move, and one binary of three lines.
+
+// Nothing in the environment is needed for static binaries, and nothing in it
+// shall make them dynamic: an exported RUSTFLAGS replaces our own flags.
+#[cfg(all(not(target_feature = "crt-static"), not(doc)))]
+compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
+
+use common::Agent;
+use ocf_meta::Meta;
+
+/// What each agent declares about itself: the list that tests, man pages and
+/// packages go through.
+pub const ALL: &[&Meta] = &[];
+
+#[allow(dead_code)]
+const fn meta_of<A: Agent>() -> &'static Meta {
+    A::META
+}

@@ -1,0 +1,96 @@
+//! What is there, and what start and stop would do, in words.
+
+use crate::frame::agent::{Agent, Fact, Plan};
+use crate::host::system::View;
+use anyhow::Result;
+use serde::Serialize;
+use std::fmt::Write;
+
+/// A plan, looked at and not carried out.
+#[derive(Debug, Serialize)]
+struct Prospect {
+    /// What it would do, in order.
+    steps: Vec<String>,
+    /// Why it would do nothing but fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
+}
+
+/// Everything `explain` says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    agent: &'static str,
+    instance: String,
+    state: String,
+    #[serde(serialize_with = "as_map")]
+    facts: Vec<Fact>,
+    start: Prospect,
+    stop: Prospect,
+}
+
+fn as_map<S: serde::Serializer>(facts: &[Fact], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(facts.iter().map(|fact| (fact.what, &fact.seen)))
+}
+
+fn prospect(plan: Result<Plan<'_>>) -> Prospect {
+    match plan {
+        Ok(plan) => {
+            let steps = plan.steps.into_iter().map(|step| step.what).collect();
+            Prospect { steps, refusal: None }
+        }
+        Err(err) => Prospect { steps: Vec::new(), refusal: Some(format!("{err:#}")) },
+    }
+}
+
+/// Looks, plans, and writes it all down.
+pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Result<Explanation> {
+    let state = agent.observe(view)?;
+    let status = agent.status(&state);
+    let start = if status.is_active() {
+        Prospect { steps: Vec::new(), refusal: None }
+    } else {
+        prospect(agent.validate().and_then(|()| agent.start(view, &state)))
+    };
+    Ok(Explanation {
+        agent: A::META.name,
+        instance: instance.to_owned(),
+        state: status.to_string(),
+        facts: agent.facts(&state),
+        start,
+        stop: prospect(agent.stop(view, &state)),
+    })
+}
+
+impl Explanation {
+    /// For a program.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// For a person.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{} {}: {}", self.agent, self.instance, self.state)?;
+        let width = self.facts.iter().map(|fact| fact.what.len()).max().unwrap_or(0);
+        for Fact { what, seen } in &self.facts {
+            writeln!(out, "  {what:width$}  {seen}")?;
+        }
+        for (verb, prospect) in [("start", &self.start), ("stop", &self.stop)] {
+            match &prospect.refusal {
+                Some(refusal) => writeln!(out, "{verb} would refuse: {refusal}")?,
+                None if prospect.steps.is_empty() => writeln!(out, "{verb} would do nothing")?,
+                None => writeln!(out, "{verb} would")?,
+            }
+            for (number, step) in prospect.steps.iter().enumerate() {
+                writeln!(out, "  {}. {step}", number + 1)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,385 @@
+//! When to look, when to move, and what the cluster is told: the only place
+//! that decides.
+
+use crate::frame::agent::{Agent, Plan, Role, Status};
+use crate::frame::call::{Dialect, Invocation, Verb};
+use crate::frame::explain;
+use crate::frame::fault::code_of;
+use crate::frame::lock::{self, Lock};
+use crate::frame::report::{Report, complain, one_line};
+use crate::frame::{log, trace};
+use crate::host::clock::Deadline;
+use crate::host::journal::{Journal, Level};
+use crate::host::system::{Options, System, View};
+use anyhow::{Result, anyhow, bail};
+use ocf_meta::{Code, Meta, Params, Reading};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Carries out one call.
+pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
+    log::init(A::META.name, &call.request.resource, &call.env);
+    let view = view(A::META.name, call);
+    let report = match read::<A>(call, &view) {
+        Ok(agent) => Action { agent: &agent, call, view }.run(),
+        Err(err) => misconfigured(call, &view, &err),
+    };
+    if call.verb == Verb::Monitor && call.dialect != Dialect::Ocf {
+        return report.asked(&call.action);
+    }
+    report
+}
+
+/// Ends our waits before the cluster loses patience, with time to say why.
+fn deadline(timeout: Duration) -> Deadline {
+    let margin = (timeout / 20).max(Duration::from_secs(2)).min(timeout / 2);
+    Deadline::after(timeout - margin)
+}
+
+fn view(name: &str, call: &Invocation) -> View {
+    let value = |wanted: &str| {
+        let found = call.env.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    };
+    let run_dir = value("HA_RSCTMP").unwrap_or_else(|| "/run/resource-agents".into());
+    let trace = trace::sink(name, call);
+    let traced = trace.is_some();
+    let sink = move |level: Level, line: &str| {
+        log::line(level, line);
+        if let Some(trace) = &trace {
+            trace(line);
+        }
+    };
+    View::new(Options {
+        deadline: deadline(call.request.timeout),
+        journal: Journal::to(sink, traced),
+        run_dir: PathBuf::from(run_dir),
+        without_programs: value("OCF_TESTER_FAIL_HAVE_BINARY").is_some(),
+    })
+}
+
+/// Reads the parameters: strictly where they are about to be used for the
+/// first time, leniently where the resource may exist already.
+fn read<A: Agent>(call: &Invocation, view: &View) -> Result<A> {
+    let strict = matches!(
+        call.verb,
+        Verb::Start | Verb::Restart | Verb::Validate | Verb::Promote | Verb::Reload
+    );
+    let mut reading =
+        if strict { Reading::strict(&call.given) } else { Reading::lenient(&call.given) };
+    let params = A::Params::read(&mut reading)?;
+    if call.verb == Verb::Stop {
+        for invalid in &reading.passed_over {
+            view.warn(format_args!("{invalid}; taken as unset, to be able to stop"));
+        }
+    }
+    if matches!(call.verb, Verb::Start | Verb::Validate) {
+        for name in call.given.names().filter(|name| A::META.param(name).is_none()) {
+            let name = one_line(name);
+            view.warn(format_args!("parameter {name} is not one of {}'s; ignored", A::META.name));
+        }
+    }
+    A::new(params, &call.request)
+}
+
+/// What to say when it is not even known which resource is meant.
+fn misconfigured(call: &Invocation, view: &View, err: &anyhow::Error) -> Report {
+    if call.verb == Verb::Stop {
+        // Nothing can have been started with these parameters, so nothing is
+        // there to be stopped. Failing here would have the node fenced.
+        view.warn(format_args!("{err:#}; nothing can have been started with that"));
+        return Report::new(call.dialect, Code::Success);
+    }
+    if call.verb == Verb::Notify {
+        return Report::new(call.dialect, Code::Success);
+    }
+    Report::new(call.dialect, code_of(err)).because(format!("{err:#}"))
+}
+
+/// One call to one agent.
+struct Action<'a, A: Agent> {
+    agent: &'a A,
+    call: &'a Invocation,
+    view: View,
+}
+
+impl<A: Agent> Action<'_, A> {
+    const META: &'static Meta = A::META;
+
+    fn run(self) -> Report {
+        let dialect = self.call.dialect;
+        let done = match self.call.verb {
+            Verb::Monitor => return self.monitor(),
+            Verb::Explain => return self.explain(),
+            Verb::Notify => {
+                if let Err(err) = self.notify() {
+                    self.view.warn(format_args!("notify: {err:#}"));
+                }
+                return Report::new(dialect, Code::Success);
+            }
+            Verb::Validate => self.validate(),
+            Verb::Start => self.start(),
+            Verb::Stop => self.stop(),
+            Verb::Restart => self.stop().and_then(|_| self.start()),
+            Verb::Promote => self.promote(),
+            Verb::Demote => self.demote(),
+            Verb::Reload => self.reload(),
+        };
+        match done {
+            Ok(code) => Report::new(dialect, code),
+            Err(err) => {
+                self.view.note(format_args!("failed: {err:#}"));
+                Report::new(dialect, code_of(&err)).because(format!("{err:#}"))
+            }
+        }
+    }
+
+    fn observe(&self) -> Result<(A::State, Status)> {
+        let begun = Instant::now();
+        let state = self.agent.observe(&self.view)?;
+        let status = self.agent.status(&state);
+        self.view.note(format_args!("sees {state:?}: {status}, after {:.1?}", begun.elapsed()));
+        Ok((state, status))
+    }
+
+    fn validate(&self) -> Result<Code> {
+        self.agent.validate()?;
+        if self.call.request.level >= 10 {
+            self.agent.suits(&self.view)?;
+        }
+        Ok(Code::Success)
+    }
+
+    fn monitor(&self) -> Report {
+        let (dialect, request) = (self.call.dialect, &self.call.request);
+        lock::let_finish(&self.view, Self::META.name, &request.instance);
+        let (state, status) = match self.observe() {
+            Ok(seen) => seen,
+            Err(err) if request.probe && code_of(&err) == Code::ErrInstalled => {
+                // What needs a program or a module that is not there cannot
+                // have been started here.
+                self.view.note(format_args!("probe: {err:#}, so not running"));
+                return Report::new(dialect, Code::NotRunning);
+            }
+            Err(err) => return Report::new(dialect, doubt(&err)).because(format!("{err:#}")),
+        };
+        if dialect == Dialect::ByHand && std::io::stderr().is_terminal() {
+            for fact in self.agent.facts(&state) {
+                complain(&format!("{}: {}\n", fact.what, fact.seen));
+            }
+        }
+        let failed = |role, reason: String| {
+            let promoted = role == Role::Promoted;
+            let code = if promoted { Code::FailedPromoted } else { Code::ErrGeneric };
+            Report::new(dialect, code).because(reason)
+        };
+        let (role, code, reason) = match status {
+            Status::Stopped => {
+                return Report::new(dialect, Code::NotRunning).word(self.agent.word(&state));
+            }
+            Status::Failed(role, reason) => return failed(role, reason),
+            Status::Running(role) if role == Role::Promoted => (role, Code::RunningPromoted, None),
+            Status::Running(role) => (role, Code::Success, None),
+            Status::Degraded(Role::Promoted, reason) => {
+                (Role::Promoted, Code::DegradedPromoted, Some(reason))
+            }
+            Status::Degraded(role, reason) => (role, Code::Degraded, Some(reason)),
+        };
+        let tended = self.agent.tend(&self.view, &state, request.level);
+        if let Err(err) = tended.and_then(|plan| self.carry_out(plan)) {
+            return failed(role, format!("{err:#}"));
+        }
+        let report = Report::new(dialect, code).word(self.agent.word(&state));
+        match reason {
+            Some(reason) => report.because(reason),
+            None => report,
+        }
+    }
+
+    fn explain(&self) -> Report {
+        match explain::explain(self.agent, &self.view, &self.call.request.resource) {
+            Ok(explanation) => {
+                let text = if self.call.json { explanation.json() } else { explanation.text() };
+                Report::new(self.call.dialect, Code::Success).text(text)
+            }
+            Err(err) => Report::new(self.call.dialect, code_of(&err)).because(format!("{err:#}")),
+        }
+    }
+
+    fn start(&self) -> Result<Code> {
+        self.agent.validate()?;
+        let _lock = self.lock()?;
+        let (found, status) = self.observe()?;
+        if status.is_active() {
+            return Ok(Code::Success);
+        }
+        let plan = self.agent.start(&self.view, &found)?;
+        let ended = self.carry_out(plan).and_then(|()| match self.observe()?.1 {
+            status if status.is_active() => Ok(()),
+            status => bail!("after start the resource is {status}"),
+        });
+        if let Err(err) = ended {
+            self.clear_up();
+            return Err(err);
+        }
+        self.view.info(format_args!("started"));
+        Ok(Code::Success)
+    }
+
+    /// Takes down what a failed start has left. The start's own error is what
+    /// the cluster hears of; a stop will follow in any case.
+    fn clear_up(&self) {
+        let left = self.observe().and_then(|(state, _)| self.agent.stop(&self.view, &state));
+        if let Ok(plan) = left {
+            let _ = self.carry_out_all(plan);
+        }
+    }
+
+    fn stop(&self) -> Result<Code> {
+        let _lock = match self.lock_for(self.view.deadline().left() / 3) {
+            Ok(lock) => Some(lock),
+            // Another action may be stuck for ever. A stop cannot wait for that.
+            Err(err) if !is_denied() => {
+                self.view.warn(format_args!("{err:#}; stopping without the lock"));
+                None
+            }
+            Err(err) => return Err(err),
+        };
+        let (found, status) = self.observe()?;
+        let plan = match self.agent.stop(&self.view, &found) {
+            Ok(plan) => plan,
+            Err(err) if status == Status::Stopped => {
+                self.view.warn(format_args!("stopped already, but: {err:#}"));
+                return Ok(Code::Success);
+            }
+            Err(err) => return Err(err),
+        };
+        if plan.is_empty() && status == Status::Stopped {
+            return Ok(Code::Success);
+        }
+        let done = self.carry_out_all(plan);
+        match (self.observe()?.1, done) {
+            (Status::Stopped, Ok(())) => {}
+            (Status::Stopped, Err(err)) => self.view.warn(format_args!("stopped, but: {err:#}")),
+            (_, Err(err)) => return Err(err),
+            (status, Ok(())) => bail!("after stop the resource is {status}"),
+        }
+        if status != Status::Stopped {
+            self.view.info(format_args!("stopped"));
+        }
+        Ok(Code::Success)
+    }
+
+    fn promote(&self) -> Result<Code> {
+        self.agent.validate()?;
+        let _lock = self.lock()?;
+        let (found, status) = self.observe()?;
+        if status.is_promoted() {
+            return Ok(Code::Success);
+        }
+        if status == Status::Stopped {
+            bail!("cannot promote: the resource is not running");
+        }
+        let plan = self.agent.promote(&self.view, &found)?;
+        self.carry_out(plan)?;
+        match self.observe()?.1 {
+            status if status.is_promoted() => Ok(Code::Success),
+            status => bail!("after promote the resource is {status}"),
+        }
+    }
+
+    fn demote(&self) -> Result<Code> {
+        let _lock = self.lock()?;
+        let (found, status) = self.observe()?;
+        match status {
+            Status::Stopped => return Ok(Code::NotRunning),
+            Status::Running(Role::Unpromoted) => return Ok(Code::Success),
+            _ => {}
+        }
+        let plan = self.agent.demote(&self.view, &found)?;
+        let done = self.carry_out_all(plan);
+        match self.observe()?.1 {
+            Status::Running(Role::Promoted) | Status::Degraded(Role::Promoted, _) => {
+                done.and_then(|()| bail!("after demote the resource is still promoted"))
+            }
+            Status::Stopped => Ok(Code::NotRunning),
+            status if status.is_active() => Ok(Code::Success),
+            status => done.and_then(|()| bail!("after demote the resource is {status}")),
+        }
+    }
+
+    fn notify(&self) -> Result<()> {
+        let (state, _) = self.observe()?;
+        let plan = self.agent.notify(&self.view, &state)?;
+        self.carry_out_all(plan)
+    }
+
+    fn reload(&self) -> Result<Code> {
+        self.agent.validate()?;
+        let _lock = self.lock()?;
+        let (found, status) = self.observe()?;
+        if !status.is_active() {
+            bail!("cannot reload: the resource is {status}");
+        }
+        let plan = self.agent.reload(&self.view, &found)?;
+        self.carry_out(plan)?;
+        Ok(Code::Success)
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        self.lock_for(self.view.deadline().left())
+    }
+
+    fn lock_for(&self, patience: Duration) -> Result<Lock> {
+        if is_denied() {
+            return Err(anyhow::Error::from(std::io::Error::from_raw_os_error(libc::EPERM))
+                .context(format!("{} needs root", self.call.action)));
+        }
+        let deadline = self.view.deadline().at_most(patience);
+        Lock::take(&self.view, Self::META.name, &self.call.request.instance, deadline)
+    }
+
+    /// Does the steps up to the first that fails.
+    fn carry_out(&self, plan: Plan<'_>) -> Result<()> {
+        plan.steps.into_iter().try_for_each(|step| self.step(step))
+    }
+
+    /// Does all the steps; the error holds what all of those that failed said.
+    fn carry_out_all(&self, plan: Plan<'_>) -> Result<()> {
+        let failed: Vec<anyhow::Error> =
+            plan.steps.into_iter().filter_map(|step| self.step(step).err()).collect();
+        match failed.len() {
+            0 => Ok(()),
+            1 => Err(failed.into_iter().next().expect("there is one")),
+            _ => {
+                let all: Vec<String> = failed.iter().map(|err| format!("{err:#}")).collect();
+                Err(anyhow!(all.join("; ")))
+            }
+        }
+    }
+
+    fn step(&self, step: crate::frame::agent::Step<'_>) -> Result<()> {
+        let begun = Instant::now();
+        self.view.note(format_args!("step: {}", step.what));
+        // A step gets its write access here and nowhere else.
+        let done = self.view.with_write_access(|system: &System<'_>| (step.act)(system));
+        let outcome = done.as_ref().err().map_or("done".into(), |err| format!("{err:#}"));
+        self.view.note(format_args!("step: {} = {outcome}, {:.1?}", step.what, begun.elapsed()));
+        done
+    }
+}
+
+fn is_denied() -> bool {
+    !nix::unistd::geteuid().is_root()
+}
+
+/// The code of a monitor that could not tell. It never blames the
+/// configuration for what it met on the machine: that would take the resource
+/// down on every node.
+fn doubt(err: &anyhow::Error) -> Code {
+    match code_of(err) {
+        code @ (Code::ErrPerm | Code::ErrInstalled) => code,
+        _ => Code::ErrGeneric,
+    }
+}

@@ -1,0 +1,198 @@
+//! The answer: an exit code, one line of reason, and what each dialect adds.
+
+use crate::frame::call::Dialect;
+use crate::frame::log;
+use ocf_meta::Code;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The longest reason, in bytes. It is kept in the cluster's configuration and
+/// shown in one line of its monitor.
+const LONGEST: usize = 200;
+
+/// In which of its forms a call has asked for the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It has not.
+    No,
+    /// `status`: a text, and the codes of LSB.
+    Status,
+    /// `monitor`: a text, and the codes of OCF.
+    Monitor,
+}
+
+/// How an action ended.
+#[derive(Debug)]
+pub struct Report {
+    dialect: Dialect,
+    code: Code,
+    reason: Option<String>,
+    help: Option<String>,
+    asked: Asked,
+    word: Option<&'static str>,
+    text: Option<String>,
+}
+
+impl Report {
+    /// An end with this code.
+    pub fn new(dialect: Dialect, code: Code) -> Self {
+        let (reason, help, word, text) = (None, None, None, None);
+        Self { dialect, code, reason, help, asked: Asked::No, word, text }
+    }
+
+    /// Why, in one line; not for a resource that runs or is cleanly stopped.
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(one_line(&reason.into()));
+        self
+    }
+
+    /// What to print besides, for a call that made no sense.
+    pub(crate) fn help(mut self, text: String) -> Self {
+        self.help = Some(text);
+        self
+    }
+
+    /// The word that the agent adds in brackets to the state.
+    pub(crate) fn word(mut self, word: Option<&'static str>) -> Self {
+        self.word = word;
+        self
+    }
+
+    /// The call, in words, has asked for the state by this action.
+    pub(crate) fn asked(mut self, action: &str) -> Self {
+        self.asked = if action == "status" { Asked::Status } else { Asked::Monitor };
+        self
+    }
+
+    /// What goes to stdout.
+    pub(crate) fn text(mut self, text: String) -> Self {
+        self.text = Some(text);
+        self
+    }
+
+    /// Says it all and gives the process's exit code.
+    pub(crate) fn send(self) -> ExitCode {
+        if let Some(help) = &self.help {
+            complain(help);
+        }
+        if let Some(text) = &self.text {
+            out(text);
+        }
+        if self.asked != Asked::No {
+            self.say_state();
+        }
+        if let Some(reason) = &self.reason {
+            log::error(reason);
+            // The last line on stderr, once: the cluster shows the last one.
+            match self.dialect {
+                Dialect::Ocf => complain(&format!("{}{reason}\n", prefix())),
+                _ => complain(&format!("{reason}\n")),
+            }
+        }
+        ExitCode::from(match (self.dialect, self.asked) {
+            (Dialect::Ocf, _) | (_, Asked::Monitor) => self.code as u8,
+            (_, Asked::Status) => self.status_code(),
+            (_, Asked::No) => self.lsb_code(),
+        })
+    }
+
+    /// heartbeat looks for words in this line: it must hold nothing that came
+    /// from outside. What is in doubt has to read as running, so that a stop
+    /// that failed is not taken for one that worked.
+    fn say_state(&self) {
+        let bracketed = |word: &str| format!(" ({word})");
+        let word = self.word.map(bracketed).unwrap_or_default();
+        out(&match self.status_code() {
+            0 => format!("running{word}\n"),
+            3 => format!("stopped{word}\n"),
+            _ => "running (unknown)\n".to_owned(),
+        });
+    }
+
+    fn status_code(&self) -> u8 {
+        match self.code {
+            Code::Success | Code::RunningPromoted | Code::Degraded | Code::DegradedPromoted => 0,
+            Code::NotRunning | Code::ErrInstalled | Code::ErrConfigured => 3,
+            _ => 4,
+        }
+    }
+
+    fn lsb_code(&self) -> u8 {
+        match self.code {
+            Code::Success | Code::RunningPromoted | Code::Degraded | Code::DegradedPromoted => 0,
+            // To a script, 7 says that a program is not running, not that an
+            // action has failed.
+            Code::NotRunning | Code::FailedPromoted => 1,
+            code => code as u8,
+        }
+    }
+}
+
+/// What the cluster looks for in front of a reason.
+fn prefix() -> String {
+    let given = std::env::var("OCF_EXIT_REASON_PREFIX").unwrap_or_default();
+    if given.is_empty() { "ocf-exit-reason:".into() } else { given }
+}
+
+/// Folds line breaks and control characters, and cuts what is too long.
+pub(crate) fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.len() <= LONGEST {
+        return words;
+    }
+    let mut end = LONGEST - 3;
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &words[..end])
+}
+
+/// Prints to stdout; whoever has closed it does not want it.
+pub(crate) fn out(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
+}
+
+/// Prints to stderr; whoever has closed it does not want it.
+pub(crate) fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Prints a document and ends well.
+pub(crate) fn print(text: &str) -> ExitCode {
+    out(text);
+    ExitCode::SUCCESS
+}
+
+/// A defect of ours must still tell the cluster something: a reason and 1.
+#[allow(clippy::exit)]
+pub(crate) fn reason_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let reason = one_line(&format!("defect in the agent: {panic}"));
+        log::error(&reason);
+        complain(&format!("{}{reason}\n", prefix()));
+        // Unwinding is compiled out, and an abort would say "signal" instead.
+        std::process::exit(Code::ErrGeneric as i32);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        assert_eq!(one_line("a\nb\t\x1b[1mc"), "a b [1mc");
+        let long = one_line(&"ä".repeat(500));
+        assert!(long.len() <= LONGEST && long.ends_with("..."));
+    }
+
+    #[test]
+    fn doubt_reads_as_running() {
+        let doubt = Report::new(Dialect::Heartbeat, Code::ErrGeneric).asked("status");
+        assert_eq!(doubt.status_code(), 4);
+        let stopped = Report::new(Dialect::Heartbeat, Code::NotRunning).asked("status");
+        assert_eq!((stopped.status_code(), stopped.lsb_code()), (3, 1));
+    }
+}

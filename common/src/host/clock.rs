@@ -1,0 +1,79 @@
+//! Time that ends: every wait has a deadline.
+
+use std::time::{Duration, Instant};
+
+/// The instant by which an action has to have said what it has to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// This much from now.
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
+    /// What is left; zero once it has passed.
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether nothing is left.
+    pub fn has_passed(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// The earlier of this one and `time` from now.
+    pub fn at_most(self, time: Duration) -> Self {
+        Self(self.0.min(Instant::now() + time))
+    }
+
+    /// What is left in milliseconds, as poll(2) takes it; at least 0.
+    pub fn left_ms(self) -> i32 {
+        i32::try_from(self.left().as_millis()).unwrap_or(i32::MAX)
+    }
+}
+
+/// Pauses between two looks at something that changes by itself: short at
+/// first, since most things are quick, then up to half a second.
+#[derive(Debug)]
+pub struct Pace {
+    pause: Duration,
+}
+
+impl Pace {
+    const FIRST: Duration = Duration::from_millis(2);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    /// A pace that begins with two milliseconds.
+    pub fn new() -> Self {
+        Self { pause: Self::FIRST }
+    }
+
+    /// Sleeps the next pause, but never beyond the deadline.
+    pub fn rest(&mut self, deadline: Deadline) {
+        std::thread::sleep(self.pause.min(deadline.left()));
+        self.pause = (self.pause * 3 / 2).min(Self::LONGEST);
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The local time in a strftime(3) format of at most 60 bytes of result.
+#[allow(unsafe_code)]
+pub fn local_time(format: &str) -> String {
+    let Ok(format) = std::ffi::CString::new(format) else { return String::new() };
+    let mut text = [0u8; 61];
+    // SAFETY: `tm` is plain data, all-zero is a valid one; every pointer is to
+    // a local that outlives its call, and strftime is told the room it has.
+    let length = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut tm);
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &raw const tm)
+    };
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}

@@ -1,0 +1,290 @@
+//! Programs of the system: found, run, bounded, heard.
+
+use crate::host::clock::Deadline;
+use crate::host::pidfd::PidFd;
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Searched after PATH, which a cluster manager may have cut short.
+const PLACES: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Of each of a program's streams, no more than this is kept.
+const KEPT: usize = 64 << 10;
+
+/// The program is not installed on this machine.
+#[derive(Debug)]
+pub struct Missing(pub String);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not installed", self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// What a program that ended has said.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code; 128 and the signal's number if a signal ended it.
+    pub code: i32,
+    /// What it printed, 64 KiB at most.
+    pub stdout: String,
+    /// What it complained of, 64 KiB at most.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Whether it ended with 0.
+    pub fn success(&self) -> bool {
+        self.code == 0
+    }
+
+    /// The last line of what it complained of, or else of what it printed: a
+    /// reason fit for an error.
+    pub fn reason(&self) -> String {
+        let last = |text: &str| {
+            text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
+        };
+        last(&self.stderr)
+            .or_else(|| last(&self.stdout))
+            .unwrap_or_else(|| format!("exit code {}", self.code))
+    }
+}
+
+/// Where the program lies: in PATH, then in the system's own places.
+pub fn find(root: &Path, name: &str) -> Result<PathBuf, Missing> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let places = search_path();
+    let rooted = |dir: PathBuf| match dir.strip_prefix("/") {
+        Ok(below) => root.join(below),
+        Err(_) => dir,
+    };
+    let list = std::env::join_paths(std::env::split_paths(&places).map(rooted))
+        .map_err(|_| Missing(name.to_owned()))?;
+    which::which_in(name, Some(list), "/").map_err(|_| Missing(name.to_owned()))
+}
+
+/// PATH with the system's own places at its end.
+fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(PLACES);
+    path
+}
+
+/// The command as a person would type it, for messages.
+pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
+    let words = args.iter().map(|arg| arg.as_ref().to_string_lossy());
+    std::iter::once(name.into()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs the program to its end or to the deadline, whichever is earlier.
+///
+/// The child stays in our process group, so that a cluster manager that kills
+/// the group gets it too, and it dies with us. At the deadline it is killed
+/// with all that it started.
+pub fn run<S: AsRef<OsStr>>(path: &Path, args: &[S], deadline: Deadline) -> Result<Output> {
+    let mut command = Command::new(path);
+    command
+        .args(args)
+        .current_dir("/")
+        .env("LC_ALL", "C")
+        .env_remove("LANG")
+        .env_remove("LANGUAGE")
+        .env("PATH", search_path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    die_with_parent(&mut command);
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = match listen(&mut child, deadline) {
+        Ok(heard) => heard,
+        Err(err) => {
+            kill_tree(&mut child);
+            return Err(err);
+        }
+    };
+    let status = child.wait()?;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(Output { code, stdout, stderr })
+}
+
+/// Starts this binary again, detached: a session of its own, so that the end
+/// of the action does not end it, and no stream of the caller's. Returns its
+/// process id.
+#[allow(unsafe_code)]
+pub fn background(words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg("--background")
+        .args(words)
+        .current_dir("/")
+        .env_clear()
+        .stdin(handed.map_or_else(Stdio::null, Stdio::from))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: setsid is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| Ok(nix::unistd::setsid().map(drop)?));
+    }
+    Ok(command.spawn()?.id())
+}
+
+#[allow(unsafe_code)]
+fn die_with_parent(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only async-signal-safe calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            // The parent may have gone before the line above.
+            if nix::unistd::getppid() != parent {
+                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            // Rust programs ignore SIGPIPE and children would inherit that.
+            nix::sys::signal::signal(
+                nix::sys::signal::Signal::SIGPIPE,
+                nix::sys::signal::SigHandler::SigDfl,
+            )?;
+            Ok(())
+        });
+    }
+}
+
+/// Reads both streams until the child has ended. Something it left behind may
+/// hold them open; that is no reason to wait.
+fn listen(child: &mut Child, deadline: Deadline) -> Result<(String, String)> {
+    let end = PidFd::open(child.id().cast_signed())?;
+    let mut stdout = Stream::new(child.stdout.take());
+    let mut stderr = Stream::new(child.stderr.take());
+    loop {
+        let mut fds = vec![PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        fds.extend(stdout.waiting().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(stderr.waiting().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let limit = PollTimeout::try_from(deadline.left_ms()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, limit) {
+            Ok(0) => bail!("no end before the deadline"),
+            Err(Errno::EINTR) => continue,
+            polled => polled?,
+        };
+        let ended = fds[0].any() == Some(true);
+        drop(fds);
+        stdout.drain()?;
+        stderr.drain()?;
+        if ended {
+            return Ok((stdout.text(), stderr.text()));
+        }
+    }
+}
+
+/// One stream of a child, and what was heard on it.
+struct Stream<R> {
+    pipe: Option<R>,
+    heard: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Stream<R> {
+    fn new(pipe: Option<R>) -> Self {
+        Self { pipe, heard: Vec::new() }
+    }
+
+    /// What to poll, until the stream has ended.
+    fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what is there, without waiting for more.
+    fn drain(&mut self) -> Result<()> {
+        // A child that never stops writing must not keep us here.
+        for _ in 0..32 {
+            let Some(pipe) = &mut self.pipe else { break };
+            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+                break;
+            }
+            let mut chunk = [0; 4096];
+            let count = pipe.read(&mut chunk)?;
+            let room = KEPT.saturating_sub(self.heard.len());
+            self.heard.extend_from_slice(&chunk[..count.min(room)]);
+            if count == 0 {
+                self.pipe = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn text(self) -> String {
+        String::from_utf8_lossy(&self.heard).into_owned()
+    }
+}
+
+/// Kills the child and all that descends from it. What is stuck in the kernel
+/// cannot be waited for.
+fn kill_tree(child: &mut Child) {
+    let mut doomed = vec![child.id()];
+    let mut seen = 0;
+    while seen < doomed.len() {
+        let tasks = format!("/proc/{0}/task/{0}/children", doomed[seen]);
+        let children = std::fs::read_to_string(tasks).unwrap_or_default();
+        doomed.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        seen += 1;
+    }
+    for pid in doomed {
+        let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    let _ = child.try_wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn run_it(words: &[&str], limit: Duration) -> Result<Output> {
+        let path = find(Path::new("/"), words[0]).unwrap();
+        run(&path, &words[1..], Deadline::after(limit))
+    }
+
+    #[test]
+    fn a_program_is_heard_on_both_streams() {
+        let output = run_it(&["ls", "/", "/does-not-exist"], Duration::from_secs(5)).unwrap();
+        assert_eq!(output.code, 2);
+        assert!(output.stdout.contains("proc"), "{output:?}");
+        assert!(output.reason().contains("/does-not-exist"), "{output:?}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_at_the_deadline() {
+        let begun = Instant::now();
+        let refused = run_it(&["sleep", "60"], Duration::from_millis(50)).unwrap_err();
+        assert_eq!(refused.to_string(), "no end before the deadline");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_daemon_that_keeps_the_streams_is_not_waited_for() {
+        let begun = Instant::now();
+        let output = run_it(&["sh", "-c", "sleep 5 & echo up"], Duration::from_secs(20)).unwrap();
+        assert_eq!(output.stdout, "up\n");
+        assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_is_not_installed_is_missing() {
+        let missing = find(Path::new("/"), "no-such-program").unwrap_err();
+        assert_eq!(missing.to_string(), "no-such-program is not installed");
+    }
+}

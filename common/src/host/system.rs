@@ -1,0 +1,214 @@
+//! The machine, in two grades: [`View`] looks, [`System`] changes.
+
+use crate::host::clock::{Deadline, Pace};
+use crate::host::file;
+use crate::host::journal::{Journal, Level};
+use crate::host::program::{self, Missing, Output};
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How a [`View`] is made.
+#[derive(Debug)]
+pub struct Options {
+    /// When every wait ends.
+    pub deadline: Deadline,
+    /// Where the trace goes.
+    pub journal: Journal,
+    /// Directory for hints: `/run/resource-agents`.
+    pub run_dir: PathBuf,
+    /// Whether to find no program at all, as a tester may ask.
+    pub without_programs: bool,
+}
+
+/// Read access to the machine. Nothing that takes only a `View` can change it.
+#[derive(Debug)]
+pub struct View {
+    root: PathBuf,
+    options: Options,
+}
+
+/// Write access. Only the frame makes one, and hands it only to the steps of a
+/// plan.
+#[derive(Debug)]
+pub struct System<'a>(&'a View);
+
+impl Deref for System<'_> {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        self.0
+    }
+}
+
+impl View {
+    /// The machine this process runs on.
+    pub fn new(options: Options) -> Self {
+        Self { root: PathBuf::from("/"), options }
+    }
+
+    /// A machine made of files below `root`, for unit tests.
+    pub fn below(root: &Path, deadline: Deadline) -> Self {
+        let run_dir = root.join("run/resource-agents");
+        let journal = Journal::default();
+        let options = Options { deadline, journal, run_dir, without_programs: false };
+        Self { root: root.to_path_buf(), options }
+    }
+
+    /// When every wait has to be over.
+    pub fn deadline(&self) -> Deadline {
+        self.options.deadline
+    }
+
+    /// Adds a line to the trace.
+    pub fn note(&self, line: std::fmt::Arguments<'_>) {
+        self.options.journal.write(Level::Trace, line);
+    }
+
+    /// Tells the log that something has changed.
+    pub fn info(&self, line: std::fmt::Arguments<'_>) {
+        self.options.journal.write(Level::Info, line);
+    }
+
+    /// Tells the log of something that calls for a person.
+    pub fn warn(&self, line: std::fmt::Arguments<'_>) {
+        self.options.journal.write(Level::Warning, line);
+    }
+
+    /// Where the absolute path lies on this machine.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        match path.strip_prefix("/") {
+            Ok(below) if self.root != Path::new("/") => self.root.join(below),
+            _ => path.to_path_buf(),
+        }
+    }
+
+    /// Reads a file of the kernel's, whole.
+    pub fn read(&self, path: impl AsRef<Path>) -> io::Result<String> {
+        let path = self.path(path);
+        let read = file::read(&path);
+        self.note(format_args!("read {} = {}", path.display(), outcome(&read)));
+        read
+    }
+
+    /// Where a program lies.
+    pub fn program(&self, name: &str) -> Result<PathBuf, Missing> {
+        if self.options.without_programs {
+            return Err(Missing(name.to_owned()));
+        }
+        program::find(&self.root, name)
+    }
+
+    /// Runs a program that only reports. Its exit code is in the answer; an
+    /// error means that it is missing, could not be run or did not end in time.
+    pub fn query<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
+        self.run(name, args)
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
+        let path = self.program(name)?;
+        let begun = Instant::now();
+        let shown = program::shown(name, args);
+        self.note(format_args!("run {shown}"));
+        let output = program::run(&path, args, self.deadline())
+            .with_context(|| format!("cannot run {shown}"))?;
+        self.note(format_args!(
+            "run {shown} = {} after {:.1?}{}{}",
+            output.code,
+            begun.elapsed(),
+            if output.stderr.is_empty() { "" } else { "; " },
+            output.stderr.trim_end(),
+        ));
+        Ok(output)
+    }
+
+    /// Looks until `look` finds something. The error names what was `wanted`
+    /// and what `look` said last.
+    pub fn until<T>(
+        &self,
+        wanted: &str,
+        mut look: impl FnMut() -> Result<Result<T, String>>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        let mut pace = Pace::new();
+        loop {
+            let found = match look()? {
+                Ok(found) => return Ok(found),
+                Err(instead) => instead,
+            };
+            if self.deadline().has_passed() {
+                bail!("waited {:.1?} for {wanted}, found {found}", begun.elapsed());
+            }
+            pace.rest(self.deadline());
+        }
+    }
+
+    /// What an earlier action left as a hint, or nothing. A hint is never
+    /// proof: hold it against the kernel.
+    pub fn hint(&self, name: &str) -> Option<String> {
+        file::read_trusted(&self.options.run_dir.join(name)).ok()
+    }
+
+    /// Hands write access to `act`, and takes it back.
+    pub(crate) fn with_write_access<T>(&self, act: impl FnOnce(&System<'_>) -> T) -> T {
+        act(&System(self))
+    }
+
+    /// Where hints and locks lie.
+    pub fn run_dir(&self) -> &Path {
+        &self.options.run_dir
+    }
+}
+
+impl System<'_> {
+    /// Runs a program that changes the machine.
+    pub fn change<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
+        self.run(name, args)
+    }
+
+    /// Starts this binary again in a session of its own, as `--background WORD
+    /// ...`. It keeps `handed` as its standard input and nothing else of ours.
+    pub fn background(&self, words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
+        self.note(format_args!("background {}", words.join(" ")));
+        program::background(words, handed).context("cannot start the background part")
+    }
+
+    /// Leaves a hint for later actions, durable until the next boot.
+    pub fn keep_hint(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.run_dir().join(name);
+        self.note(format_args!("hint {} <- {}", path.display(), text.trim_end()));
+        file::trusted_dir(self.run_dir())?;
+        file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Removes a hint; one that is not there is removed already.
+    pub fn drop_hint(&self, name: &str) -> Result<()> {
+        let path = self.run_dir().join(name);
+        match std::fs::remove_file(&path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                Err(err).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes to a file of the kernel's that exists: /proc, /sys.
+    pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        let path = self.path(path);
+        let written = file::write_existing(&path, text);
+        self.note(format_args!("write {} <- {text} = {}", path.display(), outcome(&written)));
+        written.with_context(|| format!("cannot write to {}", path.display()))
+    }
+}
+
+fn outcome<T>(result: &io::Result<T>) -> String {
+    match result {
+        Ok(_) => "ok".into(),
+        Err(err) => err.to_string(),
+    }
+}

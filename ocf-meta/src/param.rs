@@ -1,0 +1,341 @@
+//! Parameters: one table for each agent, and its reader.
+
+use crate::text::paragraphs;
+use crate::value::Kind;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+/// The longest value taken, in bytes: what the kernel takes as a path.
+const LONGEST: usize = 4095;
+
+/// One parameter, as declared.
+#[derive(Debug)]
+pub struct Param {
+    /// The name the cluster uses.
+    pub name: &'static str,
+    /// The type the meta-data shows.
+    pub kind: Kind,
+    /// What an unset or empty parameter means.
+    pub default: Option<&'static str>,
+    /// Whether it has to be set.
+    pub required: bool,
+    /// Whether two resources must not share a value.
+    pub unique: bool,
+    /// Whether a change is taken without a restart.
+    pub reloadable: bool,
+    /// The place among the words of a haresources entry, from 1.
+    pub position: Option<u8>,
+    /// An older name that is still taken.
+    pub alias: Option<&'static str>,
+    /// The doc comment: the first paragraph is the short description.
+    pub doc: &'static [&'static str],
+}
+
+impl Param {
+    /// A plain optional string of this name.
+    pub const fn new(name: &'static str, doc: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            kind: Kind::String,
+            default: None,
+            required: false,
+            unique: false,
+            reloadable: false,
+            position: None,
+            alias: None,
+            doc,
+        }
+    }
+
+    /// Whether this is the parameter's name or its older name.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.alias == Some(name)
+    }
+
+    /// The first paragraph, without its full stop.
+    pub fn shortdesc(&self) -> String {
+        let first = paragraphs(self.doc).into_iter().next().unwrap_or_default();
+        first.trim_end_matches('.').to_owned()
+    }
+
+    /// All paragraphs.
+    pub fn longdesc(&self) -> Vec<String> {
+        paragraphs(self.doc)
+    }
+}
+
+/// A parameter's text cannot be what it should be, on any node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The parameter.
+    pub param: &'static str,
+    /// The rest of the sentence: "is required", "is not an address: `x`".
+    pub reason: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "parameter {} {}", self.param, self.reason)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// The parameters somebody gave, by name, in no order.
+#[derive(Clone, Debug, Default)]
+pub struct Given(Vec<(Cow<'static, str>, OsString)>);
+
+impl Given {
+    /// Adds a value; a later one of the same name wins.
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<OsString>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The value of the parameter or of its older name; an empty one is none.
+    pub fn value(&self, param: &Param) -> Option<&OsStr> {
+        let named = |wanted: &str| {
+            self.0.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_os_str())
+        };
+        named(param.name)
+            .filter(|value| !value.is_empty())
+            .or_else(|| param.alias.and_then(named))
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The names that were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+}
+
+/// How strictly values are read.
+///
+/// A stop or a probe reads leniently: a value that only start needs must not
+/// keep the resource from being found and brought down.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    given: &'a Given,
+    lenient: bool,
+    /// What a lenient reading passed over.
+    pub passed_over: Vec<Invalid>,
+}
+
+impl<'a> Reading<'a> {
+    /// Every value has to be right.
+    pub fn strict(given: &'a Given) -> Self {
+        Self { given, lenient: false, passed_over: Vec::new() }
+    }
+
+    /// A wrong value of an optional parameter counts as unset.
+    pub fn lenient(given: &'a Given) -> Self {
+        Self { given, lenient: true, passed_over: Vec::new() }
+    }
+
+    /// The field's value by its declaration.
+    pub fn field<F: Field>(&mut self, param: &'static Param) -> Result<F, Invalid> {
+        let text = match self.given.value(param).map(|raw| text_of(param, raw)) {
+            None => None,
+            Some(Ok(text)) => Some(text),
+            Some(Err(invalid)) => return self.fall_back(param, invalid),
+        };
+        match F::read(param, text.or(param.default)) {
+            Err(invalid) if text.is_some() => self.fall_back(param, invalid),
+            read => read,
+        }
+    }
+
+    fn fall_back<F: Field>(&mut self, param: &'static Param, why: Invalid) -> Result<F, Invalid> {
+        if !self.lenient || param.required {
+            return Err(why);
+        }
+        self.passed_over.push(why);
+        F::read(param, param.default)
+    }
+}
+
+/// The raw value as text that may appear in a log line.
+fn text_of<'a>(param: &'static Param, raw: &'a OsStr) -> Result<&'a str, Invalid> {
+    let invalid = |reason: String| Invalid { param: param.name, reason };
+    if raw.len() > LONGEST {
+        let length = raw.len();
+        return Err(invalid(format!("is {length} bytes long, at most {LONGEST} are taken")));
+    }
+    let text = raw.to_str().ok_or_else(|| invalid("is not UTF-8".into()))?;
+    if text.chars().any(char::is_control) {
+        return Err(invalid("contains a line break or another control character".into()));
+    }
+    Ok(text)
+}
+
+/// A struct field that a parameter fills.
+pub trait Field: Sized {
+    /// The type of the value inside.
+    const KIND: Kind;
+
+    /// Reads the text or the default.
+    fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid>;
+}
+
+impl<V: crate::Value> Field for V {
+    const KIND: Kind = V::KIND;
+
+    fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid> {
+        let invalid = |reason| Invalid { param: param.name, reason };
+        let text = text.ok_or_else(|| invalid("is required and not set".into()))?;
+        V::parse(text).map_err(|what| {
+            let shown: String = text.chars().take(60).collect();
+            let more = if shown.len() < text.len() { "..." } else { "" };
+            invalid(format!("is {what}: `{shown}{more}`"))
+        })
+    }
+}
+
+impl<V: crate::Value> Field for Option<V> {
+    const KIND: Kind = V::KIND;
+
+    fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid> {
+        text.map(|text| V::read(param, Some(text))).transpose()
+    }
+}
+
+/// A parameter struct made by [`params!`](crate::params).
+pub trait Params: Sized {
+    /// The declarations, in order.
+    const TABLE: &'static [Param];
+
+    /// Reads every field.
+    fn read(reading: &mut Reading<'_>) -> Result<Self, Invalid>;
+}
+
+/// Declares an agent's parameters once.
+///
+/// ```
+/// ocf_meta::params! {
+///     /// What the agent is given.
+///     pub struct Example {
+///         /// Block device to mount.
+///         [required, position = 1] device: std::path::PathBuf,
+///         /// How often to try.
+///         [] tries: u32 = "6",
+///         /// Extra words.
+///         [] options: Option<String>,
+///     }
+/// }
+/// ```
+///
+/// In the brackets: `required`, `unique`, `reloadable`, `position = N`,
+/// `alias = "older_name"`. A field with neither `required` nor a default is an
+/// `Option`. The doc comment's first paragraph is the short description.
+#[macro_export]
+macro_rules! params {
+    ($(#[$outer:meta])* $vis:vis struct $name:ident { $(
+        $(#[doc = $doc:literal])*
+        [$($flag:ident $(= $value:expr)?),* $(,)?] $field:ident: $type:ty $(= $default:literal)?
+    ),* $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name { $($(#[doc = $doc])* pub $field: $type,)* }
+
+        impl $crate::Params for $name {
+            const TABLE: &'static [$crate::Param] = &[$(
+                #[allow(clippy::needless_update)]
+                $crate::Param {
+                    kind: <$type as $crate::param::Field>::KIND,
+                    $(default: Some($default),)?
+                    $($flag: $crate::params!(@ $flag $($value)?),)*
+                    ..$crate::Param::new(stringify!($field), &[$($doc),*])
+                },
+            )*];
+
+            fn read(
+                reading: &mut $crate::Reading<'_>,
+            ) -> ::std::result::Result<Self, $crate::Invalid> {
+                let mut table = <Self as $crate::Params>::TABLE.iter();
+                $(let $field = reading.field(table.next().expect("one entry for each field"))?;)*
+                ::std::result::Result::Ok(Self { $($field),* })
+            }
+        }
+    };
+    (@ required) => { true };
+    (@ unique) => { true };
+    (@ reloadable) => { true };
+    (@ $option:ident $value:expr) => { Some($value) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    crate::params! {
+        /// A table with one of each.
+        pub struct Sample {
+            /// Needed.
+            ///
+            /// In every case.
+            [required, unique, position = 1] device: String,
+            /// How often.
+            [alias = "retries"] tries: u32 = "6",
+            /// Perhaps.
+            [] options: Option<String>,
+        }
+    }
+
+    fn given(pairs: &[(&'static str, &str)]) -> Given {
+        let mut given = Given::default();
+        for (name, value) in pairs {
+            given.set(*name, *value);
+        }
+        given
+    }
+
+    #[test]
+    fn empty_means_unset_and_unset_means_the_default() {
+        let given = given(&[("device", "x"), ("tries", ""), ("options", "")]);
+        let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
+        assert_eq!((sample.tries, sample.options), (6, None));
+    }
+
+    #[test]
+    fn the_older_name_is_taken_where_the_name_is_unset() {
+        let both = given(&[("device", "x"), ("tries", "2"), ("retries", "3")]);
+        assert_eq!(Sample::read(&mut Reading::strict(&both)).unwrap().tries, 2);
+        let older = given(&[("device", "x"), ("retries", "3")]);
+        assert_eq!(Sample::read(&mut Reading::strict(&older)).unwrap().tries, 3);
+    }
+
+    #[test]
+    fn a_lenient_reading_passes_over_what_only_start_needs() {
+        let given = given(&[("device", "x"), ("tries", "many")]);
+        let mut reading = Reading::lenient(&given);
+        assert_eq!(Sample::read(&mut reading).unwrap().tries, 6);
+        assert_eq!(reading.passed_over[0].param, "tries");
+        assert!(Sample::read(&mut Reading::strict(&given)).is_err());
+    }
+
+    #[test]
+    fn what_names_the_resource_is_never_passed_over() {
+        let nothing = given(&[]);
+        let missing = Sample::read(&mut Reading::lenient(&nothing)).unwrap_err();
+        assert_eq!(missing.to_string(), "parameter device is required and not set");
+    }
+
+    #[test]
+    fn hostile_values_are_refused_in_one_line() {
+        for bad in [&b"a\nb"[..], b"\xff", &[b'x'; 5000], b"\x1b[31m"] {
+            let mut given = Given::default();
+            given.set("device", OsStr::from_bytes(bad));
+            let refused = Sample::read(&mut Reading::strict(&given)).unwrap_err().to_string();
+            assert!(!refused.contains(char::is_control) && refused.len() < 200, "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_table_carries_the_declaration() {
+        let device = &Sample::TABLE[0];
+        assert!(device.required && device.unique && device.position == Some(1));
+        assert_eq!(device.shortdesc(), "Needed");
+        assert_eq!(device.longdesc(), ["Needed.", "In every case."]);
+    }
+}

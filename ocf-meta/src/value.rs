@@ -1,0 +1,167 @@
+//! What a parameter's text may be, and what it becomes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The type of a parameter as the meta-data names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    String,
+    /// A whole number.
+    Integer,
+    /// Yes or no, in the spellings that resource agents have always taken.
+    Boolean,
+    /// One of these words.
+    Select(&'static [&'static str]),
+}
+
+/// A type that a parameter's text can be read as.
+pub trait Value: Sized {
+    /// How the meta-data names the type.
+    const KIND: Kind;
+
+    /// Reads the text, which is never empty; the error ends the sentence
+    /// "parameter X is ...".
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+impl Value for String {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+/// An absolute path without `..`, its trailing slashes removed.
+impl Value for PathBuf {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err("not an absolute path".into());
+        }
+        if text.split('/').any(|part| part == "..") {
+            return Err("a path with `..` in it".into());
+        }
+        let kept = text.trim_end_matches('/');
+        Ok(PathBuf::from(if kept.is_empty() { "/" } else { kept }))
+    }
+}
+
+impl Value for bool {
+    const KIND: Kind = Kind::Boolean;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "1" | "ja" | "on" => Ok(true),
+            "no" | "false" | "0" | "nein" | "off" => Ok(false),
+            _ => Err("neither yes nor no".into()),
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($int:ty),*) => {$(
+        impl Value for $int {
+            const KIND: Kind = Kind::Integer;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                text.trim().parse().map_err(|_| {
+                    format!("not a whole number from {} to {}", <$int>::MIN, <$int>::MAX)
+                })
+            }
+        }
+    )*};
+}
+integers!(u8, u16, u32, u64, i32, i64);
+
+/// Seconds, with or without the unit `s`; fractions are taken.
+impl Value for Duration {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.trim().trim_end_matches('s');
+        match digits.parse::<f64>() {
+            Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => {
+                Ok(Duration::from_secs_f64(seconds))
+            }
+            _ => Err("not a number of seconds from 0 to 86400".into()),
+        }
+    }
+}
+
+impl Value for IpAddr {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "neither an IPv4 nor an IPv6 address".into())
+    }
+}
+
+impl Value for Ipv4Addr {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "not an IPv4 address".into())
+    }
+}
+
+/// Declares an enum whose variants are a parameter's choices:
+/// `choices! { pub enum Check { Auto = "auto", Force = "force" } }`.
+#[macro_export]
+macro_rules! choices {
+    ($(#[$outer:meta])* $vis:vis enum $name:ident {
+        $($(#[$inner:meta])* $variant:ident = $text:literal),* $(,)?
+    }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $vis enum $name { $($(#[$inner])* $variant),* }
+
+        impl $crate::Value for $name {
+            const KIND: $crate::Kind = $crate::Kind::Select(&[$($text),*]);
+
+            fn parse(text: &str) -> ::std::result::Result<Self, ::std::string::String> {
+                match text {
+                    $($text => ::std::result::Result::Ok(Self::$variant),)*
+                    _ => ::std::result::Result::Err(
+                        ::std::format!("not one of {}", [$($text),*].join(", "))
+                    ),
+                }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truth_has_many_spellings_and_no_default() {
+        for yes in ["yes", "YES", "True", "1", "ja", "on"] {
+            assert_eq!(bool::parse(yes), Ok(true), "{yes}");
+        }
+        for no in ["no", "FALSE", "0", "nein", "off"] {
+            assert_eq!(bool::parse(no), Ok(false), "{no}");
+        }
+        assert!(bool::parse("maybe").is_err());
+    }
+
+    #[test]
+    fn a_path_is_absolute_and_stays_below_its_parents() {
+        assert_eq!(PathBuf::parse("/srv/data//"), Ok("/srv/data".into()));
+        assert_eq!(PathBuf::parse("/"), Ok("/".into()));
+        assert!(PathBuf::parse("srv").is_err());
+        assert!(PathBuf::parse("/srv/../etc").is_err());
+    }
+
+    #[test]
+    fn an_address_has_no_leading_zeros() {
+        assert!(IpAddr::parse("10.0.0.1").is_ok());
+        assert!(IpAddr::parse("010.0.0.1").is_err());
+        assert!(IpAddr::parse("fe80::1").is_ok());
+    }
+}
