@@ -5,6 +5,8 @@ mod host;
 #[allow(dead_code, unused_imports)]
 mod ledger;
 #[allow(dead_code)]
+mod quiet;
+mod test;
 mod timeline;
 
 use anyhow::Result;
@@ -18,7 +20,11 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: &[Task] = &[];
+const TASKS: &[Task] = &[Task {
+    name: "test",
+    about: "every tier of the tests, or those named, with what they need set up first",
+    run: test::run,
+}];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,184 @@
+//! `cargo xtask test`: every tier, with what it needs set up first.
+//!
+//! What is built is built as the user who called; what needs namespaces and
+//! loop devices is run as root.
+
+mod tally;
+
+use crate::{host, quiet};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use tally::Tally;
+
+/// What the tiers run on besides the kernel: witness, package, reason.
+const NEEDS: &[(&str, &str, &str)] = &[
+    ("ip", "iproute2", "namespaces, and the witness for addresses"),
+    ("ping", "iputils-ping", "whether a neighbour reaches an address"),
+    ("losetup", "mount", "disks made of files"),
+    ("mkfs.ext4", "e2fsprogs", "file systems to mount"),
+    ("mkfs.xfs", "xfsprogs", "file systems to mount"),
+    ("mkfs.btrfs", "btrfs-progs", "file systems to mount"),
+    ("mkfs.vfat", "dosfstools", "file systems to mount"),
+    ("strace", "strace", "what a monitor starts"),
+    ("xmllint", "libxml2-utils", "meta-data against its schema"),
+    ("crm_resource", "pacemaker-cli-utils", "Pacemaker's own view of the agents"),
+    ("crm", "crmsh", "crmsh's view of the agents"),
+    ("pcs", "pcs", "pcs's view of the agents, and the OCF 1.1 schema"),
+    ("ocf-tester", "resource-agents", "the standard tester, and the shell agents to compare with"),
+    ("/usr/share/heartbeat/ResourceManager", "heartbeat", "a takeover as haresources does it"),
+    ("drbdadm", "drbd-utils", "the drbddisk script to compare with"),
+    ("arping", "iputils-arping", "the shell IPaddr2 announces with it"),
+    ("ifconfig", "net-tools", "the shell IPaddr sets addresses with it"),
+    ("fuser", "psmisc", "the shell Filesystem finds users with it"),
+    ("modprobe", "kmod", "the shell Filesystem asks for it"),
+    ("corosync", "corosync", "a cluster of our own, in namespaces"),
+    ("pacemakerd", "pacemaker", "a cluster of our own, in namespaces"),
+];
+
+/// Services the packages above bring; none of them is wanted here.
+const SERVICES: &[&str] =
+    &["corosync", "drbd", "heartbeat", "pacemaker", "pcsd", "pcsd-ruby", "xfs_scrub_all.timer"];
+
+/// The tiers in the order of the time they take to fail.
+const TIERS: &[&str] = &["unit", "contract", "kernel", "differential"];
+
+/// Marks the words that carry what was built over to root.
+const BUILT: &str = "--built";
+
+struct Wish {
+    tiers: Vec<&'static str>,
+    /// Passed on to each tier: a filter and options of the test program.
+    rest: Vec<String>,
+}
+
+/// What was built as the user, and what the unit tests said.
+struct Built {
+    agents: PathBuf,
+    programs: Vec<(&'static str, PathBuf)>,
+    tally: Tally,
+}
+
+/// Runs the tiers named, or all of them.
+pub fn run(words: &[String]) -> Result<()> {
+    if let [first, built, rest @ ..] = words
+        && first == BUILT
+    {
+        return run_as_root(Built::from_word(built)?, rest);
+    }
+    if words.iter().any(|word| matches!(word.as_str(), "-h" | "--help" | "help")) {
+        eprintln!("Usage: cargo xtask test [{}]... [FILTER] [-- OPTION...]", TIERS.join("|"));
+        return Ok(());
+    }
+    let wish = Wish::parse(words);
+    let mut tally = Tally::default();
+    if wish.tiers.contains(&"unit") {
+        tally.add("unit", unit(&wish)?);
+    }
+    let tiers: Vec<_> = wish.tiers.iter().copied().filter(|tier| *tier != "unit").collect();
+    if tiers.is_empty() {
+        return tally.finish();
+    }
+    let built = Built { agents: host::build_agents()?, programs: build(&tiers)?, tally };
+    let words: Vec<_> = [BUILT.to_owned(), built.to_word()].into_iter().chain(wish.rest).collect();
+    host::become_root("test", &words, "namespaces, loop devices and mounts")?;
+    run_as_root(built, &words[2..])
+}
+
+fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
+    install()?;
+    let Built { agents, programs, mut tally } = built;
+    for (tier, program) in programs {
+        let mut command = Command::new(program);
+        command.args(rest).env("STURDY_AGENTS", &agents).current_dir(host::workspace());
+        tally.add(tier, tally::watch(tier, &mut command)?);
+    }
+    tally.finish()
+}
+
+fn install() -> Result<()> {
+    let had_daemons = std::path::Path::new("/usr/sbin/pacemakerd").exists();
+    let _quiet = quiet::Quiet::begin()?;
+    host::install(NEEDS)?;
+    if !had_daemons {
+        quiet::disable(SERVICES);
+    }
+    Ok(())
+}
+
+fn unit(wish: &Wish) -> Result<tally::Count> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--lib", "--bins", "--no-fail-fast"]);
+    let (filter, options) = wish.halves();
+    command.args(filter).arg("--").args(options);
+    tally::watch("unit", &mut command)
+}
+
+/// Builds the tiers' programs and finds out where cargo put them.
+fn build(tiers: &[&'static str]) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut command = cargo();
+    command.args(["test", "--no-run", "--package", "agents"]);
+    command.arg("--message-format=json-render-diagnostics");
+    command.args(tiers.iter().flat_map(|tier| ["--test", tier]));
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "the tests do not build");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let built: Vec<serde_json::Value> =
+        messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let program = |tier: &&'static str| {
+        let of_tier = |message: &&serde_json::Value| {
+            message["target"]["name"] == **tier && message["executable"].is_string()
+        };
+        let message = built.iter().find(of_tier).with_context(|| format!("no program {tier}"))?;
+        Ok((*tier, PathBuf::from(message["executable"].as_str().unwrap_or_default())))
+    };
+    tiers.iter().map(program).collect()
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(host::workspace()).stdin(Stdio::null());
+    command
+}
+
+impl Wish {
+    fn parse(words: &[String]) -> Self {
+        let mut tiers = Vec::new();
+        let mut rest = Vec::new();
+        for word in words {
+            match TIERS.iter().find(|tier| *tier == word) {
+                Some(tier) => tiers.push(*tier),
+                None => rest.push(word.clone()),
+            }
+        }
+        if tiers.is_empty() {
+            tiers = TIERS.to_vec();
+        }
+        rest.retain(|word| word != "--");
+        Self { tiers, rest }
+    }
+
+    fn halves(&self) -> (Vec<&String>, Vec<&String>) {
+        self.rest.iter().partition(|word| !word.starts_with('-'))
+    }
+}
+
+impl Built {
+    fn to_word(&self) -> String {
+        let programs: Vec<_> =
+            self.programs.iter().map(|(tier, path)| serde_json::json!([tier, path])).collect();
+        serde_json::json!([self.agents, programs, self.tally]).to_string()
+    }
+
+    fn from_word(word: &str) -> Result<Self> {
+        let (agents, programs, tally): (PathBuf, Vec<(String, PathBuf)>, Tally) =
+            serde_json::from_str(word).context("not a word of this program's own")?;
+        let known = |(name, path): (String, PathBuf)| match TIERS.iter().find(|tier| **tier == name)
+        {
+            Some(tier) => Ok((*tier, path)),
+            None => bail!("no tier {name}"),
+        };
+        let programs = programs.into_iter().map(known).collect::<Result<_>>()?;
+        Ok(Self { agents, programs, tally })
+    }
+}

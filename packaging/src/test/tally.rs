@@ -1,0 +1,190 @@
+//! Watches a test program, shows how it gets on, and counts.
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// No tier takes longer: whatever waits then waits for ever.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
+
+/// What became of a tier's cases.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Count {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    /// Seconds.
+    pub took: f64,
+}
+
+/// What became of all tiers.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Tally(Vec<(String, Count)>);
+
+impl Tally {
+    pub fn add(&mut self, tier: &str, count: Count) {
+        self.0.push((tier.to_owned(), count));
+    }
+
+    /// Prints one line for each tier, and one for all.
+    pub fn finish(&self) -> Result<()> {
+        eprintln!();
+        let mut all = Count::default();
+        for (tier, count) in &self.0 {
+            println!("{tier:<14} {:<44} {:>7.1} s", count.words(), count.took);
+            all.passed += count.passed;
+            all.failed += count.failed;
+            all.skipped += count.skipped;
+        }
+        println!("{}", all.words());
+        if all.failed > 0 {
+            bail!("{} of {} cases failed", all.failed, all.passed + all.failed);
+        }
+        Ok(())
+    }
+}
+
+impl Count {
+    fn words(&self) -> String {
+        let Self { passed, failed, skipped, .. } = self;
+        format!("{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Runs a test program to its end.
+///
+/// On a terminal only what failed or was skipped stays to be read; elsewhere,
+/// where a log is kept, every line.
+pub fn watch(tier: &str, command: &mut Command) -> Result<Count> {
+    let since = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run the {tier} tier"))?;
+    let guard = Guard::over(child.id());
+    let mut view = View { tier, terminal, since, count: Count::default(), details: false };
+    let output = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+    for line in output.lines() {
+        view.line(&line?);
+    }
+    let status = child.wait()?;
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    if guard.overdue() {
+        eprintln!("{tier}: killed after {LONGEST:?}");
+    }
+    let mut count = view.count;
+    // A program that could not even begin has failed, whatever it counted.
+    if !status.success() && count.failed == 0 {
+        eprintln!("{tier}: the test program ended with {status}");
+        count.failed = 1;
+    } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" {
+        count.skipped = 1;
+    }
+    count.took = since.elapsed().as_secs_f64();
+    Ok(count)
+}
+
+/// Turns the lines of a test program into what a person wants to see.
+struct View<'a> {
+    tier: &'a str,
+    terminal: bool,
+    since: Instant,
+    count: Count,
+    /// Within the part that tells what failed and how.
+    details: bool,
+}
+
+impl View<'_> {
+    fn line(&mut self, line: &str) {
+        let counted = self.count(line);
+        if line == "failures:" {
+            self.details = true;
+        }
+        let summary = line.starts_with("test result:");
+        let shown = if self.terminal { counted == Some(Shown::Stays) } else { counted.is_some() };
+        if shown || (self.details && !summary) {
+            self.clear();
+            eprintln!("{line}");
+        }
+        self.details &= !summary;
+        self.progress();
+    }
+
+    fn count(&mut self, line: &str) -> Option<Shown> {
+        let case = line.strip_prefix("test ")?;
+        if self.details {
+            return None;
+        }
+        let (_, result) = case.rsplit_once(" ... ")?;
+        if result.starts_with("ok") {
+            self.count.passed += 1;
+            return Some(Shown::Passes);
+        }
+        if result.starts_with("ignored") {
+            self.count.skipped += 1;
+        } else if result.starts_with("FAILED") {
+            self.count.failed += 1;
+        } else {
+            return None;
+        }
+        Some(Shown::Stays)
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    fn progress(&self) {
+        if self.terminal {
+            let seconds = self.since.elapsed().as_secs();
+            eprint!("\r\x1b[K{:<14} {}, {seconds} s", self.tier, self.count.words());
+            let _ = std::io::stderr().flush();
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Shown {
+    /// Stays to be read on a terminal.
+    Stays,
+    /// Is only counted there.
+    Passes,
+}
+
+/// Kills the test program when it takes too long; what its cases have started
+/// goes with it.
+struct Guard {
+    overdue: Arc<AtomicBool>,
+    _ended: mpsc::Sender<()>,
+}
+
+impl Guard {
+    fn over(id: u32) -> Self {
+        let overdue = Arc::new(AtomicBool::new(false));
+        let (sender, ended) = mpsc::channel::<()>();
+        let flag = Arc::clone(&overdue);
+        std::thread::spawn(move || {
+            if ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
+                flag.store(true, Ordering::Relaxed);
+                let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL);
+            }
+        });
+        Self { overdue, _ended: sender }
+    }
+
+    fn overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+}
