@@ -23,6 +23,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 pub const AGENTS: &str = "/usr/lib/ocf/resource.d/sturdy";
 /// Where Debian's shell agents lie.
 pub const STOCK: &str = "/usr/lib/ocf/resource.d/heartbeat";
+/// Where the harness puts Debian's resource scripts whose names are ours.
+pub const STOCK_HARESOURCES: &str = "/etc/ha.d/stock";
 /// Where heartbeat looks for resource scripts.
 pub const HARESOURCES: &str = "/etc/ha.d/resource.d";
 
@@ -248,9 +250,10 @@ fn install(staged: &File) -> std::io::Result<()> {
     let source = format!("/proc/self/fd/{}", staged.as_raw_fd());
     mount(Some(source.as_str()), AGENTS, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     fs::create_dir_all(HARESOURCES)?;
+    fs::create_dir_all(STOCK_HARESOURCES)?;
     for name in super::tier::registry() {
         let link = Path::new(HARESOURCES).join(name);
-        match fs::remove_file(&link) {
+        match fs::rename(&link, Path::new(STOCK_HARESOURCES).join(name)) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
             _ => symlink(Path::new(AGENTS).join(name), link)?,
         }

@@ -1,13 +1,13 @@
 //! A tier: a list of named cases, run two at a time, each on its own machine.
 
 use super::machine::{self, Machine};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-type Run = Box<dyn FnOnce(&Machine) + Send>;
+type Run = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// One case, and the programs it cannot do without.
 pub struct Case {
@@ -17,8 +17,16 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case by the sentence it proves.
+    /// A case on a machine of its own, by the sentence it proves.
     pub fn new(name: impl Into<String>, run: impl FnOnce(&Machine) + Send + 'static) -> Self {
+        Self::free(name, || on_its_own_machine(run))
+    }
+
+    /// A case that makes the machines it wants, or none.
+    pub fn free(
+        name: impl Into<String>,
+        run: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Self {
         Self { name: name.into(), needs: Vec::new(), run: Box::new(run) }
     }
 
@@ -30,18 +38,30 @@ impl Case {
 }
 
 /// The cases of a tier in the order they were added.
-#[derive(Default)]
-pub struct Cases(Vec<Case>);
+pub struct Cases {
+    cases: Vec<Case>,
+    filtered: bool,
+}
 
 impl Cases {
     /// Adds a case that needs nothing but the kernel and iproute2.
     pub fn add(&mut self, name: impl Into<String>, run: impl FnOnce(&Machine) + Send + 'static) {
-        self.0.push(Case::new(name, run));
+        self.cases.push(Case::new(name, run));
+    }
+
+    /// Whether only some of the cases were asked for.
+    pub fn are_filtered(&self) -> bool {
+        self.filtered
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.cases.len()
     }
 
     /// Adds a case with needs.
     pub fn push(&mut self, case: Case) {
-        self.0.push(case);
+        self.cases.push(case);
     }
 }
 
@@ -59,9 +79,10 @@ pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
     {
         return cannot_run(name, &reason);
     }
-    let mut cases = Cases::default();
+    let filtered = arguments.filter.is_some() || !arguments.skip.is_empty();
+    let mut cases = Cases { cases: Vec::new(), filtered };
     list(&mut cases);
-    let trials = cases.0.into_iter().map(trial).collect();
+    let trials = cases.cases.into_iter().map(trial).collect();
     std::panic::set_hook(Box::new(|panic| {
         LAST_WORDS.set(Some(panic.to_string()));
     }));
@@ -82,7 +103,7 @@ fn in_ci() -> bool {
 fn trial(case: Case) -> Trial {
     let lacking: Vec<_> = case.needs.iter().copied().filter(|need| !is_there(need)).collect();
     if lacking.is_empty() {
-        return Trial::test(case.name, move || on_its_own_machine(case.run));
+        return Trial::test(case.name, move || Ok((case.run)()?));
     }
     let reason = format!("not installed: {}", lacking.join(", "));
     let trial = Trial::test(case.name, {
@@ -100,18 +121,16 @@ pub fn is_there(program: &str) -> bool {
     super::program::PATH.split(':').any(|dir| std::path::Path::new(dir).join(program).exists())
 }
 
-/// Runs a case on a thread of its own: namespaces belong to threads, and end
-/// with them.
-fn on_its_own_machine(run: Run) -> Result<(), Failed> {
+/// Runs something on a machine of its own, on a thread of its own: namespaces
+/// belong to threads, and end with them.
+pub fn on_its_own_machine<T: Send + 'static>(
+    run: impl FnOnce(&Machine) -> T + Send + 'static,
+) -> Result<T, String> {
     let case = std::thread::spawn(move || {
         let machine = Machine::enter().map_err(|reason| format!("no machine: {reason}"))?;
         catch_unwind(AssertUnwindSafe(|| run(&machine))).map_err(|panic| last_words(&*panic))
     });
-    match case.join() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(message)) => Err(message.into()),
-        Err(panic) => Err(last_words(&*panic).into()),
-    }
+    case.join().unwrap_or_else(|panic| Err(last_words(&*panic)))
 }
 
 thread_local! {
