@@ -147,5 +147,5 @@ fn last_words(panic: &(dyn Any + Send)) -> String {
 
 /// The names of all agents, which are also the names of their binaries.
 pub fn registry() -> impl Iterator<Item = &'static str> {
-    std::iter::empty()
+    agents::ALL.iter().map(|meta| meta.name)
 }
