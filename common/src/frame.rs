@@ -13,6 +13,9 @@ pub mod report;
 pub mod request;
 pub mod trace;
 
+#[cfg(test)]
+mod tests;
+
 use agent::Agent;
 use call::Call;
 use report::Report;

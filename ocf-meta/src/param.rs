@@ -270,7 +270,7 @@ mod tests {
 
     crate::params! {
         /// A table with one of each.
-        pub struct Sample {
+        pub(crate) struct Sample {
             /// Needed.
             ///
             /// In every case.
@@ -294,7 +294,7 @@ mod tests {
     fn empty_means_unset_and_unset_means_the_default() {
         let given = given(&[("device", "x"), ("tries", ""), ("options", "")]);
         let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
-        assert_eq!((sample.tries, sample.options), (6, None));
+        assert_eq!((sample.device.as_str(), sample.tries, sample.options), ("x", 6, None));
     }
 
     #[test]

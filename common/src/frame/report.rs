@@ -70,6 +70,21 @@ impl Report {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn printed(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// Says it all and gives the process's exit code.
     pub(crate) fn send(self) -> ExitCode {
         if let Some(help) = &self.help {
