@@ -15,7 +15,6 @@ pub mod trace;
 
 #[cfg(test)]
 mod tests;
-
 use agent::Agent;
 use call::Call;
 use report::Report;

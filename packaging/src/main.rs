@@ -1,7 +1,9 @@
 //! `cargo xtask`: everything a developer or an administrator does besides
 //! `cargo build`.
 
+mod bench;
 mod host;
+mod install;
 #[allow(dead_code, unused_imports)]
 mod ledger;
 #[allow(dead_code)]
@@ -20,11 +22,23 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: &[Task] = &[Task {
-    name: "test",
-    about: "every tier of the tests, or those named, with what they need set up first",
-    run: test::run,
-}];
+const TASKS: &[Task] = &[
+    Task {
+        name: "install",
+        about: "lay out what the packages ship, below a directory",
+        run: install::run,
+    },
+    Task {
+        name: "test",
+        about: "every tier of the tests, or those named, with what they need set up first",
+        run: test::run,
+    },
+    Task {
+        name: "bench",
+        about: "what the agents cost, beside a no-op and the shell agents",
+        run: bench::run,
+    },
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,110 @@
+//! The comparison as a picture: one bar for each command, on a scale of
+//! decades, since the two kinds of agent lie two of them apart.
+
+use super::measure::{Figures, Row};
+use super::table::ms;
+use std::fmt::Write;
+use std::time::Duration;
+
+const WIDTH: f64 = 920.0;
+const LEFT: f64 = 250.0;
+const RIGHT: f64 = 110.0;
+const TOP: f64 = 84.0;
+const ROW: f64 = 52.0;
+
+/// The scale's ends, in milliseconds.
+const LEAST: f64 = 0.1;
+const MOST: f64 = 10_000.0;
+
+/// The whole picture.
+pub fn svg(rows: &[Row]) -> String {
+    let height = TOP + rows.len() as f64 * ROW + 40.0;
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="13">
+<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>
+<text x="24" y="34" font-size="19" font-weight="600" fill="#1c2733">What one action costs</text>
+<text x="24" y="56" fill="#5b6b7b">wall time, median; one step of the scale is ten times as long</text>"##
+    );
+    legend(&mut out);
+    let mut decade = LEAST;
+    while decade <= MOST {
+        let x = place(decade);
+        let label =
+            if decade < 1000.0 { format!("{decade} ms") } else { format!("{} s", decade / 1e3) };
+        let _ = writeln!(
+            out,
+            r##"<line x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{:.1}" stroke="#e3e8ed"/><text x="{x:.1}" y="{:.1}" text-anchor="middle" fill="#8494a3" font-size="11">{label}</text>"##,
+            height - 34.0,
+            height - 16.0,
+        );
+        decade *= 10.0;
+    }
+    for (number, row) in rows.iter().enumerate() {
+        bars(&mut out, row, TOP + number as f64 * ROW + 8.0);
+    }
+    out + "</svg>\n"
+}
+
+const OURS: &str = "#0f766e";
+const NOOP: &str = "#a8b5c1";
+const SHELL: &str = "#d97706";
+
+fn legend(out: &mut String) {
+    for (number, (colour, name)) in
+        [(OURS, "sturdy"), (NOOP, "a process that does nothing"), (SHELL, "shell agent")]
+            .iter()
+            .enumerate()
+    {
+        let x = WIDTH - 420.0 + [0.0, 80.0, 290.0][number];
+        let _ = writeln!(
+            out,
+            r##"<rect x="{x}" y="45" width="12" height="12" rx="2" fill="{colour}"/><text x="{}" y="56" fill="#5b6b7b">{name}</text>"##,
+            x + 18.0,
+        );
+    }
+}
+
+fn bars(out: &mut String, row: &Row, y: f64) {
+    let case = &row.case;
+    let load = if case.load > 0 { format!(", {} busy loops", case.load) } else { String::new() };
+    let _ = writeln!(
+        out,
+        r##"<text x="24" y="{:.1}" fill="#1c2733" font-weight="600">{} {}</text><text x="24" y="{:.1}" fill="#5b6b7b" font-size="11">{} {}{load}</text>"##,
+        y + 13.0,
+        case.subject.agent(),
+        case.action,
+        y + 29.0,
+        case.scale,
+        case.subject.plural(),
+    );
+    let gain = row.gain().map_or(String::new(), |gain| format!("  {gain:.0}x"));
+    bar(out, y, OURS, &row.ours, "");
+    bar(out, y + 12.0, NOOP, &row.noop, "");
+    if let Some(shell) = &row.shell {
+        bar(out, y + 24.0, SHELL, shell, &gain);
+    }
+}
+
+fn bar(out: &mut String, y: f64, colour: &str, figures: &Figures, note: &str) {
+    let end = place(in_ms(figures.median));
+    let _ = writeln!(
+        out,
+        r##"<rect x="{LEFT}" y="{y:.1}" width="{:.1}" height="10" rx="2" fill="{colour}"/><text x="{:.1}" y="{:.1}" fill="#33424f" font-size="11">{} ms<tspan font-weight="600">{note}</tspan></text>"##,
+        end - LEFT,
+        end + 6.0,
+        y + 9.0,
+        ms(figures.median),
+    );
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn place(ms: f64) -> f64 {
+    let share = (ms.clamp(LEAST, MOST) / LEAST).log10() / (MOST / LEAST).log10();
+    LEFT + share * (WIDTH - LEFT - RIGHT)
+}

@@ -1,0 +1,245 @@
+//! Where the comparison takes place: namespaces, a crowd of objects, a load.
+
+use super::measure::Run;
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What is kept alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Address,
+    Mount,
+    Drbd,
+}
+
+impl Subject {
+    pub fn agent(self) -> &'static str {
+        match self {
+            Self::Address => "IPaddr",
+            Self::Mount => "Filesystem",
+            Self::Drbd => "drbddisk",
+        }
+    }
+
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Address => "addresses",
+            Self::Mount => "mounts",
+            Self::Drbd => "resources",
+        }
+    }
+
+    fn shell(self) -> &'static str {
+        match self {
+            Self::Address => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
+            Self::Mount => "/usr/lib/ocf/resource.d/heartbeat/Filesystem",
+            Self::Drbd => "/etc/ha.d/resource.d/drbddisk",
+        }
+    }
+}
+
+/// The address and the nic that is measured; the crowd fills 10.0.0.0/10.
+const ADDRESS: &str = "10.200.0.1";
+const NIC: &str = "bench0";
+
+/// The namespaces of this process, and what lies in them.
+pub struct Stage {
+    built: PathBuf,
+    device: Loop,
+}
+
+impl Stage {
+    /// Leaves the host's network and mount table for ones of our own, which
+    /// end with this process.
+    pub fn enter(built: &Path) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+            .context("cannot make namespaces")?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none)?;
+        for dir in ["/mnt/run", "/mnt/data", "/mnt/crowd"] {
+            fs::create_dir(dir)?;
+        }
+        ip(&["link", "set", "lo", "up"])?;
+        ip(&["link", "add", NIC, "type", "veth", "peer", "name", "bench1"])?;
+        ip(&["link", "set", NIC, "up"])?;
+        ip(&["link", "set", "bench1", "up"])?;
+        Ok(Self { built: built.to_path_buf(), device: Loop::make("/mnt/image")? })
+    }
+
+    /// Fills the table with `scale` objects, the measured one not counted.
+    pub fn crowd(&self, subject: Subject, scale: usize) -> Result<()> {
+        match subject {
+            Subject::Address => addresses(scale - 1),
+            Subject::Mount => mounts(scale - 1),
+            Subject::Drbd => Ok(()),
+        }
+    }
+
+    /// Brings the measured object up by other means than the agents.
+    pub fn set_up(&self, subject: Subject) -> Result<()> {
+        match subject {
+            Subject::Address => ip(&["addr", "add", &format!("{ADDRESS}/24"), "dev", NIC]),
+            Subject::Mount => {
+                let none = None::<&str>;
+                let device = Some(self.device.path.as_str());
+                Ok(mount(device, "/mnt/data", Some("ext4"), MsFlags::empty(), none)?)
+            }
+            Subject::Drbd => Ok(()),
+        }
+    }
+
+    /// Takes it down again, if it is up.
+    pub fn tear_down(&self, subject: Subject) -> Result<()> {
+        match subject {
+            Subject::Address => {
+                let _ = ip(&["addr", "del", &format!("{ADDRESS}/24"), "dev", NIC]);
+            }
+            Subject::Mount => {
+                let _ = umount2("/mnt/data", MntFlags::empty());
+            }
+            Subject::Drbd => {}
+        }
+        Ok(())
+    }
+
+    /// Our agent's call.
+    pub fn ours(&self, subject: Subject, action: &str) -> Run {
+        let program = self.built.join(subject.agent());
+        self.run(subject, program, action)
+    }
+
+    /// The shell agent's call, where it is installed.
+    pub fn shell(&self, subject: Subject, action: &str) -> Option<Run> {
+        let program = PathBuf::from(subject.shell());
+        let mut run = program.exists().then(|| self.run(subject, program, action))?;
+        if subject == Subject::Drbd {
+            run.args = vec!["r0".into(), "status".into()];
+            run.code = 3;
+        }
+        Some(run)
+    }
+
+    /// A process that does nothing, called the same way.
+    pub fn noop(&self, like: &Run) -> Run {
+        Run { program: self.built.join("noop"), code: 0, ..like.clone() }
+    }
+
+    fn run(&self, subject: Subject, program: PathBuf, action: &str) -> Run {
+        let mut env: Vec<(String, OsString)> = [
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("OCF_ROOT", "/usr/lib/ocf"),
+            ("OCF_RA_VERSION_MAJOR", "1"),
+            ("OCF_RA_VERSION_MINOR", "1"),
+            ("OCF_RESOURCE_INSTANCE", "bench"),
+            ("OCF_RESOURCE_TYPE", subject.agent()),
+            ("OCF_RESOURCE_PROVIDER", "bench"),
+            ("OCF_RESKEY_CRM_meta_timeout", "60000"),
+            ("OCF_RESKEY_CRM_meta_interval", if action == "monitor" { "10000" } else { "0" }),
+            ("HA_RSCTMP", "/mnt/run"),
+            ("HA_LOGFACILITY", "none"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .to_vec();
+        let params: &[(&str, &str)] = match subject {
+            Subject::Address => &[("ip", ADDRESS), ("cidr_netmask", "24"), ("nic", NIC)],
+            Subject::Mount => {
+                &[("device", &self.device.path), ("directory", "/mnt/data"), ("fstype", "ext4")]
+            }
+            Subject::Drbd => &[("drbd_resource", "r0")],
+        };
+        let reskey = |(name, value): &(&str, &str)| (format!("OCF_RESKEY_{name}"), value.into());
+        env.extend(params.iter().map(reskey));
+        let code = if subject == Subject::Drbd { 7 } else { 0 };
+        Run { program, args: vec![action.to_owned()], env, code }
+    }
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(words).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ip {}: {}", words.join(" "), said.trim());
+    Ok(())
+}
+
+fn addresses(count: usize) -> Result<()> {
+    ip(&["addr", "flush", "dev", NIC])?;
+    let mut batch = tempfile::NamedTempFile::new()?;
+    for number in 0..count {
+        let (high, low) = (number / 200, number % 200 + 1);
+        writeln!(batch, "addr add 10.{}.{}.{low}/24 dev {NIC}", high / 200, high % 200)?;
+    }
+    batch.flush()?;
+    ip(&["-batch", &batch.path().display().to_string()])
+}
+
+fn mounts(count: usize) -> Result<()> {
+    let none = None::<&str>;
+    let present = fs::read_dir("/mnt/crowd")?.count();
+    for number in present..count {
+        let dir = format!("/mnt/crowd/{number}");
+        fs::create_dir(&dir)?;
+        mount(Some("tmpfs"), dir.as_str(), Some("tmpfs"), MsFlags::empty(), none)?;
+    }
+    Ok(())
+}
+
+/// A loop device with an ext4 file system; it goes with the stage.
+struct Loop {
+    path: String,
+}
+
+impl Loop {
+    fn make(image: &str) -> Result<Self> {
+        fs::File::create(image)?.set_len(32 << 20)?;
+        let output = Command::new("losetup").args(["--find", "--show", image]).output()?;
+        ensure!(output.status.success(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
+        let path = String::from_utf8(output.stdout)?.trim().to_owned();
+        let device = Self { path };
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", &device.path]).status()?;
+        ensure!(made.success(), "mkfs.ext4 {} failed", device.path);
+        Ok(device)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = umount2("/mnt/data", MntFlags::MNT_DETACH);
+        let _ = Command::new("losetup").args(["--detach", &self.path]).status();
+    }
+}
+
+/// Busy loops; they end with this value, and with this process.
+pub struct Busy(Vec<Child>);
+
+impl Busy {
+    pub fn start(count: usize) -> Result<Self> {
+        let mut busy = Self(Vec::new());
+        for _ in 0..count {
+            // A program that does nothing but compute, and dies with its pipe.
+            let loops = Command::new("timeout")
+                .args(["600", "sha256sum", "/dev/zero"])
+                .stdout(Stdio::null())
+                .spawn()?;
+            busy.0.push(loops);
+        }
+        Ok(busy)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        use nix::sys::signal::{Signal, kill};
+        for child in &mut self.0 {
+            // timeout(1) passes it on to what it runs.
+            let _ = kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
