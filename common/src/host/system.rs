@@ -96,6 +96,44 @@ impl View {
         read
     }
 
+    /// The names in a directory, sorted, but for `.` and `..`.
+    pub fn list(&self, path: impl AsRef<Path>) -> io::Result<Vec<String>> {
+        let path = self.path(path);
+        let listed = std::fs::read_dir(&path).and_then(|entries| {
+            let mut names = entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<Vec<_>>>()?;
+            names.sort_unstable();
+            Ok(names)
+        });
+        self.note(format_args!("list {} = {}", path.display(), outcome(&listed)));
+        listed
+    }
+
+    /// Where a symbolic link points, as it is written.
+    pub fn link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+        std::fs::read_link(self.path(path))
+    }
+
+    /// Whether there is something of this name, a dangling link included. An
+    /// error means that it cannot be told.
+    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        let path = self.path(path);
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(err) => Err(err),
+        };
+        self.note(format_args!("exists {} = {found:?}", path.display()));
+        found
+    }
+
+    /// Whether this is the machine that the process runs on. What is not a
+    /// file, a socket of the kernel's, is there only then.
+    pub fn is_real(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// Where a program lies.
     pub fn program(&self, name: &str) -> Result<PathBuf, Missing> {
         if self.options.without_programs {
