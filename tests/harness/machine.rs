@@ -7,11 +7,13 @@
 
 use super::call::Call;
 use super::program::Program;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::pivot_root;
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -28,6 +30,11 @@ pub const STOCK_HARESOURCES: &str = "/etc/ha.d/stock";
 /// Where heartbeat looks for resource scripts.
 pub const HARESOURCES: &str = "/etc/ha.d/resource.d";
 
+/// The mounts of the surrounding machine that a case's machine is made from.
+const KEPT: &[&str] = &["/", "/usr", "/etc", "/var", "/root", "/bin", "/sbin", "/lib", "/lib64"];
+/// Those that are no files on a disk.
+const KEPT_WITH_ALL_BELOW: &[&str] = &["/proc", "/sys", "/dev"];
+
 const STAGE: &str = "/run/staged-agents";
 /// The argument by which the test binary knows it is a machine's first process.
 const FIRST_PROCESS: &str = "--first-process-of-a-machine";
@@ -41,6 +48,7 @@ pub struct Machine {
     first: Child,
     /// The case's network namespace, to come back to from a neighbour's.
     pub(super) network: File,
+    disks: RefCell<Vec<super::Disk>>,
 }
 
 impl Machine {
@@ -57,7 +65,7 @@ impl Machine {
         let network = File::open("/proc/thread-self/ns/net").map_err(|err| err.to_string())?;
         copy_on_write().map_err(|err| format!("mounts: {err}"))?;
         let first = spawn_first_process().map_err(|err| format!("first process: {err}"))?;
-        let machine = Self { first, network };
+        let machine = Self { first, network, disks: RefCell::default() };
         machine.ip(&["link", "set", "lo", "up"]);
         nix::unistd::sethostname("node1").map_err(|err| format!("host name: {err}"))?;
         Ok(machine)
@@ -107,6 +115,11 @@ impl Machine {
         let path = path.as_ref();
         fs::create_dir_all(path.parent().expect("a file in a directory")).expect("own overlay");
         fs::write(path, text).expect("own overlay");
+    }
+
+    /// Keeps a disk attached to the end of the case.
+    pub fn keep(&self, disk: super::Disk) {
+        self.disks.borrow_mut().push(disk);
     }
 
     /// The process namespace's first process, as the rest of the machine under
@@ -180,7 +193,29 @@ pub(super) fn prepare() -> Result<(), String> {
         .map(|path| Ok((path.file_name().expect("a binary").to_owned(), fs::read(path)?)))
         .collect::<std::io::Result<_>>()
         .map_err(|err| format!("cannot read the agents: {err}"))?;
+    detach_foreign_mounts().map_err(|err| format!("cannot unmount: {err}"))?;
     tmpfs("/run").and_then(|()| stage(agents)).map_err(|err| format!("cannot stage: {err}"))
+}
+
+/// Takes away every mount that a machine does not need, here and in the
+/// machines to come: what others mount and unmount meanwhile is no business of
+/// a case.
+fn detach_foreign_mounts() -> std::io::Result<()> {
+    const KEPT: &[&str] =
+        &["/", "/usr", "/etc", "/var", "/root", "/bin", "/sbin", "/lib", "/lib64"];
+    const KEPT_WITH_ALL_BELOW: &[&str] = &["/proc", "/sys", "/dev"];
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounted = table.lines().rev().filter_map(|line| line.split(' ').nth(4));
+    for escaped in mounted {
+        let directory = super::state::unescape(escaped);
+        let kept = KEPT.contains(&directory.as_str())
+            || KEPT_WITH_ALL_BELOW.iter().any(|root| Path::new(&directory).starts_with(root));
+        if !kept {
+            // One that is gone already, or covered, is none to worry about.
+            let _ = umount2(directory.as_str(), MntFlags::MNT_DETACH);
+        }
+    }
+    Ok(())
 }
 
 fn stage(agents: Vec<(std::ffi::OsString, Vec<u8>)>) -> std::io::Result<()> {
@@ -212,19 +247,48 @@ fn built_beside_this_test() -> PathBuf {
     test.ancestors().nth(2).unwrap_or(Path::new("/")).to_path_buf()
 }
 
-/// Covers what a case might change: nothing of it reaches the disk.
+/// Gives the machine a root of its own, copied on write: nothing that a case
+/// writes reaches the disk.
 fn copy_on_write() -> Result<(), String> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|err| err.to_string())?;
     // Held open, the staging directory outlives the new `/run` above it.
     let staged = File::open(STAGE).map_err(|err| err.to_string())?;
-    tmpfs("/run").and_then(|()| tmpfs("/tmp")).map_err(|err| err.to_string())?;
-    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777))
-        .map_err(|err| err.to_string())?;
-    for directory in ["/usr", "/etc", "/var", "/root"] {
-        overlay(directory).map_err(|err| format!("{directory}: {err}"))?;
+    tmpfs("/run").map_err(|err| format!("/run: {err}"))?;
+    for directory in on_file_systems_of_their_own().map_err(|err| format!("mounts: {err}"))? {
+        overlay(&directory).map_err(|err| format!("{directory}: {err}"))?;
     }
-    install(&staged).map_err(|err| format!("agents: {err}"))
+    install(&staged).map_err(|err| format!("agents: {err}"))?;
+    new_root().map_err(|err| format!("root: {err}"))?;
+    for directory in ["/run", "/tmp", "/srv"] {
+        tmpfs(directory).map_err(|err| format!("{directory}: {err}"))?;
+    }
+    let anybody = fs::Permissions::from_mode(0o1777);
+    fs::set_permissions("/tmp", anybody).map_err(|err| format!("/tmp: {err}"))
+}
+
+/// The root, and those of its directories that are mounts, the root first.
+fn on_file_systems_of_their_own() -> std::io::Result<Vec<String>> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounted: Vec<_> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let kept = KEPT.iter().filter(|directory| mounted.contains(directory));
+    Ok(kept.map(ToString::to_string).collect())
+}
+
+/// Enters the overlay of `/`, and takes the kernel's own directories along.
+fn new_root() -> std::io::Result<()> {
+    let root = merged("/");
+    for directory in KEPT_WITH_ALL_BELOW {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        let target = format!("{root}{directory}");
+        mount(Some(*directory), target.as_str(), None::<&str>, flags, None::<&str>)?;
+    }
+    // The one way to change the root of a mount namespace leaves the old one
+    // mounted above the new one.
+    std::env::set_current_dir(&root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    std::env::set_current_dir("/")
 }
 
 fn tmpfs(directory: &str) -> std::io::Result<()> {
@@ -232,28 +296,38 @@ fn tmpfs(directory: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where the overlay of a directory is put together. The layers of the root
+/// stay on the `/run` that the new root covers.
+fn merged(directory: &str) -> String {
+    format!("/run/root{}", directory.trim_end_matches('/'))
+}
+
 fn overlay(directory: &str) -> std::io::Result<()> {
-    let layer = |kind: &str| format!("/run/overlay{directory}/{kind}");
-    let (upper, work) = (layer("upper"), layer("work"));
-    fs::create_dir_all(&upper)?;
-    fs::create_dir_all(&work)?;
+    let layer = |kind: &str| format!("/run/{kind}{}", directory.replace('/', "-"));
+    let (upper, work, merged) = (layer("upper"), layer("work"), merged(directory));
+    for needed in [&upper, &work, &merged] {
+        fs::create_dir_all(needed)?;
+    }
     let options = format!("lowerdir={directory},upperdir={upper},workdir={work}");
-    mount(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
+    let (kind, merged) = (Some("overlay"), merged.as_str());
+    mount(kind, merged, kind, MsFlags::empty(), Some(options.as_str()))?;
     Ok(())
 }
 
-/// Lays the agents out as the packages will: for Pacemaker by name, for
-/// heartbeat by links.
+/// Lays the agents out below the new root as the packages will: for Pacemaker
+/// by name, for heartbeat by links.
 fn install(staged: &File) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
-    fs::create_dir_all(AGENTS)?;
+    let below = |directory: &str| format!("{}{directory}", merged("/"));
+    let (agents, links, stock) = (below(AGENTS), below(HARESOURCES), below(STOCK_HARESOURCES));
+    for directory in [&agents, &links, &stock] {
+        fs::create_dir_all(directory)?;
+    }
     let source = format!("/proc/self/fd/{}", staged.as_raw_fd());
-    mount(Some(source.as_str()), AGENTS, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    fs::create_dir_all(HARESOURCES)?;
-    fs::create_dir_all(STOCK_HARESOURCES)?;
+    mount(Some(source.as_str()), agents.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     for name in super::tier::registry() {
-        let link = Path::new(HARESOURCES).join(name);
-        match fs::rename(&link, Path::new(STOCK_HARESOURCES).join(name)) {
+        let link = Path::new(&links).join(name);
+        match fs::rename(&link, Path::new(&stock).join(name)) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
             _ => symlink(Path::new(AGENTS).join(name), link)?,
         }

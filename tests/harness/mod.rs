@@ -1,8 +1,8 @@
 //! What every tier of the tests is made of.
 //!
 //! A case is a function that gets a [`Machine`]: mount, network, process,
-//! host-name and IPC namespaces of its own, with `/usr`, `/etc` and `/var`
-//! copied on write, `/run` and `/tmp` empty, and the agents lying in
+//! host-name and IPC namespaces of its own, with a root that is copied on
+//! write, `/run`, `/tmp` and `/srv` empty, and the agents lying in
 //! `/usr/lib/ocf/resource.d/sturdy` and `/etc/ha.d/resource.d`. Whatever a
 //! case does, and however it ends, the machine it runs on is as it was.
 //!

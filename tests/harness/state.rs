@@ -77,8 +77,8 @@ impl Machine {
         let mut add = |kind: &str, listing: String| {
             lines.extend(listing.lines().map(|line| format!("{kind} {}", line.trim())));
         };
-        add("route", self.ip(&["-o", "route", "show", "table", "all"]));
-        add("route", self.ip(&["-6", "-o", "route", "show", "table", "all"]));
+        add("route", self.routes("-4"));
+        add("route", self.routes("-6"));
         add("rule", self.ip(&["-o", "rule"]));
         add("addrlabel", self.ip(&["addrlabel"]));
         for link in self.ip_json(&["link"]) {
@@ -87,6 +87,15 @@ impl Machine {
             add("link", format!("{} up={up}", text(&link, "ifname").unwrap_or_default()));
         }
         State(lines)
+    }
+
+    /// The routes somebody chose: those of the table `local` follow from the
+    /// addresses, and whether a route is usable follows from the link.
+    fn routes(&self, family: &str) -> String {
+        let routes = self.ip(&[family, "-o", "route", "show", "table", "all"]);
+        let chosen = routes.lines().filter(|line| !line.contains(" table local "));
+        let chosen = chosen.map(|line| line.replace(" linkdown", "").replace(" dead", ""));
+        chosen.map(|line| line.trim().to_owned() + "\n").collect()
     }
 
     fn ip_json(&self, words: &[&str]) -> Vec<Value> {
@@ -140,7 +149,7 @@ impl Mount {
             source: unescape(file_system.next()?),
             super_options: file_system.next()?.to_owned(),
         };
-        let machine = ["/", "/usr", "/etc", "/var", "/root", "/run", "/tmp", "/proc"];
+        let machine = ["/", "/usr", "/etc", "/var", "/root", "/run", "/tmp", "/srv", "/proc"];
         let of_the_machine =
             machine.iter().any(|directory| mount.directory == Path::new(directory));
         (!of_the_machine).then_some(mount)
@@ -163,7 +172,7 @@ impl fmt::Display for Mount {
 }
 
 /// The kernel writes blanks and backslashes of paths as octal numbers.
-fn unescape(field: &str) -> String {
+pub(super) fn unescape(field: &str) -> String {
     let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     codes.iter().fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }

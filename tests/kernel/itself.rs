@@ -1,10 +1,12 @@
 //! The harness proves itself: a witness that sees nothing proves nothing.
 
-use crate::harness::{Case, Cases, Frame, Machine};
+use crate::harness::{Case, Cases, Frame, Machine, on_its_own_machine};
+use std::path::Path;
 use std::time::Duration;
 
 pub fn cases(cases: &mut Cases) {
     cases.add("harness: a machine has only its loopback", has_only_loopback);
+    cases.push(Case::free("harness: what a case writes is gone with its machine", writes_stay));
     cases.add("harness: a machine sees only its own processes", shares_no_process);
     cases.add("harness: a neighbour hears an announcement", neighbour_hears);
     cases.add("harness: a neighbour hears an IPv6 advertisement", neighbour_hears_v6);
@@ -12,6 +14,17 @@ pub fn cases(cases: &mut Cases) {
         Case::new("harness: a disk can be mounted and is seen", disk_is_seen).needs(&["mkfs.ext4"]),
     );
     cases.add("harness: an overdue program is killed with its children", overdue_is_killed);
+}
+
+/// Anywhere on the disk, under a name that nobody uses.
+const MARK: &str = "/opt/a-case-of-the-tests-was-here";
+
+fn writes_stay() -> Result<(), String> {
+    on_its_own_machine(|machine| machine.file(format!("{MARK}/file"), "text"))?;
+    match Path::new(MARK).exists() {
+        true => Err(format!("{MARK} is on the disk")),
+        false => Ok(()),
+    }
 }
 
 fn has_only_loopback(machine: &Machine) {

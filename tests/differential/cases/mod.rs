@@ -1,0 +1,21 @@
+//! The tables of cases, a file for each agent.
+
+mod drbddisk;
+mod filesystem;
+mod haresources;
+mod ipaddr;
+mod ipaddr2;
+
+use crate::pair::Pair;
+
+/// All cases.
+pub fn all() -> Vec<Pair> {
+    [
+        ipaddr2::pairs(),
+        ipaddr::pairs(),
+        haresources::pairs(),
+        filesystem::pairs(),
+        drbddisk::pairs(),
+    ]
+    .concat()
+}
