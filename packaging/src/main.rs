@@ -4,11 +4,14 @@
 mod bench;
 mod host;
 mod install;
+#[allow(dead_code)]
+mod lab;
 #[allow(dead_code, unused_imports)]
 mod ledger;
 #[allow(dead_code)]
 mod quiet;
 mod test;
+#[allow(dead_code)]
 mod timeline;
 
 use anyhow::Result;
@@ -38,9 +41,18 @@ const TASKS: &[Task] = &[
         about: "what the agents cost, beside a no-op and the shell agents",
         run: bench::run,
     },
+    Task {
+        name: "lab",
+        about: "a real cluster in virtual machines, and scenarios that cut its power",
+        run: lab::run,
+    },
 ];
 
 fn main() -> ExitCode {
+    // Inside the lab's machines this binary has other work.
+    if let Some(code) = lab::guest::play() {
+        return code;
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some(task) = words.first().and_then(|name| TASKS.iter().find(|task| task.name == name))
     else {

@@ -1,0 +1,202 @@
+//! `cargo xtask lab`: two nodes and a client as virtual machines, with real
+//! DRBD, heartbeat and Pacemaker from the distribution's packages, and
+//! scenarios that cut their power and their networks while a client counts.
+//!
+//! From the ground up: [`place`] says where files lie, [`image`] builds the
+//! root disk once, [`qemu`] finds the emulator, [`machine`] starts one
+//! machine, [`switch`] is a network between them, [`keeper`] owns them all in
+//! the background, [`wire`] is the language spoken with [`guest`], the
+//! program inside, and [`client`] is what commands and scenarios hold in hand.
+
+mod archive;
+mod client;
+pub mod guest;
+mod image;
+mod keeper;
+mod machine;
+mod place;
+mod progress;
+mod qemu;
+mod shell;
+mod switch;
+mod wire;
+
+use crate::host;
+use anyhow::{Context, Result, bail, ensure};
+use client::Lab;
+use keeper::Verb;
+use machine::PLANS;
+use place::Place;
+use progress::Progress;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "Usage: cargo xtask lab VERB
+
+  up                      boots node1, node2 and client; the first time builds their image
+  shell MACHINE [COMMAND] a shell in a machine, or one command
+  fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
+                          mend NETWORK, slow DISK BYTES
+  logs [MACHINE]          what the machines and the cluster in them wrote down
+  down                    ends the machines";
+
+/// The task.
+pub fn run(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.split_first() {
+        Some((&"up", [])) => up(),
+        Some((&"down", [])) => down(),
+        Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
+        Some((&"fault", rest)) => fault(rest),
+        Some((&"logs", rest)) => logs(rest),
+        Some((&"keeper", [])) => keep(),
+        Some((&"help", _)) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn lab() -> Result<Lab> {
+    Lab::running(&Place::of_workspace())
+        .context("no lab runs here; start one with `cargo xtask lab up`")
+}
+
+fn up() -> Result<()> {
+    let words = ["up".to_owned()];
+    host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")?;
+    let place = Place::of_workspace();
+    if Lab::running(&place).is_some() {
+        eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
+        return Ok(());
+    }
+    let progress = boot(&place)?;
+    eprintln!(
+        "\nUp after {:.0} s. Try `cargo xtask lab shell node1`; end it with `cargo xtask lab down`.",
+        progress.seconds()
+    );
+    Ok(())
+}
+
+/// Prepares what is missing and starts keeper and machines.
+fn boot(place: &Place) -> Result<Progress> {
+    let mut progress = Progress::new();
+    host::install(&[
+        ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
+        ("mke2fs", "e2fsprogs", "makes the machines' root disk"),
+    ])?;
+    place.make()?;
+    let (image, qemu) = prepared(place, &mut progress)?;
+    drop((image, qemu));
+    let log = std::fs::File::create(place.keeper_log())?;
+    let mut keeper = Command::new(std::env::current_exe()?)
+        .args(["lab", "keeper"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Not the terminal's group: a Ctrl-C is for the task, and the keeper
+        // follows by the end of the lease.
+        .process_group(0)
+        .spawn()?;
+    let start = Instant::now();
+    let lab = loop {
+        if let Some(lab) = Lab::running(place) {
+            break lab;
+        }
+        if keeper.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(30) {
+            bail!("the keeper did not start; see {}", place.keeper_log().display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let lease = lab.lease()?;
+    await_machines(&lab, &progress)?;
+    lease.keep()?;
+    Ok(progress)
+}
+
+fn prepared(place: &Place, progress: &mut Progress) -> Result<(image::Image, qemu::Qemu)> {
+    let image = image::ready(place, progress)?;
+    let mut qemu = qemu::ready(place, progress)?;
+    qemu.probe(&image, place, progress)?;
+    Ok((image, qemu))
+}
+
+fn await_machines(lab: &Lab, progress: &Progress) -> Result<()> {
+    let start = Instant::now();
+    let mut down: Vec<&str> = PLANS.iter().map(|plan| plan.name).collect();
+    while !down.is_empty() {
+        progress.show("boot", &format!("{} ({:.0} s)", down.join(", "), progress.seconds()));
+        down.retain(|name| {
+            let answer = lab.machine(name).run(&["true"], Duration::from_secs(5));
+            !answer.is_ok_and(|output| output.code == 0)
+        });
+        ensure!(
+            start.elapsed() < Duration::from_secs(180),
+            "{} did not boot within 180 s; see target/lab/machines/*.console",
+            down.join(", ")
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    progress.done("boot", &format!("all machines answer: {:.0} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn keep() -> Result<()> {
+    let place = Place::of_workspace();
+    let mut progress = Progress::new();
+    let (image, qemu) = prepared(&place, &mut progress)?;
+    keeper::run(place, image, qemu)
+}
+
+fn down() -> Result<()> {
+    let place = Place::of_workspace();
+    if let Some(lab) = Lab::running(&place) {
+        lab.tell(&Verb::Down)?;
+    }
+    let machines = place.machines();
+    if machines.exists() {
+        std::fs::remove_dir_all(&machines)?;
+    }
+    eprintln!("The machines are gone; the image stays in {}.", place.files.display());
+    Ok(())
+}
+
+fn fault(words: &[&str]) -> Result<()> {
+    let own = |word: &&str| (*word).to_owned();
+    let verb = match words {
+        ["power-off", machine] => Verb::PowerOff { machine: own(machine) },
+        ["power-on", machine] => Verb::PowerOn { machine: own(machine) },
+        ["freeze", machine] => Verb::Freeze { machine: own(machine) },
+        ["thaw", machine] => Verb::Thaw { machine: own(machine) },
+        ["cut", machine, network, how @ ..] => Verb::Cut {
+            machine: own(machine),
+            network: own(network),
+            silent: !how.contains(&"carrier"),
+        },
+        ["mend", machine, network] => Verb::Mend { machine: own(machine), network: own(network) },
+        ["slow", machine, disk, bytes] => {
+            Verb::Slow { machine: own(machine), disk: disk.parse()?, bytes: bytes.parse()? }
+        }
+        _ => bail!("{USAGE}"),
+    };
+    lab()?.tell(&verb)
+}
+
+/// The logs worth reading, of one machine or of all.
+fn logs(words: &[&str]) -> Result<()> {
+    let lab = lab()?;
+    let place = Place::of_workspace();
+    for plan in PLANS.iter().filter(|plan| words.is_empty() || words.contains(&plan.name)) {
+        println!("== {}: console", plan.name);
+        println!("{}", std::fs::read_to_string(plan.console(&place)).unwrap_or_default());
+        for log in ["/var/log/ha-log", "/var/log/ha-debug", "/var/log/pacemaker/pacemaker.log"] {
+            if let Ok(bytes) = lab.machine(plan.name).read(log) {
+                println!("== {}: {log}", plan.name);
+                println!("{}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+    Ok(())
+}

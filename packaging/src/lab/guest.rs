@@ -1,0 +1,46 @@
+//! The lab's own program inside the virtual machines: this same binary, which
+//! is static, under other names. It is the first process of a machine, the
+//! agent that carries out what the host asks, the recorder that stands in
+//! front of every resource agent, and both ends of the ledger.
+
+mod agent;
+mod boot;
+mod ledger;
+mod record;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Where the program lies in a running machine.
+pub const SELF: &str = "/run/lab/guest";
+
+/// The real agents lie below this directory, under their own full paths.
+pub const REAL: &str = "/usr/lib/lab/real";
+
+/// Plays its part when this process is one of the lab's inside a machine;
+/// `None` on the host.
+pub fn play() -> Option<ExitCode> {
+    let words: Vec<String> = std::env::args().collect();
+    let called = words.first()?.as_str();
+    if std::process::id() == 1 && (called == "/init" || called == SELF) {
+        return Some(boot::run(words.get(1).is_some_and(|word| word == "second-stage")));
+    }
+    if called != SELF && !called.starts_with("/etc/") && !called.starts_with("/usr/lib/ocf/") {
+        return None;
+    }
+    if called.ends_with("/ledger") {
+        return Some(ledger::resource(&words[1..]));
+    }
+    if Path::new(REAL).join(called.trim_start_matches('/')).exists() {
+        return Some(record::run(called, &words[1..]));
+    }
+    Some(match words.get(1).map(String::as_str) {
+        Some("agent") => agent::run(),
+        Some("ledger-serve") => ledger::serve(&words[2..]),
+        Some("ledger-write") => ledger::write(&words[2..]),
+        _ => {
+            eprintln!("lab: nothing to do as {words:?}");
+            ExitCode::from(2)
+        }
+    })
+}

@@ -1,0 +1,253 @@
+//! The root disk every machine starts from: Debian's own packages, installed
+//! once by mmdebstrap and cached under a name made of the recipe.
+
+use super::archive::Archive;
+use super::place::{Place, hash};
+use super::progress::Progress;
+use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The release of Debian in the machines.
+const SUITE: &str = "bookworm";
+
+/// What the machines need, by subject. Stock resource agents are there as the
+/// yardstick only: ours need none of them.
+const PACKAGES: &str = "linux-image-amd64 kmod \
+    drbd-utils lvm2 dmsetup \
+    heartbeat cluster-glue pacemaker pacemaker-cli-utils corosync crmsh resource-agents \
+    nfs-kernel-server nfs-common vblade aoetools tgt open-iscsi \
+    e2fsprogs jfsutils xfsprogs \
+    iproute2 iputils-arping iputils-ping procps psmisc tcpdump";
+
+/// Parts of packages no machine of the lab looks at. Half the image and half
+/// the time to build it would be theirs.
+const LEFT_OUT: &[&str] = &[
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/lib/modules/*/kernel/drivers/gpu/*",
+    "/lib/modules/*/kernel/drivers/media/*",
+    "/lib/modules/*/kernel/drivers/net/wireless/*",
+    "/lib/modules/*/kernel/drivers/net/ethernet/*",
+    "/lib/modules/*/kernel/drivers/infiniband/*",
+    "/lib/modules/*/kernel/drivers/iio/*",
+    "/lib/modules/*/kernel/drivers/input/*",
+    "/lib/modules/*/kernel/drivers/usb/*",
+    "/lib/modules/*/kernel/drivers/staging/*",
+    "/lib/modules/*/kernel/sound/*",
+];
+
+/// The drivers of the root disk and the command channel. `crc32c_generic` is
+/// asked for by name only when ext4 is mounted, so no list has it.
+const BOOT_MODULES: &str = "virtio_pci virtio_blk virtio_console virtio-rng crc32c_generic ext4";
+
+/// An image that is ready to start machines from.
+#[derive(Clone, Debug)]
+pub struct Image {
+    dir: PathBuf,
+}
+
+impl Image {
+    /// The kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The initial memory disk, made anew from this binary at each start.
+    pub fn initrd(&self) -> PathBuf {
+        self.dir.join("initrd")
+    }
+
+    /// The root disk the machines' overlays lie on; never written to.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("root.raw")
+    }
+}
+
+/// Finds the image of the present recipe, or builds it.
+pub fn ready(place: &Place, progress: &mut Progress) -> Result<Image> {
+    let recipe = format!("1 {SUITE} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES}");
+    let dir = place.files.join(format!("image-{:016x}", hash(recipe.as_bytes())));
+    let image = Image { dir: dir.clone() };
+    if !image.root().exists() {
+        discard_others(place)?;
+        let draft = dir.with_extension("draft");
+        if draft.exists() {
+            fs::remove_dir_all(&draft)?;
+        }
+        fs::create_dir_all(&draft)?;
+        build(&draft, progress)?;
+        fs::rename(&draft, &dir)?;
+    }
+    pack_initrd(&image)?;
+    Ok(image)
+}
+
+/// Images of older recipes would pile up.
+fn discard_others(place: &Place) -> Result<()> {
+    for entry in fs::read_dir(&place.files)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("image-") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
+    let tree = dir.join("tree");
+    let mut debootstrap = Command::new("mmdebstrap");
+    debootstrap
+        .args(["--variant=apt", "--format=directory"])
+        .arg(format!("--include={}", PACKAGES.split_whitespace().collect::<Vec<_>>().join(",")))
+        .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
+        // The machines have a memory disk of their own.
+        .env("INITRD", "No")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .arg(SUITE)
+        .arg(&tree);
+    if let Some(mirror) = std::env::var_os("LAB_MIRROR") {
+        debootstrap.arg(mirror);
+    }
+    progress.follow("image", "installing Debian's packages (about a minute)", &mut debootstrap)?;
+    let release = take_kernel(&tree, dir)?;
+    take_modules(&tree, &release, dir)?;
+    prepare(&tree)?;
+    let mut mkfs = Command::new("mke2fs");
+    mkfs.args(["-q", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", "-d"])
+        .arg(&tree)
+        .arg(dir.join("root.draft"))
+        .arg("3G");
+    progress.follow("image", "writing the root disk", &mut mkfs)?;
+    fs::remove_dir_all(&tree)?;
+    fs::rename(dir.join("root.draft"), dir.join("root.raw"))?;
+    Ok(())
+}
+
+/// Copies the kernel out and returns its release.
+fn take_kernel(tree: &Path, dir: &Path) -> Result<String> {
+    let boot = tree.join("boot");
+    for entry in fs::read_dir(&boot)?.flatten() {
+        if let Some(release) = entry.file_name().to_string_lossy().strip_prefix("vmlinuz-") {
+            fs::copy(entry.path(), dir.join("vmlinuz"))?;
+            return Ok(release.to_owned());
+        }
+    }
+    bail!("the packages brought no kernel to {}", boot.display())
+}
+
+/// Copies the drivers that come before the root disk, and says in which
+/// order they are to be loaded.
+fn take_modules(tree: &Path, release: &str, dir: &Path) -> Result<()> {
+    let source = tree.join("lib/modules").join(release);
+    let built_in = fs::read_to_string(source.join("modules.builtin"))?;
+    let listed = fs::read_to_string(source.join("modules.dep"))
+        .context("the kernel's packages left no list of modules")?;
+    let target = dir.join("modules");
+    fs::create_dir_all(&target)?;
+    let mut order: Vec<&str> = Vec::new();
+    for name in BOOT_MODULES.split_whitespace() {
+        let file = format!("/{name}.ko");
+        if built_in.lines().any(|line| line.ends_with(&file)) {
+            continue;
+        }
+        let (path, needs) = listed
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(path, _)| path.ends_with(&file))
+            .with_context(|| format!("kernel {release} has no module {name}"))?;
+        // What is needed is listed with the deepest need last.
+        for path in needs.split_whitespace().rev().chain([path]) {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            if !order.contains(&name) {
+                fs::copy(source.join(path), target.join(name))?;
+                order.push(name);
+            }
+        }
+    }
+    fs::write(target.join("order"), order.join("\n"))?;
+    Ok(())
+}
+
+/// What differs from a plain installation.
+fn prepare(tree: &Path) -> Result<()> {
+    // LVM must see a volume once: through DRBD, not through what lies below.
+    let lvm = tree.join("etc/lvm/lvmlocal.conf");
+    fs::write(lvm, "devices {\n\tglobal_filter = [ \"a|^/dev/drbd|\", \"r|.*|\" ]\n}\n")?;
+    fs::write(
+        tree.join("etc/hosts"),
+        "127.0.0.1\tlocalhost\n\
+         10.10.1.251\tnode1.home.local\tnode1\n\
+         10.10.1.252\tnode2.home.local\tnode2\n\
+         10.10.1.1\tclient.home.local\tclient\n\
+         10.10.2.251\tnode1-private\n\
+         10.10.2.252\tnode2-private\n",
+    )?;
+    for name in ["etc/fstab", "etc/resolv.conf"] {
+        let path = tree.join(name);
+        let _ = fs::remove_file(&path);
+        fs::write(path, "")?;
+    }
+    Ok(())
+}
+
+fn pack_initrd(image: &Image) -> Result<()> {
+    let mut archive = Archive::default();
+    for dir in ["dev", "proc", "sys", "root", "modules"] {
+        archive.directory(dir);
+    }
+    archive.device("dev/console", 5, 1);
+    archive.file("init", 0o755, &own_binary(&image.dir)?);
+    let modules = image.dir.join("modules");
+    for entry in fs::read_dir(&modules)?.flatten() {
+        let name = entry.file_name();
+        let path = format!("modules/{}", name.to_string_lossy());
+        archive.file(&path, 0o644, &fs::read(entry.path())?);
+    }
+    archive.write(&image.initrd())
+}
+
+/// This binary without what only a debugger reads, where `strip` is there.
+fn own_binary(dir: &Path) -> Result<Vec<u8>> {
+    let own = std::env::current_exe()?;
+    let stripped = dir.join("init.stripped");
+    let strip = Command::new("strip").arg("-o").arg(&stripped).arg(&own).output();
+    let chosen = if strip.is_ok_and(|output| output.status.success()) { &stripped } else { &own };
+    let bytes = fs::read(chosen).with_context(|| format!("cannot read {}", chosen.display()))?;
+    ensure!(
+        !has_interpreter(&bytes),
+        "this xtask is not static, so it cannot run in a machine; build it by cargo in this tree"
+    );
+    Ok(bytes)
+}
+
+/// Whether a dynamic loader's path is among the program headers.
+fn has_interpreter(elf: &[u8]) -> bool {
+    let number = |at: usize, size: usize| {
+        elf.get(at..at + size)
+            .map_or(0, |bytes| bytes.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b)))
+    };
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|index| number(table + index * size, 4) == 3)
+}
+
+/// The tools an unpacked distribution offers below `root`.
+pub fn unpack(root: &Path, packages: &[&str], progress: &mut Progress) -> Result<()> {
+    let draft = root.with_extension("draft");
+    if draft.exists() {
+        fs::remove_dir_all(&draft)?;
+    }
+    let mut unpack = Command::new("mmdebstrap");
+    unpack
+        .args(["--variant=extract", "--format=directory"])
+        .arg(format!("--include={}", packages.join(",")))
+        .args([OsStr::new(SUITE), draft.as_os_str()]);
+    if let Some(mirror) = std::env::var_os("LAB_MIRROR") {
+        unpack.arg(mirror);
+    }
+    progress.follow("tools", "unpacking QEMU", &mut unpack)?;
+    fs::rename(&draft, root)?;
+    Ok(())
+}
