@@ -16,7 +16,7 @@
 mod format;
 pub mod service;
 
-pub use format::{Damage, RECORD, Record};
+pub use format::{RECORD, Record};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -47,8 +47,8 @@ impl Ledger {
     /// Opens the ledger at `path`, or begins a new one.
     ///
     /// What an interrupted append left behind the last whole record was never
-    /// acknowledged and is cut off. Damage in front of a whole record is no
-    /// trace of an interruption and refused.
+    /// acknowledged and is cut off. Only the end is looked at: a service shall
+    /// not need longer to start because it has run for long.
     pub fn open(path: &Path) -> Result<Ledger> {
         let name = path.display();
         let file = File::options()
@@ -58,29 +58,22 @@ impl Ledger {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(path)
             .with_context(|| format!("cannot open the ledger {name}"))?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        let whole = whole_records(&bytes);
-        let tail = bytes.get(whole * RECORD..).unwrap_or_default();
-        ensure!(
-            !tail.chunks_exact(RECORD).any(|chunk| Record::decode(chunk).is_ok()),
-            "the ledger {name} is damaged after record {whole}, with whole records behind it"
-        );
-        if !tail.is_empty() {
-            file.set_len((whole * RECORD) as u64)
-                .with_context(|| format!("cannot cut off the torn end of {name}"))?;
+        let length = file.metadata().with_context(|| format!("cannot size {name}"))?.len();
+        let mut ledger = Ledger { path: path.to_path_buf(), file, last: length / RECORD as u64 };
+        while ledger.last > 0 && ledger.read(ledger.last).is_err() {
+            ledger.last -= 1;
         }
-        file.sync_all().with_context(|| format!("cannot sync {name}"))?;
+        ledger
+            .file
+            .set_len(ledger.last * RECORD as u64)
+            .and_then(|()| ledger.file.sync_all())
+            .with_context(|| format!("cannot cut off the torn end of {name}"))?;
         // The name of a new file is on disk only once its directory is.
         let directory = path.parent().unwrap_or(Path::new("."));
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .with_context(|| format!("cannot sync {}", directory.display()))?;
-        Ok(Ledger { path: path.to_path_buf(), file, last: whole as u64 })
-    }
-
-    /// The number of the last record on disk; 0 in a new ledger.
-    pub fn last(&self) -> u64 {
-        self.last
+        Ok(ledger)
     }
 
     /// Appends one record and syncs it to disk. Only after this has returned
@@ -111,17 +104,11 @@ impl Ledger {
         self.file
             .read_exact_at(&mut bytes, (number - 1) * RECORD as u64)
             .with_context(|| format!("cannot read record {number}"))?;
-        Record::decode(&bytes).map_err(|damage| anyhow::anyhow!("record {number}: {damage}"))
+        let record = Record::decode(&bytes)
+            .map_err(|damage| anyhow::anyhow!("in the place of record {number}: {damage}"))?;
+        ensure!(record.number == number, "record {} has the place of {number}", record.number);
+        Ok(record)
     }
-}
-
-/// How many whole records, numbered from 1 without a gap, `bytes` begins with.
-fn whole_records(bytes: &[u8]) -> usize {
-    bytes
-        .chunks_exact(RECORD)
-        .zip(1..)
-        .take_while(|(chunk, number)| Record::decode(chunk).is_ok_and(|it| it.number == *number))
-        .count()
 }
 
 /// An acknowledgement as its receiver saw it.

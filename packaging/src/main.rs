@@ -2,11 +2,11 @@
 //! `cargo build`.
 
 mod bench;
+mod demo;
 mod host;
 mod install;
 #[allow(dead_code)]
 mod lab;
-#[allow(dead_code, unused_imports)]
 mod ledger;
 #[allow(dead_code)]
 mod quiet;
@@ -40,6 +40,11 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "what the agents cost, beside a no-op and the shell agents",
         run: bench::run,
+    },
+    Task {
+        name: "demo",
+        about: "show a failover between two nodes on this machine",
+        run: demo::run,
     },
     Task {
         name: "lab",

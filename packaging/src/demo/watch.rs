@@ -1,0 +1,154 @@
+//! The audience: shows each step as it happens, ends the stage when it is
+//! interrupted, and presents the story in the end.
+
+use super::space;
+use super::words::{Scene, Script, hear, say};
+use crate::timeline::Story;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufReader, IsTerminal, Write};
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a shell reports of a program that SIGINT has ended.
+const INTERRUPTED: i32 = 130;
+
+/// Plays the script and returns its story.
+pub fn play(script: &Script) -> Result<Story> {
+    let interrupted = Arc::new(AtomicI32::new(0));
+    let signals = block_signals()?;
+    let mut child = space::spawn("@stage")?;
+    await_signals(signals, &child, Arc::clone(&interrupted))?;
+    let mut audience = Audience::new();
+    let stdin = child.stdin.take();
+    let told = stdin.context("the stage has a standard input").and_then(|mut stdin| {
+        say(&mut stdin, script)?;
+        audience.follow(&mut child)
+    });
+    let status = child.wait().context("cannot await the stage's end")?;
+    audience.clear_line();
+    audience.await_loops()?;
+    if interrupted.load(Ordering::Relaxed) != 0 {
+        eprintln!("interrupted; nothing is left behind");
+        std::process::exit(INTERRUPTED);
+    }
+    match told {
+        Ok(Some(story)) => Ok(story),
+        Ok(None) => bail!("the story broke off ({status})"),
+        Err(err) => Err(err),
+    }
+}
+
+/// Takes the signals that would end this process out of their usual way.
+fn block_signals() -> Result<SigSet> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().context("cannot block signals")?;
+    Ok(signals)
+}
+
+/// On a signal, kills the stage, and by that everything on it.
+fn await_signals(signals: SigSet, stage: &Child, interrupted: Arc<AtomicI32>) -> Result<()> {
+    let stage = Pid::from_raw(i32::try_from(stage.id())?);
+    std::thread::spawn(move || {
+        while let Ok(signal) = signals.wait() {
+            interrupted.store(signal as i32, Ordering::Relaxed);
+            // It may have ended by itself just now.
+            let _ = kill(stage, Signal::SIGKILL);
+        }
+    });
+    Ok(())
+}
+
+struct Audience {
+    terminal: bool,
+    loops: Vec<u32>,
+    acknowledged: u64,
+}
+
+impl Audience {
+    fn new() -> Audience {
+        Audience { terminal: std::io::stderr().is_terminal(), loops: Vec::new(), acknowledged: 0 }
+    }
+
+    /// Shows scene after scene until the stage falls silent.
+    fn follow(&mut self, stage: &mut Child) -> Result<Option<Story>> {
+        let stdout = stage.stdout.take().context("the stage has a standard output")?;
+        let mut lines = BufReader::new(stdout);
+        let mut story = None;
+        while let Some(scene) = hear(&mut lines)? {
+            match scene {
+                Scene::Step { at, who, text } => self.step(at, &who, &text),
+                Scene::Acknowledged(count) => self.acknowledged = count,
+                Scene::Loop(number) => self.loops.push(number),
+                Scene::End(end) => story = Some(*end),
+            }
+            self.count();
+        }
+        Ok(story)
+    }
+
+    fn step(&self, at: Option<Duration>, who: &str, text: &str) {
+        self.clear_line();
+        let at = at.map_or(String::new(), |at| format!("{:.3} s", at.as_secs_f64()));
+        let who: String = who.split('.').next().unwrap_or_default().chars().take(12).collect();
+        eprintln!("{at:>10}  {who:<8}  {text}");
+    }
+
+    /// The line that changes, where there is a terminal to change it on.
+    fn count(&self) {
+        if self.terminal && self.acknowledged > 0 {
+            eprint!("\r{:>10}  client    {} records acknowledged", "", self.acknowledged);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear_line(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    /// The kernel detaches loop devices a moment after their last user's end.
+    fn await_loops(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(5);
+        for number in &self.loops {
+            let file = format!("/sys/block/loop{number}/loop/backing_file");
+            let ours = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("/disk"));
+            while ours() {
+                if Instant::now() > end {
+                    bail!("loop{number} is still attached; see losetup -a");
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows the story in the terminal, draws it into a file, and ends with an
+/// error when its promise was broken.
+pub fn present(story: &Story, svg: &Path) -> Result<()> {
+    let stdout = std::io::stdout();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print!("{}", story.terminal(columns().unwrap_or(100), colour));
+    let name = svg.display();
+    if let Some(directory) = svg.parent() {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    std::fs::write(svg, story.svg()).with_context(|| format!("cannot write {name}"))?;
+    println!("  drawn into {name}\n");
+    match &story.verdict {
+        (true, _) => Ok(()),
+        (false, sentence) => bail!("{sentence}"),
+    }
+}
+
+/// How wide the terminal is.
+fn columns() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok()
+}
