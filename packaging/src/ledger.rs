@@ -18,6 +18,7 @@ pub mod service;
 
 pub use format::{RECORD, Record};
 
+use crate::timeline::grouped;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -152,18 +153,18 @@ impl Verdict {
         let extra = match self.unacknowledged {
             0 => String::new(),
             1 => ", and 1 more whose acknowledgement never arrived".into(),
-            more => format!(", and {more} more whose acknowledgements never arrived"),
+            more => format!(", and {} more whose acknowledgements never arrived", grouped(more)),
         };
+        let count = grouped(self.acknowledged);
         if self.holds() {
-            return format!("all {} acknowledged records are on disk{extra}", self.acknowledged);
+            return format!("all {count} acknowledged records are on disk{extra}");
         }
         let name =
             |list: &mut dyn Iterator<Item = String>| list.take(5).collect::<Vec<_>>().join(", ");
         let missing = name(&mut self.missing.iter().map(u64::to_string));
         let damaged = name(&mut self.damaged.iter().map(|(at, why)| format!("{at}: {why}")));
         format!(
-            "of {} acknowledged records {} are lost [{missing}]; {} places are damaged [{damaged}]",
-            self.acknowledged,
+            "of {count} acknowledged records {} are lost [{missing}]; {} places are damaged [{damaged}]",
             self.missing.len(),
             self.damaged.len()
         )

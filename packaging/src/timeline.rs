@@ -109,8 +109,10 @@ pub struct Tick {
     pub at: Duration,
     /// Whose colour it has.
     pub hue: Hue,
-    /// What it was.
+    /// What it was, in a word; those of events close together are joined.
     pub label: String,
+    /// More of it, said once for events close together; may be empty.
+    pub about: String,
 }
 
 /// One action of an agent.
@@ -213,12 +215,30 @@ pub fn human(duration: Duration) -> String {
     }
 }
 
+/// The text in lines of at most `most` letters, broken at blanks.
+fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > most {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// A whole number with its thousands set apart.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -218,7 +218,8 @@ impl Chronicle {
         Tick {
             at: self.rebased(frame.at),
             hue: sender.map_or(Hue::Violet, |node| HUES[node]),
-            label: format!("{} {address}is at {mac}", frame.form),
+            label: frame.form.clone(),
+            about: format!("{address}at {mac}"),
         }
     }
 
@@ -268,11 +269,11 @@ impl Chronicle {
         let dead = human(beat::DEADTIME);
         vec![
             fact(lasted(crash), "the client's outage at the power loss"),
-            fact(human(silence), &format!("of it until the loss is noticed (dead time {dead})")),
-            fact(human(agents), "of it in agents bringing the group up"),
+            fact(human(silence), &format!("of it until noticed (dead time: {dead})")),
+            fact(human(agents), "of it in the agents of the group"),
             fact(lasted(handover), "the client's outage at the handover"),
             fact(grouped(acks.len() as u64), "records acknowledged"),
-            fact(frames.len().to_string(), "announcements of the address seen by the client"),
+            fact(frames.len().to_string(), "announcements of the address heard"),
         ]
     }
 

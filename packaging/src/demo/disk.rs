@@ -60,6 +60,7 @@ pub fn make(path: &Path, kind: &str) -> Result<()> {
     let output = Command::new(&maker)
         .args(["-q", force])
         .arg(path)
+        .env("PATH", super::root::PATH)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot run {maker}"))?;

@@ -14,20 +14,16 @@ Shows a failover of a heartbeat resource group between two nodes made of
 namespaces, with a client that writes without pause, and proves in the end that
 no acknowledged record is lost. Nothing of it stays on the machine.
 
-  --haresources FILE  show the group in FILE (IPaddr and Filesystem) instead of
-                      the address and file system of a published NFS server
+  --haresources FILE  show the group in FILE, of IPaddr and Filesystem words,
+                      instead of the one in packaging/demo/haresources
   --svg FILE          draw the timeline into FILE (target/demo/failover.svg)
   --keep              keep the disk image, the list of acknowledged records and
                       what the agents said beside the drawing
   --agents DIR        take the agents from DIR instead of building them
 ";
 
-/// The address and the first file system of the published NFS servers. DRBD,
-/// LVM and the NFS daemons of that line have no place in a namespace.
-const LINE: &str = "node1 \
-    IPaddr::10.10.0.10/24/eth0 \
-    Filesystem::/dev/redundantstorage/web_files::/redundantstorage/web_files::ext4\
-    ::nosuid,usrquota,noatime";
+/// What is shown when nothing else is asked for.
+const LINE: &str = include_str!("../../demo/haresources");
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

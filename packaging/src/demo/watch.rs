@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
+
 /// What a shell reports of a program that SIGINT has ended.
 const INTERRUPTED: i32 = 130;
 
@@ -150,5 +152,11 @@ pub fn present(story: &Story, svg: &Path) -> Result<()> {
 
 /// How wide the terminal is.
 fn columns() -> Option<usize> {
-    std::env::var("COLUMNS").ok()?.parse().ok()
+    // SAFETY: a structure of integers, for which all zero is a valid value.
+    #[allow(unsafe_code)]
+    let mut size: nix::libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes a `winsize` through the pointer, which is one.
+    #[allow(unsafe_code)]
+    unsafe { window_size(nix::libc::STDOUT_FILENO, &mut size) }.ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }

@@ -159,7 +159,7 @@ pub(super) fn marks(
     let mut ends = vec![f64::MIN; levels.max(1)];
     for mark in marks.iter().filter(within) {
         let x = across(mark.at, window);
-        let width = wide(&mark.label, 12.0);
+        let width = wide(&mark.label, 13.2);
         let level = ends.iter().position(|end| *end < x - width / 2.0).unwrap_or(levels - 1);
         let shift = (x + width / 2.0 - RIGHT + 8.0).max(0.0);
         ends[level] = x + width / 2.0 - shift + 8.0;

@@ -1,7 +1,7 @@
 //! The story as an SVG document: head, overview, one panel for each chapter,
 //! figures and notes.
 
-use super::{Hue, Story, overview, waterfall};
+use super::{Hue, Story, overview, waterfall, wrapped};
 use std::fmt::Write;
 
 pub(super) const WIDTH: f64 = 1280.0;
@@ -59,7 +59,7 @@ fn head(story: &Story, paper: &mut Paper) -> f64 {
         paper.text(LEFT, y, "mono soft", &line);
         y += 19.0;
     }
-    let width = 62.0 + wide(sentence, 15.0);
+    let width = 64.0 + wide(sentence, 16.2);
     paper.rect(LEFT, y, width, 38.0, 19.0, colours[1]);
     let (x, middle) = (LEFT + 21.0, y + 19.0);
     let sign = if *kept { "m-6 0 l4 5 l8 -10" } else { "m-5 -5 l10 10 m0 -10 l-10 10" };
@@ -83,7 +83,7 @@ fn facts(story: &Story, paper: &mut Paper, y: f64) -> f64 {
         let x = LEFT + place as f64 * (width + gap);
         paper.rect(x, y, width, 92.0, 10.0, "#ffffff");
         paper.text(x + 18.0, y + 37.0, "value", &fact.value);
-        for (line, text) in wrapped(&fact.name, (width / 6.6) as usize - 5).iter().enumerate() {
+        for (line, text) in wrapped(&fact.name, (width / 7.0) as usize - 4).iter().enumerate() {
             paper.text(x + 18.0, y + 59.0 + line as f64 * 16.0, "small soft", text);
         }
     }
@@ -91,7 +91,7 @@ fn facts(story: &Story, paper: &mut Paper, y: f64) -> f64 {
 }
 
 fn notes(story: &Story, paper: &mut Paper, mut y: f64) -> f64 {
-    y += 8.0;
+    y = legend(paper, y + 8.0);
     for note in &story.notes {
         for line in wrapped(note, 178) {
             paper.text(LEFT, y, "small soft", &line);
@@ -99,6 +99,24 @@ fn notes(story: &Story, paper: &mut Paper, mut y: f64) -> f64 {
         }
     }
     y
+}
+
+/// What the shapes of the panels mean.
+fn legend(paper: &mut Paper, y: f64) -> f64 {
+    let [strong, soft, _] = shades(Hue::Slate);
+    let mut x = LEFT;
+    let mut shape = |fill: &str, text: &str| {
+        paper.rect(x, y - 9.0, 18.0, 10.0, 2.5, fill);
+        paper.text(x + 25.0, y, "small", text);
+        x += 25.0 + wide(text, 12.0) + 22.0;
+    };
+    shape(soft, "an agent asked for its status");
+    shape(strong, "an agent at work");
+    shape("#f9d8d8", "the client waits in vain");
+    shape("url(#off)", "no power");
+    overview::triangle(paper, x + 6.0, y - 4.0, strong);
+    paper.text(x + 18.0, y, "small", "an announcement of the address, in its sender's colour");
+    y + 26.0
 }
 
 /// The place of a moment within a window drawn over the plot's width.
@@ -113,25 +131,7 @@ pub(super) fn across(
 
 /// About how wide a text is at a font size, both in pixels.
 pub(super) fn wide(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.56
-}
-
-/// The text in lines of at most `most` letters, broken at blanks.
-fn wrapped(text: &str, most: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > most {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
+    text.chars().count() as f64 * size * 0.6
 }
 
 /// The document as far as it is written.

@@ -1,6 +1,6 @@
 //! The story in a terminal, by characters that say as much without colour.
 
-use super::{Action, Chapter, Hue, Kind, Lane, Story, human, rate, scale};
+use super::{Action, Chapter, Hue, Kind, Lane, Story, human, rate, scale, wrapped};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,19 +10,27 @@ const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 
 pub(super) fn draw(story: &Story, width: usize, colour: bool) -> String {
     let pen = Pen { colour, plot: width.clamp(72, 132) - NAME - 4 };
-    let mut out = format!("\n  {}\n  {}\n\n", pen.bold(&story.title), pen.dim(&story.subject));
+    let mut out = format!("\n  {}\n", pen.bold(&story.title));
+    paragraph(&story.subject, pen, &mut out);
+    out.push('\n');
     overview(story, pen, &mut out);
     for (chapter, number) in story.chapters.iter().zip(1..) {
         waterfall(story, chapter, number, pen, &mut out);
     }
     facts(story, pen, &mut out);
     for note in &story.notes {
-        let _ = writeln!(out, "  {}", pen.dim(note));
+        paragraph(note, pen, &mut out);
     }
     let (kept, sentence) = &story.verdict;
     let (code, sign) = if *kept { ("1;32", '✔') } else { ("1;31", '✘') };
     let _ = writeln!(out, "\n  {}", pen.ink(code, &format!("{sign} {sentence}")));
     out
+}
+
+fn paragraph(text: &str, pen: Pen, out: &mut String) {
+    for line in wrapped(text, pen.plot + NAME) {
+        let _ = writeln!(out, "  {}", pen.dim(&line));
+    }
 }
 
 /// How to write, and how wide the plot of the overview is.

@@ -21,7 +21,12 @@ fn story() -> Story {
         about: "a lane".into(),
         hue,
         bands,
-        ticks: vec![Tick { at: ms(1520), hue: Hue::Blue, label: "reply <tell>".into() }],
+        ticks: vec![Tick {
+            at: ms(1520),
+            hue: Hue::Blue,
+            label: "reply".into(),
+            about: "<tell>".into(),
+        }],
         pulse: (0..100).map(|count| ms(count * 10)).collect(),
     };
     let band = |kind, from, to| Band { from: ms(from), to: ms(to), kind, label: "a & b".into() };

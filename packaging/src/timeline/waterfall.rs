@@ -3,7 +3,7 @@
 
 use super::overview::{badge, grid, marks, name, triangle};
 use super::svg::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
-use super::{Action, Chapter, Kind, Lane, Story, human};
+use super::{Action, Chapter, Kind, Lane, Story, Tick, human};
 use std::time::Duration;
 
 const ROW: f64 = 28.0;
@@ -19,13 +19,14 @@ pub(super) fn draw(
     let window = (chapter.from, chapter.to);
     let rows = story.rows(chapter);
     let strips: Vec<&Lane> = story.lanes.iter().filter(|lane| has_strip(lane, window)).collect();
-    let top = y + 86.0;
+    let marked = story.marks.iter().any(|mark| mark.at >= window.0 && mark.at <= window.1);
+    let top = y + if marked { 86.0 } else { 58.0 };
     let bottom = top + rows.len() as f64 * ROW + strips.len() as f64 * STRIP + 8.0;
     let end = bottom + 34.0;
     paper.rect(LEFT, y, RIGHT - LEFT, end - y, 10.0, "#ffffff");
     badge(paper, LEFT + 28.0, y + 28.0, number);
     paper.text(LEFT + 48.0, y + 33.5, "panel", &chapter.title);
-    let x = LEFT + 48.0 + wide(&chapter.title, 17.5) + 10.0;
+    let x = LEFT + 48.0 + wide(&chapter.title, 17.0) + 10.0;
     paper.text(x, y + 33.5, "small soft", &chapter.about);
     grid(paper, window, (top, bottom), 12);
     for (place, actions) in rows.iter().enumerate() {
@@ -42,7 +43,7 @@ pub(super) fn draw(
 
 fn row(paper: &mut Paper, lane: &Lane, actions: &[&Action], window: (Duration, Duration), y: f64) {
     let [strong, soft, faint] = shades(lane.hue);
-    let tag = wide(&lane.name, 11.0) + 14.0;
+    let tag = wide(&lane.name, 12.0) + 14.0;
     paper.rect(LEFT + 18.0, y + 5.0, tag, 18.0, 9.0, faint);
     let style = format!("fill:{strong};font-weight:700");
     paper.styled(LEFT + 25.0, y + 18.0, "tiny", &style, &lane.name);
@@ -108,14 +109,33 @@ fn strip(paper: &mut Paper, lane: &Lane, window: (Duration, Duration), y: f64) {
             r#"<path d="{path}" stroke="{strong}" stroke-width="1" stroke-opacity="0.55"/>"#
         ));
     }
+    ticks(paper, lane, window, middle);
+}
+
+/// The events of a lane, those that lie close together with one label.
+fn ticks(paper: &mut Paper, lane: &Lane, window: (Duration, Duration), middle: f64) {
+    let inside = |tick: &&Tick| tick.at >= window.0 && tick.at <= window.1;
+    let ticks: Vec<&Tick> = lane.ticks.iter().filter(inside).collect();
+    let close = |one: &&Tick, other: &&Tick| {
+        one.about == other.about && across(other.at, window) - across(one.at, window) < 60.0
+    };
     let mut free = f64::MIN;
-    for tick in lane.ticks.iter().filter(|tick| inside(tick.at)) {
-        let x = across(tick.at, window);
-        triangle(paper, x, middle, shades(tick.hue)[0]);
-        let end = x + 12.0 + wide(&tick.label, 11.0);
-        if x > free && end < PLOT.1 + 24.0 {
-            paper.text(x + 9.0, middle + 4.0, "tiny soft", &tick.label);
-            free = end;
+    for group in ticks.chunk_by(close) {
+        for tick in group {
+            triangle(paper, across(tick.at, window), middle, shades(tick.hue)[0]);
+        }
+        let (first, last) =
+            (across(group[0].at, window), across(group[group.len() - 1].at, window));
+        let names: Vec<&str> = group.iter().map(|tick| tick.label.as_str()).collect();
+        let label = format!("{} {}", names.join(", "), group[0].about);
+        let length = wide(&label, 11.0);
+        if first > free && last + 10.0 + length < PLOT.1 + 24.0 {
+            paper.text(last + 10.0, middle + 4.0, "tiny soft", &label);
+            free = last + 14.0 + length;
+        } else if first - 10.0 - length > free {
+            let style = "text-anchor:end";
+            paper.styled(first - 10.0, middle + 4.0, "tiny soft", style, &label);
+            free = last + 10.0;
         }
     }
 }
