@@ -146,7 +146,8 @@ impl<'a> Reading<'a> {
     }
 
     fn fall_back<F: Field>(&mut self, param: &'static Param, why: Invalid) -> Result<F, Invalid> {
-        if !self.lenient || param.required {
+        // What names the resource has no stand-in: a stop would hit another one.
+        if !self.lenient || param.required || param.unique {
             return Err(why);
         }
         self.passed_over.push(why);
@@ -279,6 +280,8 @@ mod tests {
             [alias = "retries"] tries: u32 = "6",
             /// Perhaps.
             [] options: Option<String>,
+            /// Which one.
+            [unique] port: u16 = "80",
         }
     }
 
@@ -316,6 +319,8 @@ mod tests {
 
     #[test]
     fn what_names_the_resource_is_never_passed_over() {
+        let wrong = given(&[("device", "x"), ("port", "many")]);
+        assert!(Sample::read(&mut Reading::lenient(&wrong)).is_err());
         let nothing = given(&[]);
         let missing = Sample::read(&mut Reading::lenient(&nothing)).unwrap_err();
         assert_eq!(missing.to_string(), "parameter device is required and not set");
