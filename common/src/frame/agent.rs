@@ -16,6 +16,9 @@ use std::fmt;
 pub trait Agent: Sized {
     /// What the agent declares about itself.
     const META: &'static Meta;
+    /// What `status` prints where the state is in doubt. It holds the word
+    /// `running`, so that a stop that failed is not taken for one that worked.
+    const DOUBT: &'static str = "running (unknown)";
     /// Its parameters, made by [`params!`](ocf_meta::params).
     type Params: Params;
     /// What may be found on the machine.
@@ -81,6 +84,11 @@ pub trait Agent: Sized {
     /// A fixed word in brackets after `running` or `stopped`, for agents whose
     /// callers have always seen one: `running (Primary)`.
     fn word(&self, _state: &Self::State) -> Option<&'static str> {
+        None
+    }
+
+    /// Why `status` in words has no answer, and the exit code that says so.
+    fn no_status(&self) -> Option<(u8, &'static str)> {
         None
     }
 

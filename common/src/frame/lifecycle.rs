@@ -26,7 +26,7 @@ pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
         Err(err) => misconfigured(call, &view, &err),
     };
     if call.verb == Verb::Monitor && call.dialect != Dialect::Ocf {
-        return report.asked(&call.action);
+        return report.asked(&call.action, A::DOUBT);
     }
     report
 }
@@ -153,6 +153,12 @@ impl<A: Agent> Action<'_, A> {
 
     fn monitor(&self) -> Report {
         let (dialect, request) = (self.call.dialect, &self.call.request);
+        if dialect != Dialect::Ocf
+            && self.call.action == "status"
+            && let Some((exit, why)) = self.agent.no_status()
+        {
+            return Report::new(dialect, Code::ErrArgs).because(why).exit(exit);
+        }
         lock::let_finish(&self.view, Self::META.name, &request.instance);
         let (state, status) = match self.observe() {
             Ok(seen) => seen,
@@ -172,7 +178,7 @@ impl<A: Agent> Action<'_, A> {
         let failed = |role, reason: String| {
             let promoted = role == Role::Promoted;
             let code = if promoted { Code::FailedPromoted } else { Code::ErrGeneric };
-            Report::new(dialect, code).because(reason)
+            Report::new(dialect, code).because(reason).word(self.agent.word(&state))
         };
         let (role, code, reason) = match status {
             Status::Stopped => {

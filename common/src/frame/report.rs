@@ -30,14 +30,16 @@ pub struct Report {
     help: Option<String>,
     asked: Asked,
     word: Option<&'static str>,
+    doubt: &'static str,
+    exit: Option<u8>,
     text: Option<String>,
 }
 
 impl Report {
     /// An end with this code.
     pub fn new(dialect: Dialect, code: Code) -> Self {
-        let (reason, help, word, text) = (None, None, None, None);
-        Self { dialect, code, reason, help, asked: Asked::No, word, text }
+        let (reason, help, word, exit, text) = (None, None, None, None, None);
+        Self { dialect, code, reason, help, asked: Asked::No, word, doubt: "", exit, text }
     }
 
     /// Why, in one line; not for a resource that runs or is cleanly stopped.
@@ -58,9 +60,17 @@ impl Report {
         self
     }
 
-    /// The call, in words, has asked for the state by this action.
-    pub(crate) fn asked(mut self, action: &str) -> Self {
+    /// The call, in words, has asked for the state by this action; `doubt` is
+    /// what to print where it cannot be told.
+    pub(crate) fn asked(mut self, action: &str, doubt: &'static str) -> Self {
         self.asked = if action == "status" { Asked::Status } else { Asked::Monitor };
+        self.doubt = doubt;
+        self
+    }
+
+    /// The exit code, whatever the rest says; the state is not printed.
+    pub(crate) fn exit(mut self, code: u8) -> Self {
+        self.exit = Some(code);
         self
     }
 
@@ -93,7 +103,7 @@ impl Report {
         if let Some(text) = &self.text {
             out(text);
         }
-        if self.asked != Asked::No {
+        if self.asked != Asked::No && self.exit.is_none() {
             self.say_state();
         }
         if let Some(reason) = &self.reason {
@@ -104,10 +114,11 @@ impl Report {
                 _ => complain(&format!("{reason}\n")),
             }
         }
-        ExitCode::from(match (self.dialect, self.asked) {
-            (Dialect::Ocf, _) | (_, Asked::Monitor) => self.code as u8,
-            (_, Asked::Status) => self.status_code(),
-            (_, Asked::No) => self.lsb_code(),
+        ExitCode::from(match (self.exit, self.dialect, self.asked) {
+            (Some(code), ..) => code,
+            (None, Dialect::Ocf, _) | (None, _, Asked::Monitor) => self.code as u8,
+            (None, _, Asked::Status) => self.status_code(),
+            (None, _, Asked::No) => self.lsb_code(),
         })
     }
 
@@ -115,13 +126,16 @@ impl Report {
     /// from outside. What is in doubt has to read as running, so that a stop
     /// that failed is not taken for one that worked.
     fn say_state(&self) {
-        let bracketed = |word: &str| format!(" ({word})");
-        let word = self.word.map(bracketed).unwrap_or_default();
-        out(&match self.status_code() {
-            0 => format!("running{word}\n"),
-            3 => format!("stopped{word}\n"),
-            _ => "running (unknown)\n".to_owned(),
-        });
+        out(&format!("{}\n", self.state()));
+    }
+
+    fn state(&self) -> String {
+        let state = match (self.status_code(), self.word) {
+            (3, _) => "stopped",
+            (0, _) | (_, Some(_)) => "running",
+            _ => return self.doubt.to_owned(),
+        };
+        self.word.map_or_else(|| state.to_owned(), |word| format!("{state} ({word})"))
     }
 
     fn status_code(&self) -> u8 {
@@ -205,9 +219,12 @@ mod tests {
 
     #[test]
     fn doubt_reads_as_running() {
-        let doubt = Report::new(Dialect::Heartbeat, Code::ErrGeneric).asked("status");
-        assert_eq!(doubt.status_code(), 4);
-        let stopped = Report::new(Dialect::Heartbeat, Code::NotRunning).asked("status");
+        let doubt = Report::new(Dialect::Heartbeat, Code::ErrGeneric).asked("status", "running?");
+        assert_eq!((doubt.status_code(), doubt.state().as_str()), (4, "running?"));
+        let in_part = doubt.word(Some("Primary"));
+        assert_eq!((in_part.status_code(), in_part.state().as_str()), (4, "running (Primary)"));
+        let stopped = Report::new(Dialect::Heartbeat, Code::NotRunning).asked("status", "");
         assert_eq!((stopped.status_code(), stopped.lsb_code()), (3, 1));
+        assert_eq!(stopped.word(Some("Secondary")).state(), "stopped (Secondary)");
     }
 }
