@@ -2,7 +2,10 @@
 //! facility. Nothing here knows what a cluster is.
 
 pub mod clock;
+pub mod drbd;
 pub mod file;
+pub mod genl;
+pub mod holders;
 pub mod journal;
 pub mod pidfd;
 pub mod program;

@@ -1,0 +1,249 @@
+//! DRBD, from 0.7 to 9: which resources the kernel has, in what state, and the
+//! programs that change it.
+//!
+//! Since 8.4 the kernel knows resources by name and is asked by netlink. Older
+//! ones tell in `/proc/drbd` of minors only; the names are in the
+//! configuration. Nothing of this runs a program. `drbdsetup` is asked only
+//! where a kernel newer than this speaks.
+
+pub mod config;
+pub mod state;
+pub mod tool;
+
+mod events;
+mod netlink;
+mod proc;
+
+pub use state::{Disk, Peer, Resource, Role, Volume};
+
+use crate::host::system::View;
+use anyhow::{Context, Result, anyhow, bail};
+use netlink::Drbd;
+use proc::{Proc, Row};
+
+/// What the kernel has of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is no DRBD in this kernel.
+    NoModule,
+    /// The kernel's DRBD has no such resource.
+    Unconfigured,
+    /// It has.
+    Configured(Resource),
+}
+
+impl Found {
+    /// Whether it may be written here, at least in part.
+    pub fn is_primary(&self) -> bool {
+        matches!(self, Self::Configured(resource) if resource.is_primary())
+    }
+}
+
+/// Whether this kernel has DRBD at all.
+pub fn is_loaded(view: &View) -> Result<bool> {
+    let absent = "cannot tell whether DRBD is loaded";
+    if view.exists("/proc/drbd").context(absent)?
+        || view.exists("/sys/module/drbd").context(absent)?
+    {
+        return Ok(true);
+    }
+    // Where there is no list of modules, one that is not on it proves nothing.
+    if !view.exists("/proc/self").context(absent)? || !view.exists("/sys/module").context(absent)? {
+        bail!("{absent}: /proc or /sys is not mounted");
+    }
+    Ok(false)
+}
+
+/// What the kernel has of the resource. An error means that it cannot be told,
+/// never that it is not there.
+pub fn find(view: &View, name: &str) -> Result<Found> {
+    let Some(found) = gather(view, Some(name))? else { return Ok(Found::NoModule) };
+    let found = found.into_iter().find(|resource| resource.name == name);
+    Ok(found.map_or(Found::Unconfigured, Found::Configured))
+}
+
+/// All resources that the kernel has; none at all without DRBD in it.
+pub fn all(view: &View) -> Result<Option<Vec<Resource>>> {
+    gather(view, None)
+}
+
+/// The version of the kernel's DRBD, as it prints it: `8.4.11`.
+pub fn release(view: &View) -> Result<String> {
+    Ok(proc_drbd(view)?.release)
+}
+
+/// The version of the kernel's DRBD: 8, 4 for 8.4.11.
+pub fn version(view: &View) -> Result<(u32, u32)> {
+    Ok(proc_drbd(view)?.version)
+}
+
+fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
+    if !is_loaded(view)? {
+        return Ok(None);
+    }
+    let asked = match view.is_real() {
+        true => Drbd::open(view.deadline())
+            .and_then(|drbd| drbd.map(|mut drbd| drbd.resources(name)).transpose()),
+        false => Ok(None),
+    };
+    match asked {
+        Ok(Some(found)) => Ok(Some(found)),
+        Ok(None) => by_minors(view, name).map(Some),
+        Err(err) => {
+            view.note(format_args!("{err:#}; asking drbdsetup instead"));
+            by_program(view, name).with_context(|| format!("{err:#}")).map(Some)
+        }
+    }
+}
+
+fn by_program(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
+    let mut words = vec!["events2", "--now"];
+    words.extend(name);
+    let said = view.query("drbdsetup", &words)?;
+    if !said.success() {
+        bail!("drbdsetup {}: {}", words.join(" "), said.reason());
+    }
+    events::parse(&said.stdout).map_err(|why| anyhow!("drbdsetup {}: {why}", words.join(" ")))
+}
+
+fn proc_drbd(view: &View) -> Result<Proc> {
+    let text = view.read("/proc/drbd").context("cannot read /proc/drbd")?;
+    proc::parse(&text).map_err(|why| anyhow!("cannot make sense of /proc/drbd: {why}"))
+}
+
+/// Before 8.4, or from a network namespace to which 8.4 does not speak.
+fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
+    let found = proc_drbd(view)?;
+    if found.version >= (9, 0) {
+        bail!("the kernel's DRBD {} does not answer in this network namespace", found.release);
+    }
+    let Some(name) = name else { return Ok(found.rows.into_iter().map(nameless).collect()) };
+    if found.rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let minors = minors(view, name).with_context(|| {
+        format!("DRBD {} knows devices only by number, and resource {name} has none", found.release)
+    })?;
+    let mut resource = Resource::new(name.to_owned());
+    for row in found.rows.into_iter().filter(|row| minors.contains(&row.minor)) {
+        take(&mut resource, row);
+    }
+    Ok(if resource.volumes.is_empty() { Vec::new() } else { vec![resource] })
+}
+
+/// The minors that the configuration gives the resource on this node.
+fn minors(view: &View, name: &str) -> Result<Vec<u32>> {
+    let config = config::read(view, None)?;
+    let node = view.read("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+    let resource =
+        config.resource(name).ok_or_else(|| anyhow!("it is not in the configuration"))?;
+    let minors = resource.minors(node.trim());
+    if minors.is_empty() {
+        bail!("the configuration gives it no device on {}", node.trim());
+    }
+    Ok(minors)
+}
+
+fn nameless(row: Row) -> Resource {
+    let mut resource = Resource::new(format!("drbd{}", row.minor));
+    take(&mut resource, row);
+    resource
+}
+
+fn take(resource: &mut Resource, row: Row) {
+    let number = u32::try_from(resource.volumes.len()).unwrap_or(u32::MAX);
+    let (minor, client, quorum) = (Some(row.minor), false, true);
+    resource.add(Volume { number, minor, role: row.role, disk: row.disk, client, quorum });
+    let disk = (number, row.peer_disk);
+    match resource.peers.first_mut() {
+        Some(peer) => peer.disks.push(disk),
+        None => resource.peers.push(Peer {
+            name: String::new(),
+            node: 0,
+            connection: row.connection,
+            role: row.peer,
+            disks: vec![disk],
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::Deadline;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const EIGHT_THREE: &str = include_str!("../../../tests/data/drbd/proc-8.3.13");
+
+    struct Fake(tempfile::TempDir);
+
+    impl Fake {
+        fn new() -> Self {
+            let fake = Self(tempfile::tempdir().unwrap());
+            fake.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
+            fake.file("/proc/sys/kernel/hostname", "node1\n");
+            fake
+        }
+
+        fn file(&self, path: &str, text: &str) -> &Self {
+            let path = self.0.path().join(Path::new(path).strip_prefix("/").unwrap());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            self
+        }
+
+        fn find(&self, name: &str) -> Result<Found> {
+            find(&View::below(self.0.path(), Deadline::after(Duration::from_secs(5))), name)
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_the_module_has_nothing() {
+        assert_eq!(Fake::new().find("r1").unwrap(), Found::NoModule);
+    }
+
+    #[test]
+    fn without_proc_or_sys_nothing_is_proven() {
+        let bare = Fake(tempfile::tempdir().unwrap());
+        assert!(bare.find("r1").unwrap_err().to_string().contains("not mounted"));
+    }
+
+    #[test]
+    fn before_eight_four_the_configuration_has_the_names() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", EIGHT_THREE).file(
+            "/etc/drbd.conf",
+            "resource r1 { on node1 { device /dev/drbd0; } } \
+             resource r2 { device minor 2; } resource r3 { device minor 1; }",
+        );
+        assert!(fake.find("r1").unwrap().is_primary());
+        let Found::Configured(second) = fake.find("r2").unwrap() else { panic!("not found") };
+        assert_eq!((second.role, second.disks().as_str()), (Role::Secondary, "Inconsistent"));
+        assert_eq!(second.peers[0].connection, "WFConnection");
+        assert_eq!(fake.find("r3").unwrap(), Found::Unconfigured);
+    }
+
+    #[test]
+    fn a_name_without_a_minor_is_doubt() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", EIGHT_THREE);
+        assert!(format!("{:#}", fake.find("r1").unwrap_err()).contains("/etc/drbd.conf"));
+        fake.file("/etc/drbd.conf", "resource r2 { device minor 2; }");
+        assert!(format!("{:#}", fake.find("r1").unwrap_err()).contains("not in the configuration"));
+    }
+
+    #[test]
+    fn with_nothing_configured_no_name_is_needed() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", "version: 8.3.13 (api:88/proto:86-96)\n 0: cs:Unconfigured\n");
+        assert_eq!(fake.find("r1").unwrap(), Found::Unconfigured);
+    }
+
+    #[test]
+    fn a_nine_that_does_not_answer_is_doubt() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", include_str!("../../../tests/data/drbd/proc-9.0.28"));
+        assert!(fake.find("r1").unwrap_err().to_string().contains("does not answer"));
+    }
+}

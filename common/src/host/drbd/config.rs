@@ -1,0 +1,282 @@
+//! The configuration: only to learn which minors a name stands for, where the
+//! kernel knows no names (before 8.4), and what a resource is stacked on.
+//!
+//! The grammar is DRBD's own: words, `{`, `}`, `;`, `"..."`, `#` to the end of
+//! the line, and `include` with `*` and `?` in it.
+
+use crate::host::system::View;
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// The files that a DRBD before 8.4 looks for, in this order.
+const FILES: [&str; 4] =
+    ["/etc/drbd-83.conf", "/etc/drbd-82.conf", "/etc/drbd-08.conf", "/etc/drbd.conf"];
+
+/// No sensible configuration includes files this deep.
+const DEEPEST: u32 = 8;
+
+/// A pair of braces, and what stands before and in it.
+#[derive(Debug, Default)]
+pub struct Section {
+    /// `resource r1`, `on node1 node2`; nothing for the whole file.
+    pub title: Vec<String>,
+    /// What ends with `;`.
+    pub statements: Vec<Vec<String>>,
+    /// The sections in it.
+    pub sections: Vec<Section>,
+}
+
+/// Reads the file, or the one that DRBD would look for, and what it includes.
+pub fn read(view: &View, file: Option<&Path>) -> Result<Section> {
+    let file = match file {
+        Some(file) => file.to_path_buf(),
+        None => {
+            let there = |file: &&str| view.exists(file).unwrap_or(false);
+            PathBuf::from(FILES.into_iter().find(there).unwrap_or("/etc/drbd.conf"))
+        }
+    };
+    let mut whole = Section::default();
+    include(view, &file, &mut whole, 0)?;
+    Ok(whole)
+}
+
+fn include(view: &View, file: &Path, into: &mut Section, depth: u32) -> Result<()> {
+    ensure!(depth <= DEEPEST, "{} is included too deep", file.display());
+    let text = view.read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let found = parse(&text).with_context(|| format!("{} makes no sense", file.display()))?;
+    into.sections.extend(found.sections);
+    for statement in found.statements {
+        match &statement[..] {
+            [word, pattern] if word == "include" => {
+                for included in matching(view, file, pattern)? {
+                    include(view, &included, into, depth + 1)?;
+                }
+            }
+            _ => into.statements.push(statement),
+        }
+    }
+    Ok(())
+}
+
+/// The files that a pattern stands for, relative to the file it stands in.
+fn matching(view: &View, file: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let pattern = file.parent().unwrap_or(Path::new("/")).join(pattern);
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !name.contains(['*', '?']) {
+        return Ok(vec![pattern]);
+    }
+    let directory = pattern.parent().unwrap_or(Path::new("/"));
+    let names = match view.list(directory) {
+        Ok(names) => names,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(err) => {
+            return Err(err).with_context(|| format!("cannot list {}", directory.display()));
+        }
+    };
+    let fits = |found: &String| !found.starts_with('.') && fits(name.as_bytes(), found.as_bytes());
+    Ok(names.into_iter().filter(fits).map(|name| directory.join(name)).collect())
+}
+
+/// Whether the name is one that the pattern stands for.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            fits(rest, name) || name.split_first().is_some_and(|(_, name)| fits(pattern, name))
+        }
+        (Some((b'?', pattern)), Some((_, name))) => fits(pattern, name),
+        (Some((wanted, pattern)), Some((found, name))) => wanted == found && fits(pattern, name),
+        _ => false,
+    }
+}
+
+/// Reads the text of one file.
+pub fn parse(text: &str) -> Result<Section> {
+    let mut open = vec![Section::default()];
+    let mut words: Vec<String> = Vec::new();
+    for token in tokens(text) {
+        let inner = open.last_mut().expect("the file itself is never closed");
+        match token? {
+            Token::Word(word) => words.push(word),
+            Token::End => {
+                if !words.is_empty() {
+                    inner.statements.push(std::mem::take(&mut words));
+                }
+            }
+            Token::Open => {
+                open.push(Section { title: std::mem::take(&mut words), ..Section::default() });
+            }
+            Token::Close => {
+                ensure!(words.is_empty(), "`{}` has no `;`", words.join(" "));
+                let closed = open.pop().expect("the file itself is never closed");
+                let Some(outer) = open.last_mut() else { bail!("there is one `}}` too many") };
+                outer.sections.push(closed);
+            }
+        }
+    }
+    ensure!(words.is_empty() && open.len() == 1, "it ends in the middle");
+    Ok(open.pop().expect("the file itself is never closed"))
+}
+
+enum Token {
+    Word(String),
+    Open,
+    Close,
+    End,
+}
+
+fn tokens(text: &str) -> impl Iterator<Item = Result<Token>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        while rest.starts_with('#') {
+            rest = rest.split_once('\n').map_or("", |(_, after)| after).trim_start();
+        }
+        let first = rest.chars().next()?;
+        let mark = match first {
+            '{' => Some(Token::Open),
+            '}' => Some(Token::Close),
+            ';' => Some(Token::End),
+            _ => None,
+        };
+        if let Some(mark) = mark {
+            rest = &rest[1..];
+            return Some(Ok(mark));
+        }
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let Some((word, after)) = quoted.split_once('"') else {
+                rest = "";
+                return Some(Err(anyhow::anyhow!("a quote is not closed")));
+            };
+            rest = after;
+            return Some(Ok(Token::Word(word.to_owned())));
+        }
+        let ends = |c: char| c.is_whitespace() || "{};\"#".contains(c);
+        let (word, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+        rest = after;
+        Some(Ok(Token::Word(word.to_owned())))
+    })
+}
+
+impl Section {
+    /// The section of a resource.
+    pub fn resource(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.is("resource", name))
+    }
+
+    fn is(&self, kind: &str, name: &str) -> bool {
+        let mut title = self.title.iter();
+        title.next().is_some_and(|word| word == kind) && title.any(|word| word == name)
+    }
+
+    fn kind(&self) -> &str {
+        self.title.first().map_or("", String::as_str)
+    }
+
+    /// What a resource is stacked on here, if it is.
+    pub fn lower(&self) -> Option<&str> {
+        let stacked = self.sections.iter().find(|inner| inner.kind() == "stacked-on-top-of")?;
+        stacked.title.get(1).map(String::as_str)
+    }
+
+    /// The minors of the devices that a resource has on this node.
+    pub fn minors(&self, node: &str) -> Vec<u32> {
+        let ours = self.sections.iter().find(|inner| inner.is("on", node));
+        let ours = ours.or_else(|| self.sections.iter().find(|inner| inner.is("on", "_this_host")));
+        let ours = ours.or_else(|| {
+            // Neither kind names a node; the device is the same on all of them.
+            let nameless = ["floating", "stacked-on-top-of"];
+            self.sections.iter().find(|inner| nameless.contains(&inner.kind()))
+        });
+        let mut minors: Vec<u32> = Vec::new();
+        for place in [Some(self), ours].into_iter().flatten() {
+            let volumes = place.sections.iter().filter(|inner| inner.kind() == "volume");
+            minors.extend([place].into_iter().chain(volumes).filter_map(Section::minor));
+        }
+        minors.sort_unstable();
+        minors.dedup();
+        minors
+    }
+
+    /// `device /dev/drbd1;`, `device minor 1;`, `device /dev/drbd_www minor 1;`
+    fn minor(&self) -> Option<u32> {
+        let device = self.statements.iter().find(|words| words[0] == "device")?;
+        let named = device.iter().position(|word| word == "minor");
+        if let Some(place) = named {
+            return device.get(place + 1)?.parse().ok();
+        }
+        device.get(1)?.strip_prefix("/dev/drbd")?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::Deadline;
+    use std::time::Duration;
+
+    /// Of a pair that replicates a volume group, DRBD 0.7.
+    const OLD: &str = r#"
+        resource r1 {
+          protocol C;
+          incon-degr-cmd "echo '!DRBD! pri on incon-degr' | wall ; sleep 60 ; halt -f";
+          on milo1 { device /dev/drbd1; disk /dev/sda3; address 192.168.0.1:7789; }
+          on milo2 { device /dev/drbd2; disk /dev/hdd3; address 192.168.0.2:7789; }
+        }
+        resource aoe.target.0 { # a dot in the name
+          device minor 7; on a b { disk /dev/vdc1; }
+        }"#;
+
+    #[test]
+    fn a_name_stands_for_the_minor_of_this_node() {
+        let found = parse(OLD).unwrap();
+        let r1 = found.resource("r1").unwrap();
+        assert_eq!((r1.minors("milo1"), r1.minors("milo2")), (vec![1], vec![2]));
+        assert!(r1.minors("elsewhere").is_empty());
+        assert_eq!(found.resource("aoe.target.0").unwrap().minors("b"), [7]);
+        assert!(found.resource("r").is_none());
+    }
+
+    #[test]
+    fn volumes_and_stacked_devices_are_found() {
+        let found = parse(
+            "resource r { volume 0 { device /dev/drbd_a minor 3; } \
+               on n { volume 1 { device /dev/drbd4; } } } \
+             resource r-U { stacked-on-top-of r { device /dev/drbd10; } }",
+        )
+        .unwrap();
+        assert_eq!(found.resource("r").unwrap().minors("n"), [3, 4]);
+        let upper = found.resource("r-U").unwrap();
+        assert_eq!((upper.minors("n"), upper.lower()), (vec![10], Some("r")));
+    }
+
+    #[test]
+    fn a_broken_text_is_an_error() {
+        for broken in ["resource r {", "}", "resource r { device x }", "a \"b", "device /dev/drbd1"]
+        {
+            assert!(parse(broken).is_err(), "{broken}");
+        }
+        assert!(parse("# nothing but a remark").unwrap().sections.is_empty());
+    }
+
+    #[test]
+    fn what_is_included_belongs_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let parts = root.path().join("etc/drbd.d");
+        std::fs::create_dir_all(&parts).unwrap();
+        let main = "include \"drbd.d/*.res\";\n";
+        std::fs::write(root.path().join("etc/drbd.conf"), main).unwrap();
+        std::fs::write(parts.join("r1.res"), OLD).unwrap();
+        std::fs::write(parts.join("r1.res.bak"), "resource {").unwrap();
+        let view = View::below(root.path(), Deadline::after(Duration::from_secs(5)));
+        assert!(read(&view, None).unwrap().resource("r1").is_some());
+        std::fs::write(parts.join("loop.res"), "include \"../drbd.conf\";").unwrap();
+        assert!(format!("{:#}", read(&view, None).unwrap_err()).contains("too deep"));
+    }
+
+    #[test]
+    fn a_pattern_stands_for_names() {
+        assert!(fits(b"*.res", b"r1.res") && fits(b"r?.*", b"r1.res") && fits(b"*", b""));
+        assert!(!fits(b"*.res", b"r1.res.bak") && !fits(b"?", b""));
+    }
+}

@@ -1,0 +1,201 @@
+//! What DRBD can be found doing, in its own words.
+
+use std::fmt;
+
+/// Whether a node may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A peer that is not connected.
+    Unknown,
+    /// May be written.
+    Primary,
+    /// Follows.
+    Secondary,
+}
+
+impl Role {
+    pub(super) fn of(number: u32) -> Self {
+        match number {
+            1 => Self::Primary,
+            2 => Self::Secondary,
+            _ => Self::Unknown,
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "Primary" => Self::Primary,
+            "Secondary" => Self::Secondary,
+            "Unknown" => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// How good the data on a disk is; the better, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Disk {
+    Diskless,
+    Attaching,
+    Detaching,
+    Failed,
+    Negotiating,
+    Inconsistent,
+    Outdated,
+    /// A peer's, while it is not connected.
+    DUnknown,
+    Consistent,
+    UpToDate,
+}
+
+impl Disk {
+    /// In the order of DRBD 9's numbers; DRBD 8 has no `Detaching`.
+    const ALL: [Self; 10] = [
+        Self::Diskless,
+        Self::Attaching,
+        Self::Detaching,
+        Self::Failed,
+        Self::Negotiating,
+        Self::Inconsistent,
+        Self::Outdated,
+        Self::DUnknown,
+        Self::Consistent,
+        Self::UpToDate,
+    ];
+
+    pub(super) fn of(number: u32, interface: u8) -> Option<Self> {
+        let skipped = u32::from(interface < 2 && number > 1);
+        Self::ALL.get(usize::try_from(number + skipped).ok()?).copied()
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|disk| disk.to_string() == word)
+    }
+
+    /// Whether the disk is on its way up, so that nothing can be said yet.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Attaching | Self::Negotiating)
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// One device of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its number in the resource.
+    pub number: u32,
+    /// `/dev/drbd<minor>`, where it is known.
+    pub minor: Option<u32>,
+    /// Of this node; before DRBD 9 each volume has its own.
+    pub role: Role,
+    /// The local disk.
+    pub disk: Disk,
+    /// Has no disk here on purpose.
+    pub client: bool,
+    /// Enough nodes are there to write.
+    pub quorum: bool,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// As the configuration calls it; empty before DRBD 9.
+    pub name: String,
+    /// Its number in the resource; 0 before DRBD 9.
+    pub node: u32,
+    /// `Connected`, `StandAlone`, `Connecting`, and what lies between.
+    pub connection: String,
+    /// Its role, as far as it is known.
+    pub role: Role,
+    /// Its disks, by volume.
+    pub disks: Vec<(u32, Disk)>,
+}
+
+impl Peer {
+    /// Whether every disk of the peer is known to be up to date.
+    pub fn is_up_to_date(&self) -> bool {
+        !self.disks.is_empty() && self.disks.iter().all(|(_, disk)| *disk == Disk::UpToDate)
+    }
+}
+
+/// A resource that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name; before 8.4 the kernel knows none.
+    pub name: String,
+    /// Of this node: Primary as soon as one volume is.
+    pub role: Role,
+    /// In the order of their numbers.
+    pub volumes: Vec<Volume>,
+    /// Whoever it is replicated with.
+    pub peers: Vec<Peer>,
+}
+
+impl Resource {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, role: Role::Secondary, volumes: Vec::new(), peers: Vec::new() }
+    }
+
+    /// Takes in a volume, and its role.
+    pub(super) fn add(&mut self, volume: Volume) {
+        if volume.role == Role::Primary {
+            self.role = Role::Primary;
+        }
+        self.volumes.push(volume);
+        self.volumes.sort_by_key(|volume| volume.number);
+    }
+
+    /// Whether it may be written here, at least in part.
+    pub fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+
+    /// The volumes that may not be written while others may: what is left of
+    /// a change of role that was cut short, before DRBD 9.
+    pub fn laggards(&self) -> Vec<u32> {
+        let lags = |volume: &&Volume| self.is_primary() && volume.role != Role::Primary;
+        self.volumes.iter().filter(lags).map(|volume| volume.number).collect()
+    }
+
+    /// The local disks, in a few words: `UpToDate`, `UpToDate/Inconsistent`.
+    pub fn disks(&self) -> String {
+        let disks: Vec<String> =
+            self.volumes.iter().map(|volume| volume.disk.to_string()).collect();
+        if disks.is_empty() { "no volume".into() } else { disks.join("/") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_states_have_other_numbers_before_nine() {
+        assert_eq!(Disk::of(8, 1), Some(Disk::UpToDate));
+        assert_eq!(Disk::of(9, 2), Some(Disk::UpToDate));
+        assert_eq!(Disk::of(2, 1), Some(Disk::Failed));
+        assert_eq!(Disk::of(2, 2), Some(Disk::Detaching));
+        assert_eq!(Disk::of(1, 1), Some(Disk::Attaching));
+        assert_eq!((Disk::of(9, 1), Disk::of(10, 2)), (None, None));
+    }
+
+    #[test]
+    fn words_read_as_they_are_written() {
+        for disk in Disk::ALL {
+            assert_eq!(Disk::parse(&disk.to_string()), Some(disk));
+        }
+        assert_eq!(Disk::parse("Fine"), None);
+    }
+}
