@@ -6,14 +6,16 @@
 #[cfg(all(not(target_feature = "crt-static"), not(doc)))]
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
+pub mod drbd;
+pub mod drbddisk;
+
 use common::Agent;
 use ocf_meta::Meta;
 
 /// What each agent declares about itself: the list that tests, man pages and
 /// packages go through.
-pub const ALL: &[&Meta] = &[];
+pub const ALL: &[&Meta] = &[meta_of::<drbddisk::Drbddisk>()];
 
-#[allow(dead_code)]
 const fn meta_of<A: Agent>() -> &'static Meta {
     A::META
 }

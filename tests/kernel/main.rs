@@ -9,12 +9,14 @@
     reason = "a test"
 )]
 
+mod drbddisk;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod itself;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
+        drbddisk::cases(cases);
         itself::cases(cases);
     })
 }

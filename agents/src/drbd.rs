@@ -1,0 +1,3 @@
+//! What the agents for DRBD share.
+
+pub mod name;

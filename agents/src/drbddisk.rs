@@ -1,0 +1,236 @@
+//! `drbddisk`: makes a DRBD resource Primary on one node.
+//!
+//! The resource itself is brought up by DRBD's own init script or unit; this
+//! agent changes the role only. The role is read from the kernel: by netlink
+//! since DRBD 8.4, from `/proc/drbd` and the configuration before. `drbdadm`
+//! changes it, and `drbdsetup` where the configuration is broken.
+//!
+//! The script of this name that came with DRBD asked `drbdadm` for the role
+//! and took a resource with two volumes, or one of DRBD 9 without `drbdadm`,
+//! for unconfigured or unknown.
+
+use crate::drbd::name::Name;
+use anyhow::{Result, bail};
+use common::host::drbd::{self, Found, Resource, Role, tool};
+use common::host::holders;
+use common::{Agent, Fact, Plan, Request, Status, System, View, installed};
+use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
+use ocf_meta::{Examples, Meta, Params, Words, params};
+
+params! {
+    /// What the agent is given.
+    pub struct DrbddiskParams {
+        /// DRBD resource.
+        ///
+        /// Its name in the DRBD configuration; dots may be in it. `all`, the default, stands for every resource, and can be started and stopped but has no status in heartbeat.
+        [unique, position = 1] drbd_resource: Name = "all",
+    }
+}
+
+/// How often a resource is told to become Primary: the cluster may know of a
+/// peer's death before DRBD does.
+const PRIMARY_TRIES: u32 = 6;
+
+/// How often it is told to become Secondary: udev may have it open for a
+/// moment.
+const SECONDARY_TRIES: u32 = 3;
+
+/// One DRBD resource, or all of them.
+pub struct Drbddisk {
+    resource: String,
+}
+
+/// What the kernel has.
+#[derive(Debug)]
+pub enum State {
+    /// Of the one resource.
+    One(Found),
+    /// Of all, unless there is no DRBD in it.
+    All(Option<Vec<Resource>>),
+}
+
+impl Agent for Drbddisk {
+    const META: &'static Meta = &Meta {
+        name: "drbddisk",
+        shortdesc: "Makes a DRBD resource Primary on one node",
+        longdesc: "Makes a DRBD resource Primary on the node where it is started, and Secondary where it is stopped. DRBD itself, its configuration and the connection to the peer are not the agent's concern: they have to be up on both nodes, as DRBD's own service brings them up.\n\nMeant for heartbeat's haresources, for use by hand, and for clusters in which one primitive resource is enough. Where Pacemaker is to run DRBD on all nodes and promote one, use the agent drbd.",
+        params: DrbddiskParams::TABLE,
+        words: Words::Positions,
+        actions: &[
+            START.timeout(60),
+            STOP.timeout(60),
+            MONITOR.timeout(20).every(20),
+            VALIDATE_ALL,
+            META_DATA,
+        ],
+        examples: Examples {
+            pacemaker: "p_r1 ocf:sturdy:drbddisk params drbd_resource=r1",
+            haresources: "drbddisk::r1",
+            by_hand: "r1 start",
+        },
+        differences: &[
+            "The role is read from the kernel and not from drbdadm, so that a status takes no process and does not depend on the configuration. Before DRBD 8.4 the kernel knows minors only, and their names are looked up in drbd.conf.",
+            "A resource with several volumes is running as soon as one of them is Primary; if others are not, monitor says which.",
+            "Stop of a resource that the kernel does not have succeeds at once.",
+            "A stop that fails because the device is in use says who uses it.",
+            "Where drbd.conf is broken or lacks the resource, drbdsetup is used instead of drbdadm.",
+            "A name with characters that DRBD does not take, or that begins with a dash, is refused with exit code 6.",
+            "There is no file /etc/default/drbd that could name another drbdadm; PATH decides.",
+        ],
+    };
+    const DOUBT: &'static str = "cannot determine status, may be running (Unknown)";
+    type Params = DrbddiskParams;
+    type State = State;
+
+    fn new(params: DrbddiskParams, _request: &Request) -> Result<Self> {
+        Ok(Self { resource: params.drbd_resource.0 })
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("drbdadm")?;
+        Ok(())
+    }
+
+    fn observe(&self, view: &View) -> Result<State> {
+        Ok(match self.is_all() {
+            true => State::All(drbd::all(view)?),
+            false => State::One(drbd::find(view, &self.resource)?),
+        })
+    }
+
+    fn status(&self, state: &State) -> Status {
+        let started = common::Role::Started;
+        let known = state.resources();
+        let Some(primary) = known.iter().find(|resource| resource.is_primary()) else {
+            return Status::Stopped;
+        };
+        if let Some(other) = known.iter().find(|resource| !resource.is_primary()) {
+            let reason = format!("{} is Primary and {} is not", primary.name, other.name);
+            return Status::Failed(started, reason);
+        }
+        let torn = known
+            .iter()
+            .find_map(|resource| Some((resource, resource.laggards().first()?.to_owned())));
+        match torn {
+            Some((resource, volume)) => {
+                let name = &resource.name;
+                Status::Failed(
+                    started,
+                    format!("volume {volume} of {name} is not Primary, others are"),
+                )
+            }
+            None => Status::Running(started),
+        }
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        match state {
+            State::One(Found::NoModule) | State::All(None) => {
+                vec![Fact::new("drbd", "not in this kernel")]
+            }
+            State::One(Found::Unconfigured) => vec![Fact::new("role", "Unconfigured")],
+            _ => state.resources().iter().flat_map(facts_of).collect(),
+        }
+    }
+
+    fn start<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
+        if let State::One(Found::NoModule) | State::All(None) = from {
+            return Err(installed("there is no DRBD in this kernel: load the module drbd"));
+        }
+        let mut plan = Plan::new();
+        let known = match from {
+            State::One(Found::Configured(resource)) => Some(resource.clone()),
+            _ => None,
+        };
+        plan.step(format!("make DRBD resource {} Primary", self.resource), move |system| {
+            tool::persist(system, PRIMARY_TRIES, || {
+                tool::set_role(system, &self.resource, Role::Primary, known.as_ref())
+            })
+        });
+        Ok(plan)
+    }
+
+    fn stop<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        for resource in from.resources().iter().filter(|resource| resource.is_primary()) {
+            let resource = resource.clone();
+            plan.step(format!("make DRBD resource {} Secondary", resource.name), move |system| {
+                secondary(system, &resource)
+            });
+        }
+        Ok(plan)
+    }
+
+    fn word(&self, state: &State) -> Option<&'static str> {
+        match state {
+            State::One(Found::Configured(resource)) if resource.is_primary() => Some("Primary"),
+            State::One(Found::Configured(_)) => Some("Secondary"),
+            State::One(_) => Some("Unconfigured"),
+            State::All(_) => None,
+        }
+    }
+
+    fn no_status(&self) -> Option<(u8, &'static str)> {
+        let why = "status needs the name of a resource: drbddisk RESOURCE status";
+        self.is_all().then_some((10, why))
+    }
+}
+
+impl Drbddisk {
+    fn is_all(&self) -> bool {
+        self.resource == "all"
+    }
+}
+
+impl State {
+    fn resources(&self) -> &[Resource] {
+        match self {
+            Self::One(Found::Configured(resource)) => std::slice::from_ref(resource),
+            Self::All(Some(resources)) => resources,
+            _ => &[],
+        }
+    }
+}
+
+/// Tells a resource to become Secondary, and says who is in the way.
+fn secondary(system: &System<'_>, resource: &Resource) -> Result<()> {
+    let done = tool::persist(system, SECONDARY_TRIES, || {
+        tool::set_role(system, &resource.name, Role::Secondary, Some(resource))
+    });
+    let Err(err) = done else { return Ok(()) };
+    let is_held = err.downcast_ref::<tool::Refusal>().is_some_and(tool::Refusal::is_held_open);
+    let holders = if is_held { holders_of(system, resource) } else { Vec::new() };
+    match holders.is_empty() {
+        true => Err(err),
+        false => {
+            bail!("{} stays Primary, its device is in use: {}", resource.name, holders.join("; "))
+        }
+    }
+}
+
+/// Who has one of the devices open, a clause for each.
+fn holders_of(view: &View, resource: &Resource) -> Vec<String> {
+    let minors = resource.volumes.iter().filter_map(|volume| volume.minor);
+    minors.flat_map(|minor| holders::of(view, &format!("drbd{minor}"))).collect()
+}
+
+/// What was seen of a resource, for people.
+fn facts_of(resource: &Resource) -> Vec<Fact> {
+    let mut facts =
+        vec![Fact::new("resource", &resource.name), Fact::new("role", resource.role.to_string())];
+    for volume in &resource.volumes {
+        let device = volume.minor.map_or_else(String::new, |minor| format!(" (/dev/drbd{minor})"));
+        let seen = format!("{}{device}: {} {}", volume.number, volume.role, volume.disk);
+        facts.push(Fact::new("volume", seen));
+    }
+    for peer in &resource.peers {
+        let name = if peer.name.is_empty() { String::new() } else { format!("{}: ", peer.name) };
+        let disks: Vec<String> = peer.disks.iter().map(|(_, disk)| disk.to_string()).collect();
+        let seen = format!("{name}{} {} {}", peer.connection, peer.role, disks.join("/"));
+        facts.push(Fact::new("peer", seen));
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+#![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
+
+use super::*;
+use common::host::clock::Deadline;
+use common::testing::{carry_out, words};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const SECONDARY: &str = " 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r----\n";
+const PRIMARY: &str = " 1: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r----\n";
+
+/// A machine with DRBD 8.3, on which `drbdadm` does what the test says.
+struct Fake(tempfile::TempDir);
+
+impl Fake {
+    fn new(rows: &str) -> Self {
+        let fake = Self(tempfile::tempdir().unwrap());
+        fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.3.13");
+        fake.file("/proc/sys/kernel/hostname", "node1\n");
+        fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd1; } }");
+        fake.rows(rows);
+        fake
+    }
+
+    fn rows(&self, rows: &str) -> &Self {
+        self.file("/proc/drbd", &format!("version: 8.3.13 (api:88/proto:86-96)\n{rows}"))
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.0.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn file(&self, path: &str, text: &str) -> &Self {
+        fs::write(self.path(path), text).unwrap();
+        self
+    }
+
+    /// A program that writes down its words and does what the shell says.
+    fn program(&self, name: &str, shell: &str) -> &Self {
+        let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());
+        let text = format!("#!/bin/sh\ncd {root}\necho {name} $* >> called\n{shell}\n");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// `drbdadm` as it is where the kernel does as told.
+    fn obedient(&self) -> &Self {
+        self.program("drbdadm", "case $1 in primary) ro=Primary;; *) ro=Secondary;; esac\nsed -i s,ro:[A-Za-z]*/,ro:$ro/, proc/drbd")
+    }
+
+    fn called(&self) -> Vec<String> {
+        let called = fs::read_to_string(self.path("/called")).unwrap_or_default();
+        called.lines().map(str::to_owned).collect()
+    }
+
+    fn view(&self, limit: Duration) -> View {
+        View::below(self.0.path(), Deadline::after(limit))
+    }
+}
+
+fn agent(resource: &str) -> Drbddisk {
+    Drbddisk { resource: resource.into() }
+}
+
+fn seen(fake: &Fake, resource: &str) -> (Status, Option<&'static str>) {
+    let agent = agent(resource);
+    let state = agent.observe(&fake.view(Duration::from_secs(5))).unwrap();
+    (agent.status(&state), agent.word(&state))
+}
+
+fn change(fake: &Fake, resource: &str, start: bool, limit: Duration) -> Result<()> {
+    let (agent, view) = (agent(resource), fake.view(limit));
+    let state = agent.observe(&view)?;
+    let plan = if start { agent.start(&view, &state) } else { agent.stop(&view, &state) };
+    carry_out(&view, plan?)
+}
+
+const PATIENT: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_role_decides() {
+    let running = Status::Running(common::Role::Started);
+    assert_eq!(seen(&Fake::new(PRIMARY), "r1"), (running, Some("Primary")));
+    assert_eq!(seen(&Fake::new(SECONDARY), "r1"), (Status::Stopped, Some("Secondary")));
+    let unconfigured = (Status::Stopped, Some("Unconfigured"));
+    assert_eq!(seen(&Fake::new(" 1: cs:Unconfigured\n"), "r1"), unconfigured);
+}
+
+#[test]
+fn a_kernel_without_drbd_is_unconfigured_and_cannot_be_started() {
+    let fake = Fake::new("");
+    fs::remove_file(fake.path("/proc/drbd")).unwrap();
+    fs::remove_dir_all(fake.path("/sys/module/drbd")).unwrap();
+    fs::create_dir_all(fake.path("/sys/module/loop")).unwrap();
+    assert_eq!(seen(&fake, "r1"), (Status::Stopped, Some("Unconfigured")));
+    let refused = change(&fake, "r1", true, PATIENT).unwrap_err();
+    assert_eq!(refused.downcast_ref::<common::Fault>().unwrap().code, ocf_meta::Code::ErrInstalled);
+}
+
+#[test]
+fn what_makes_no_sense_is_doubt() {
+    let fake = Fake::new(" 1: cs:Connected ro:Tertiary/Secondary ds:UpToDate/UpToDate C r----\n");
+    assert!(agent("r1").observe(&fake.view(PATIENT)).is_err());
+    assert!(Drbddisk::DOUBT.contains("may be running"));
+}
+
+#[test]
+fn one_primary_volume_is_enough_to_run_and_too_little_to_be_well() {
+    let fake = Fake::new(&format!("{PRIMARY}{}", SECONDARY.replace(" 1:", " 2:")));
+    fake.file(
+        "/etc/drbd.conf",
+        "resource r1 { volume 0 { device minor 1; } volume 1 { device minor 2; } }",
+    );
+    let (status, word) = seen(&fake, "r1");
+    assert!(matches!(status, Status::Failed(_, reason) if reason.contains("volume 1 of r1")));
+    assert_eq!(word, Some("Primary"));
+}
+
+#[test]
+fn start_and_stop_change_the_role() {
+    let fake = Fake::new(SECONDARY);
+    fake.obedient();
+    change(&fake, "r1", true, PATIENT).unwrap();
+    assert_eq!(seen(&fake, "r1").1, Some("Primary"));
+    change(&fake, "r1", false, PATIENT).unwrap();
+    assert_eq!(seen(&fake, "r1").1, Some("Secondary"));
+    assert_eq!(fake.called(), ["drbdadm primary r1", "drbdadm secondary r1"]);
+}
+
+#[test]
+fn start_is_tried_until_drbd_notices_that_the_peer_is_gone() {
+    let fake = Fake::new(SECONDARY);
+    fake.program("drbdadm", "[ $(wc -l < called) = 3 ] || exit 11");
+    change(&fake, "r1", true, PATIENT).unwrap();
+    assert_eq!(fake.called().len(), 3);
+}
+
+#[test]
+fn start_gives_up_before_the_deadline() {
+    let fake = Fake::new(SECONDARY);
+    fake.program("drbdadm", "echo 'State change failed: (-1) Multiple primaries' >&2\nexit 11");
+    let begun = Instant::now();
+    let refused = change(&fake, "r1", true, Duration::from_secs(3)).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(3) && fake.called().len() >= 2);
+    let reason = format!("{refused:#}");
+    assert!(
+        reason.contains("drbdadm primary r1") && reason.contains("Multiple primaries"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn stop_names_who_is_in_the_way() {
+    let fake = Fake::new(PRIMARY);
+    fake.program(
+        "drbdadm",
+        "echo '1: State change failed: (-12) Device is held open by someone' >&2\nexit 11",
+    );
+    fake.file("/sys/class/block/drbd1/dev", "147:1\n");
+    fake.file("/proc/self/mountinfo", "36 25 147:1 / /srv rw - ext4 /dev/drbd1 rw\n");
+    let refused = change(&fake, "r1", false, PATIENT).unwrap_err();
+    assert_eq!(refused.to_string(), "r1 stays Primary, its device is in use: mount on /srv");
+    assert_eq!(fake.called().len(), 3);
+}
+
+#[test]
+fn stop_of_what_the_kernel_does_not_have_does_nothing() {
+    for rows in [SECONDARY, " 1: cs:Unconfigured\n", ""] {
+        let fake = Fake::new(rows);
+        fake.obedient();
+        change(&fake, "r1", false, PATIENT).unwrap();
+        assert!(fake.called().is_empty(), "{rows}");
+    }
+}
+
+#[test]
+fn a_broken_configuration_is_gone_past() {
+    let fake = Fake::new(PRIMARY);
+    fake.program("drbdadm", "echo 'drbd.conf:1: parse error' >&2\nexit 10");
+    fake.program("drbdsetup", "sed -i s,ro:Primary/,ro:Secondary/, proc/drbd");
+    change(&fake, "r1", false, PATIENT).unwrap();
+    assert_eq!(fake.called(), ["drbdadm secondary r1", "drbdsetup /dev/drbd1 secondary"]);
+}
+
+#[test]
+fn all_is_running_only_as_a_whole() {
+    let both = format!("{PRIMARY}{}", SECONDARY.replace(" 1:", " 2:"));
+    let fake = Fake::new(&both);
+    fake.obedient();
+    assert!(matches!(seen(&fake, "all").0, Status::Failed(..)));
+    change(&fake, "all", true, PATIENT).unwrap();
+    assert_eq!(fake.called(), ["drbdadm primary all"]);
+    assert!(seen(&fake, "all").0.is_active());
+    let (agent, view) = (agent("all"), fake.view(PATIENT));
+    let state = agent.observe(&view).unwrap();
+    let steps = words(&agent.stop(&view, &state).unwrap());
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    assert_eq!(agent.no_status().unwrap().0, 10);
+}
