@@ -69,6 +69,7 @@ fn show(words: &[String]) -> Result<()> {
         ensure!(path.is_file(), "there is no agent {} in {}", word.script, agents.display());
     }
     let output = options.svg.parent().unwrap_or(Path::new("/")).to_path_buf();
+    watch::make_directory(&output)?;
     let script = Script { line, agents, keep: options.keep.then_some(output) };
     let story = watch::play(&script)?;
     watch::present(&story, &options.svg)

@@ -31,8 +31,8 @@ pub struct Chronicle {
     declared_dead: Duration,
     handover: Duration,
     log: String,
-    /// Whether what lay only in caches was lost at the power loss.
-    pub frozen: bool,
+    /// The file systems that could not be shut down at the power loss.
+    pub unstopped: Vec<String>,
 }
 
 impl Chronicle {
@@ -40,7 +40,7 @@ impl Chronicle {
     pub fn new(line: &Line, plan: &Plan) -> Chronicle {
         Chronicle {
             line: line.to_string(),
-            nodes: plan.nodes.clone(),
+            nodes: plan.nodes.each_ref().map(|name| short(name)),
             addresses: plan.addresses.len(),
             begin: Duration::ZERO,
             end: Duration::ZERO,
@@ -52,7 +52,7 @@ impl Chronicle {
             declared_dead: Duration::ZERO,
             handover: Duration::ZERO,
             log: String::new(),
-            frozen: false,
+            unstopped: Vec::new(),
         }
     }
 
@@ -127,14 +127,14 @@ impl Chronicle {
 
     /// The story, with what the client saw and what the disk held.
     pub fn story(&self, acks: &[Ack], frames: Vec<Frame>, verdict: &Verdict) -> Story {
-        let crash = longest_silence(acks, self.power_loss - MARGIN * 20, self.handover);
-        let handover = longest_silence(acks, self.handover - MARGIN, self.end);
+        let crash = silence(acks, self.power_loss - MARGIN * 20, self.handover);
+        let handover = silence(acks, self.handover - MARGIN, self.end);
         Story {
             title: "A failover, and a clean way back".into(),
             subject: format!("{} ledger", self.line),
             length: self.rebased(self.end),
             lanes: self.lanes(acks, &frames, [crash, handover]),
-            actions: self.actions.iter().map(|action| self.rebased_action(action)).collect(),
+            actions: self.told().map(|action| self.rebased_action(action)).collect(),
             marks: self.marks.iter().map(|mark| self.rebased_mark(mark)).collect(),
             chapters: self.chapters(acks, [crash, handover]),
             facts: self.facts(acks, &frames, [crash, handover]),
@@ -145,6 +145,11 @@ impl Chronicle {
 
     fn rebased(&self, at: Duration) -> Duration {
         at.clamp(self.begin, self.end).saturating_sub(self.begin)
+    }
+
+    /// The actions of the story, without the cleaning up behind it.
+    fn told(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter().filter(|action| action.from < self.end)
     }
 
     fn rebased_action(&self, action: &Action) -> Action {
@@ -200,9 +205,8 @@ impl Chronicle {
                 _ => String::new(),
             },
         };
-        let short = self.nodes[lane].split('.').next().unwrap_or_default();
         Lane {
-            name: short.chars().take(16).collect(),
+            name: self.nodes[lane].clone(),
             about: ["the line's own node", "its partner"][lane].into(),
             hue: HUES[lane],
             bands: own.iter().zip(ends).map(band).filter(|band| band.from < band.to).collect(),
@@ -262,7 +266,12 @@ impl Chronicle {
     ) -> Vec<Fact> {
         let fact = |value: String, name: &str| Fact { value, name: name.into() };
         let lasted = |silence: Option<(Duration, Duration)>| {
-            silence.map_or("none".into(), |(from, to)| human(to - from))
+            let endless = |to: Duration| to == self.handover || to == self.end;
+            match silence {
+                Some((_, to)) if endless(to) => "no end".into(),
+                Some((from, to)) => human(to - from),
+                None => "none".into(),
+            }
         };
         let silence = self.declared_dead.saturating_sub(self.power_loss);
         let agents = self.chapters.get(1).map_or(Duration::ZERO, |chapter| self.busy(*chapter));
@@ -285,18 +294,19 @@ impl Chronicle {
     }
 
     fn notes(&self) -> Vec<String> {
-        let caches = if self.frozen {
-            "At the power loss the file system is shut down without its journal being flushed: what \
-             only node 1's caches held is lost, as on a real machine."
-        } else {
-            "The file system cannot be shut down at once, so what only node 1's caches held reached \
-             the disk after the power loss, unlike on a real machine."
-        };
+        let mut caches = "At the power loss the file system is shut down without its journal \
+                          being flushed: what only the node's caches held is lost, as on a real \
+                          machine."
+            .to_string();
+        if !self.unstopped.is_empty() {
+            let kinds = self.unstopped.join(", ");
+            let _ = write!(caches, " Not so {kinds}, which knows no such shutdown.");
+        }
         vec![
             "A disk image in memory stands where DRBD replicates a disk: it is attached to one node \
              at a time, and only once the kernel has let go of it on the other."
                 .into(),
-            caches.into(),
+            caches,
             format!(
                 "Nodes and client are namespaces of one kernel on a bridge. A heartbeat is sent \
                  every {}, and {} of silence mean death; published set-ups use 10 s and more.",
@@ -317,8 +327,23 @@ impl Chronicle {
             .iter()
             .find(|(from, to, _)| !acks.iter().any(|ack| (*from..*to).contains(&ack.at)));
         match silent {
-            Some((.., when)) => (false, format!("no record was acknowledged {when}")),
-            None => (verdict.holds(), verdict.sentence()),
+            Some((.., when)) if verdict.holds() => {
+                (false, format!("no record was acknowledged {when}"))
+            }
+            _ => (verdict.holds(), verdict.sentence()),
         }
     }
+}
+
+/// A node's name as far as it tells it from the other.
+fn short(name: &str) -> String {
+    name.split('.').next().unwrap_or_default().chars().take(16).collect()
+}
+
+/// The client's longest wait within `from..=to`; a wait that goes on then ends
+/// with `to`.
+fn silence(acks: &[Ack], from: Duration, to: Duration) -> Option<(Duration, Duration)> {
+    let mut acks: Vec<Ack> = acks.iter().copied().filter(|ack| ack.at < to).collect();
+    acks.push(Ack { number: 0, at: to });
+    longest_silence(&acks, from, to)
 }

@@ -4,13 +4,17 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The size of an image in bytes; only what is written takes memory.
+/// The size of an image in bytes, and what it is at least where the maker of a
+/// file system insists; only what is written takes memory.
 const SIZE: u64 = 96 << 20;
+const SIZE_WANTED: u64 = 512 << 20;
 const LOOP_MAJOR: u64 = 7;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -54,9 +58,11 @@ nix::ioctl_read!(file_system_shutdown, b'X', 125, u32);
 /// Makes an image at `path` with a file system of `kind` on it.
 pub fn make(path: &Path, kind: &str) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.set_len(SIZE).with_context(|| format!("cannot grow {}", path.display()))?;
+    let ext = kind.starts_with("ext");
+    file.set_len(if ext { SIZE } else { SIZE_WANTED })
+        .with_context(|| format!("cannot grow {}", path.display()))?;
     let maker = format!("mkfs.{kind}");
-    let force = if kind.starts_with("ext") { "-F" } else { "-f" };
+    let force = if ext { "-F" } else { "-f" };
     let output = Command::new(&maker)
         .args(["-q", force])
         .arg(path)
@@ -67,6 +73,24 @@ pub fn make(path: &Path, kind: &str) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{maker} {}: {}", path.display(), stderr.trim());
     Ok(())
+}
+
+/// Copies an image, its holes as holes.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (mut image, copy) = (File::open(from)?, File::create(to)?);
+    copy.set_len(image.metadata()?.len())?;
+    let mut block = vec![0; 64 << 10];
+    let mut at = 0;
+    loop {
+        let length = image.read(&mut block)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if block[..length].iter().any(|byte| *byte != 0) {
+            copy.write_all_at(&block[..length], at)?;
+        }
+        at += length as u64;
+    }
 }
 
 /// An image attached to a loop device. Nobody has to detach it: the kernel

@@ -120,13 +120,14 @@ pub fn says_running(text: &str) -> bool {
 
 /// An agent in heartbeat's directory.
 pub struct Script {
+    pub name: String,
     pub word: Word,
     pub node: String,
 }
 
 impl Resource for Script {
     fn name(&self) -> String {
-        self.word.script.clone()
+        self.name.clone()
     }
 
     fn call(&mut self, verb: &str) -> Result<Answer> {

@@ -22,6 +22,22 @@ pub struct Word {
     pub args: Vec<String>,
 }
 
+impl Word {
+    /// A short name that tells it from the other words of its group: that of
+    /// its script, and where that occurs twice, the address or directory.
+    pub fn name(&self, group: &[Word]) -> String {
+        if group.iter().filter(|word| word.script == self.script).count() == 1 {
+            return self.script.clone();
+        }
+        let detail = match (self.script.as_str(), &self.args[..]) {
+            ("Filesystem", [_, directory, ..]) => directory.rsplit('/').next(),
+            (_, [first, ..]) => first.split('/').next(),
+            _ => None,
+        };
+        format!("{} {}", self.script, detail.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Word {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str(&self.script)?;
@@ -87,6 +103,13 @@ mod tests {
     fn empty_fields_vanish_and_colons_split_everywhere() {
         assert_eq!(word("a::b::::d").args, ["b", "d"]);
         assert_eq!(word("IPaddr::fe80::1/64").args, ["fe80", "1/64"]);
+    }
+
+    #[test]
+    fn words_of_one_script_get_names_of_their_own() {
+        let words = parse("n 10.0.0.1/24 10.0.0.2/24 Filesystem::/dev/a::/srv/data").unwrap().words;
+        let names: Vec<String> = words.iter().map(|word| word.name(&words)).collect();
+        assert_eq!(names, ["IPaddr 10.0.0.1", "IPaddr 10.0.0.2", "Filesystem"]);
     }
 
     #[test]

@@ -48,7 +48,8 @@ fn tell(what: Saying) -> Result<()> {
 
 fn group(boot: &Boot) -> Group {
     let script = |word: &super::haresources::Word| -> Box<dyn Resource> {
-        Box::new(Script { word: word.clone(), node: boot.node.clone() })
+        let (name, node) = (word.name(&boot.words), boot.node.clone());
+        Box::new(Script { name, word: word.clone(), node })
     };
     let mut resources: Vec<Box<dyn Resource>> = boot.words.iter().map(script).collect();
     let (path, address) = boot.ledger.clone();

@@ -39,6 +39,7 @@ pub fn main() -> Result<()> {
     stage.take_over()?;
     stage.come_back()?;
     stage.hand_over()?;
+    stage.chronicle.end(now());
     let (acks, frames) = client.finish()?;
     stage.close(&script, &acks, frames)
 }
@@ -129,15 +130,15 @@ impl Stage {
         let roots = PathBuf::from(format!("/proc/{}/root", node.pid()));
         self.chronicle.power_loss(now());
         network::cut(0, self.plan.nics[0].len())?;
-        let mut frozen = true;
         for disk in &self.plan.disks {
             let inside = disk.directory.strip_prefix("/").unwrap_or(&disk.directory);
-            frozen &= disk::freeze(&roots.join(inside))?;
+            if !disk::freeze(&roots.join(inside))? {
+                self.chronicle.unstopped.push(disk.kind.clone());
+            }
         }
         node.kill()?;
         network::unplug(0, self.plan.nics[0].len());
         self.chronicle.becomes(0, Kind::Off);
-        self.chronicle.frozen = frozen;
         self.step(&name, "loses power: link cut, disk cut off, every process killed")?;
         let released = self.await_disks()?;
         let text = format!("its mount is gone after {}", human(released));
@@ -178,7 +179,6 @@ impl Stage {
 
     /// The end: everything is stopped, the image is read, the story told.
     fn close(mut self, script: &Script, acks: &[Ack], frames: Vec<Frame>) -> Result<()> {
-        self.chronicle.end(now());
         self.give(0)?;
         self.nodes.iter_mut().flatten().try_for_each(Node::kill)?;
         step(None, "", "reads the disk image")?;
@@ -320,10 +320,10 @@ impl Stage {
     }
 
     fn keep(&self, directory: &Path, acks: &[Ack]) -> Result<()> {
-        std::fs::create_dir_all(directory)?;
         for number in 0..self.plan.disks.len() {
             let name = format!("disk{number}.img");
-            std::fs::copy(image(&self.place, number), directory.join(name))?;
+            disk::copy(&image(&self.place, number), &directory.join(&name))
+                .with_context(|| format!("cannot keep {name} in {}", directory.display()))?;
         }
         let numbers: String =
             acks.iter().map(|ack| format!("{} {}\n", ack.number, ack.at.as_nanos())).collect();

@@ -14,10 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+/// Under sudo, what was made belongs to the user who called it.
+fn give_to_caller(path: &Path) -> Result<()> {
+    let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(user), Some(group))
+        .with_context(|| format!("cannot give {} to its user", path.display()))
+}
+
 nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
 
 /// What a shell reports of a program that SIGINT has ended.
 const INTERRUPTED: i32 = 130;
+const FAILED: i32 = 1;
 
 /// Plays the script and returns its story.
 pub fn play(script: &Script) -> Result<Story> {
@@ -40,6 +49,8 @@ pub fn play(script: &Script) -> Result<Story> {
     }
     match told {
         Ok(Some(story)) => Ok(story),
+        // The stage has said what went wrong.
+        Ok(None) if status.code() == Some(FAILED) => std::process::exit(FAILED),
         Ok(None) => bail!("the story broke off ({status})"),
         Err(err) => Err(err),
     }
@@ -131,6 +142,16 @@ impl Audience {
     }
 }
 
+/// Makes the directory that the drawing and what is kept lie in.
+pub fn make_directory(directory: &Path) -> Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    give_to_caller(directory)
+}
+
 /// Shows the story in the terminal, draws it into a file, and ends with an
 /// error when its promise was broken.
 pub fn present(story: &Story, svg: &Path) -> Result<()> {
@@ -138,11 +159,8 @@ pub fn present(story: &Story, svg: &Path) -> Result<()> {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     print!("{}", story.terminal(columns().unwrap_or(100), colour));
     let name = svg.display();
-    if let Some(directory) = svg.parent() {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
-    }
     std::fs::write(svg, story.svg()).with_context(|| format!("cannot write {name}"))?;
+    give_to_caller(svg)?;
     println!("  drawn into {name}\n");
     match &story.verdict {
         (true, _) => Ok(()),

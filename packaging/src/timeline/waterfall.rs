@@ -62,8 +62,14 @@ fn row(paper: &mut Paper, lane: &Lane, actions: &[&Action], window: (Duration, D
     }
     let said: Vec<String> = actions.iter().map(|action| said(action)).collect();
     let said = said.join("  ·  ");
-    let room = PLOT.1 + 20.0 - ends.1 > wide(&said, 12.0) + 10.0;
-    let (x, style) = if room { (ends.1 + 8.0, "") } else { (ends.0 - 8.0, "text-anchor:end") };
+    let length = wide(&said, 12.0) + 10.0;
+    let (x, style) = if ends.1 + length < PLOT.1 + 20.0 {
+        (ends.1 + 8.0, "")
+    } else if ends.0 - length > PLOT.0 {
+        (ends.0 - 8.0, "text-anchor:end")
+    } else {
+        (ends.1 - 8.0, "text-anchor:end;fill:#ffffff")
+    };
     let class = if actions.iter().all(|action| action.succeeded) { "small" } else { "small grave" };
     paper.styled(x, y + 18.5, class, style, &said);
 }
@@ -119,23 +125,29 @@ fn ticks(paper: &mut Paper, lane: &Lane, window: (Duration, Duration), middle: f
     let close = |one: &&Tick, other: &&Tick| {
         one.about == other.about && across(other.at, window) - across(one.at, window) < 60.0
     };
-    let mut free = f64::MIN;
-    for group in ticks.chunk_by(close) {
-        for tick in group {
+    let groups: Vec<&[&Tick]> = ticks.chunk_by(close).collect();
+    let ends = |group: &[&Tick]| {
+        (across(group[0].at, window) - 10.0, across(group[group.len() - 1].at, window) + 10.0)
+    };
+    let mut free = PLOT.0;
+    for (place, group) in groups.iter().enumerate() {
+        for tick in *group {
             triangle(paper, across(tick.at, window), middle, shades(tick.hue)[0]);
         }
-        let (first, last) =
-            (across(group[0].at, window), across(group[group.len() - 1].at, window));
+        let (first, last) = ends(group);
+        let next = groups.get(place + 1).map_or(PLOT.1 + 24.0, |group| ends(group).0);
         let names: Vec<&str> = group.iter().map(|tick| tick.label.as_str()).collect();
         let label = format!("{} {}", names.join(", "), group[0].about);
         let length = wide(&label, 11.0);
-        if first > free && last + 10.0 + length < PLOT.1 + 24.0 {
-            paper.text(last + 10.0, middle + 4.0, "tiny soft", &label);
-            free = last + 14.0 + length;
-        } else if first - 10.0 - length > free {
-            let style = "text-anchor:end";
-            paper.styled(first - 10.0, middle + 4.0, "tiny soft", style, &label);
-            free = last + 10.0;
+        if last + length < next {
+            paper.text(last, middle + 4.0, "tiny soft", &label);
+            free = last + length;
+        } else {
+            if first - length > free {
+                let style = "text-anchor:end";
+                paper.styled(first, middle + 4.0, "tiny soft", style, &label);
+            }
+            free = last;
         }
     }
 }
