@@ -8,7 +8,7 @@ use super::chronicle::Chronicle;
 use super::disk::{self, Attached};
 use super::plan::{Plan, plan};
 use super::words::{Boot, Errand, Frame, Order, Saying, Scene, Script, hear};
-use super::{beat, network, root};
+use super::{beat, network, root, watch};
 use crate::ledger::{self, Ack, Verdict};
 use crate::timeline::{Kind, human, now};
 use anyhow::{Context, Result, bail, ensure};
@@ -320,16 +320,20 @@ impl Stage {
     }
 
     fn keep(&self, directory: &Path, acks: &[Ack]) -> Result<()> {
+        let keep = |name: &str, write: &dyn Fn(&Path) -> Result<()>| {
+            let path = directory.join(name);
+            write(&path)
+                .and_then(|()| watch::give_to_caller(&path))
+                .with_context(|| format!("cannot keep {}", path.display()))
+        };
         for number in 0..self.plan.disks.len() {
-            let name = format!("disk{number}.img");
-            disk::copy(&image(&self.place, number), &directory.join(&name))
-                .with_context(|| format!("cannot keep {name} in {}", directory.display()))?;
+            let image = image(&self.place, number);
+            keep(&format!("disk{number}.img"), &|path| disk::copy(&image, path))?;
         }
-        let numbers: String =
-            acks.iter().map(|ack| format!("{} {}\n", ack.number, ack.at.as_nanos())).collect();
-        std::fs::write(directory.join("acknowledged"), numbers)?;
-        std::fs::write(directory.join("agents.log"), self.chronicle.log())
-            .with_context(|| format!("cannot keep anything in {}", directory.display()))
+        let lines = acks.iter().map(|ack| format!("{} {}\n", ack.number, ack.at.as_nanos()));
+        let acknowledged: String = lines.collect();
+        keep("acknowledged", &|path| Ok(std::fs::write(path, &acknowledged)?))?;
+        keep("agents.log", &|path| Ok(std::fs::write(path, self.chronicle.log())?))
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Under sudo, what was made belongs to the user who called it.
-fn give_to_caller(path: &Path) -> Result<()> {
+pub fn give_to_caller(path: &Path) -> Result<()> {
     let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return Ok(()) };
     std::os::unix::fs::lchown(path, Some(user), Some(group))
