@@ -347,3 +347,6 @@ fn silence(acks: &[Ack], from: Duration, to: Duration) -> Option<(Duration, Dura
     acks.push(Ack { number: 0, at: to });
     longest_silence(&acks, from, to)
 }
+
+#[cfg(test)]
+mod tests;

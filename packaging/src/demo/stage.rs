@@ -128,8 +128,8 @@ impl Stage {
         let mut node = self.nodes[0].take().context("node 1 is off already")?;
         let name = self.plan.nodes[0].clone();
         let roots = PathBuf::from(format!("/proc/{}/root", node.pid()));
-        self.chronicle.power_loss(now());
         network::cut(0, self.plan.nics[0].len())?;
+        self.chronicle.power_loss(now());
         for disk in &self.plan.disks {
             let inside = disk.directory.strip_prefix("/").unwrap_or(&disk.directory);
             if !disk::freeze(&roots.join(inside))? {
