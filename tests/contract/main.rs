@@ -1,3 +1,32 @@
-//! Every binary as its callers see it.
+//! Every binary as its callers see it: Pacemaker, crmsh, pcs, ocf-tester,
+//! heartbeat, a person. Nothing here knows how an agent does its work.
 
-fn main() {}
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, unreachable_pub)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod binary;
+mod clients;
+mod codes;
+mod dialects;
+mod heartbeat;
+mod input;
+mod metadata;
+mod sample;
+mod tester;
+
+fn main() -> std::process::ExitCode {
+    harness::tier("contract", |cases| {
+        for meta in agents::ALL {
+            binary::cases(cases, meta);
+            metadata::cases(cases, meta);
+            dialects::cases(cases, meta);
+            codes::cases(cases, meta);
+            clients::cases(cases, meta);
+            tester::cases(cases, meta);
+        }
+        input::cases(cases);
+        heartbeat::cases(cases);
+    })
+}

@@ -1,5 +1,7 @@
 //! One run of one program: a bare environment, no input, an end.
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -136,10 +138,19 @@ impl Running {
         self.child.try_wait().expect("own child").is_some()
     }
 
-    /// SIGKILL to the whole group, as execd does when time is up.
+    /// SIGKILL to the whole group, as execd does when time is up; returns when
+    /// the last of it is gone.
+    ///
+    /// # Panics
+    /// When something of the group stays in the kernel for ten seconds.
     pub fn kill(mut self) -> Output {
         self.kill_group();
         let status = self.child.wait().expect("own child");
+        let end = Instant::now() + Duration::from_secs(10);
+        while killpg(self.group(), None).is_ok() {
+            assert!(Instant::now() < end, "a child of the killed program does not die");
+            std::thread::sleep(Duration::from_micros(100));
+        }
         self.output(status, false)
     }
 
@@ -162,9 +173,11 @@ impl Running {
     }
 
     fn kill_group(&self) {
-        use nix::sys::signal::{Signal, killpg};
-        let group = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = killpg(group, Signal::SIGKILL);
+        let _ = killpg(self.group(), Signal::SIGKILL);
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     fn output(mut self, status: ExitStatus, timed_out: bool) -> Output {

@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod crash;
 mod drbddisk;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -18,5 +19,6 @@ fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
         drbddisk::cases(cases);
         itself::cases(cases);
+        crash::cases(cases);
     })
 }

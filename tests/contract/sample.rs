@@ -1,0 +1,81 @@
+//! For each agent: a machine it can work on, and parameters that work there.
+
+use crate::harness::{Call, Machine};
+
+/// What an agent needs to be started.
+pub struct Sample {
+    pub parameters: Vec<(&'static str, String)>,
+    /// The same as words.
+    pub words: Vec<String>,
+}
+
+impl Sample {
+    pub fn words(&self) -> Vec<&str> {
+        self.words.iter().map(String::as_str).collect()
+    }
+
+    /// The words and an action.
+    pub fn words_and<'a>(&'a self, action: &'a str) -> Vec<&'a str> {
+        [self.words(), vec![action]].concat()
+    }
+
+    /// The agent's call with these parameters.
+    pub fn call(&self, machine: &Machine, name: &str) -> Call {
+        let call = machine.agent(name);
+        self.parameters.iter().fold(call, |call, (name, value)| call.set(name, value))
+    }
+
+    /// `name=value` for the command lines of the clusters' tools.
+    pub fn options(&self) -> Vec<String> {
+        self.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+}
+
+/// Makes the machine ready for the agent.
+///
+/// # Panics
+/// For an agent that nobody has given a sample yet.
+pub fn prepare(machine: &Machine, name: &str) -> Sample {
+    match name {
+        "Filesystem" => filesystem(machine),
+        "IPaddr" => ipaddr(machine),
+        "drbddisk" => {
+            Sample { parameters: vec![("drbd_resource", "r0".into())], words: vec!["r0".into()] }
+        }
+        _ => panic!("give {name} a sample in tests/contract/sample.rs"),
+    }
+}
+
+/// Whether the agent can be started on a machine of the tests. DRBD is no part
+/// of the kernels that these run on; its agent lives in the lab.
+pub fn can_run(name: &str) -> bool {
+    name != "drbddisk"
+}
+
+fn filesystem(machine: &Machine) -> Sample {
+    let disk = machine.formatted("ext4");
+    let device = disk.path().to_owned();
+    machine.keep(disk);
+    let directory = "/srv/data";
+    machine.must("mkdir", &[directory]);
+    Sample {
+        parameters: vec![
+            ("device", device.clone()),
+            ("directory", directory.into()),
+            ("fstype", "ext4".into()),
+        ],
+        words: vec![device, directory.into(), "ext4".into()],
+    }
+}
+
+fn ipaddr(machine: &Machine) -> Sample {
+    machine.nic("eth0", &["10.0.0.1/24"]);
+    Sample {
+        parameters: vec![
+            ("ip", "10.0.0.9".into()),
+            ("cidr_netmask", "24".into()),
+            ("nic", "eth0".into()),
+        ],
+        words: vec!["10.0.0.9/24/eth0".into()],
+    }
+}
