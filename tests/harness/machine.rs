@@ -117,6 +117,16 @@ impl Machine {
         fs::write(path, text).expect("own overlay");
     }
 
+    /// Pretends a file of `/proc` that this kernel does not have, for the
+    /// processes to come; they find each other through `/proc/self` only.
+    pub fn pretend_proc(&self, name: &str, text: &str) {
+        let line = "mkdir /run/proc && mount --bind /proc /run/proc && cd /run/proc \
+                    && mount -t tmpfs none /proc && for entry in *; do \
+                    ln -s \"/run/proc/$entry\" \"/proc/$entry\"; done; test -e /proc/self/fd";
+        self.must("sh", &["-c", line]);
+        self.file(Path::new("/proc").join(name), text);
+    }
+
     /// Keeps a disk attached to the end of the case.
     pub fn keep(&self, disk: super::Disk) {
         self.disks.borrow_mut().push(disk);

@@ -69,7 +69,8 @@ impl Machine {
         self.mounts().into_iter().filter(|mount| mount.directory == directory).collect()
     }
 
-    /// Addresses, routes, rules, links and mounts at this moment.
+    /// Addresses, routes, rules, links and mounts at this moment, and the files
+    /// in `/run/witness`.
     pub fn state(&self) -> State {
         let mut lines = BTreeSet::new();
         lines.extend(self.addresses().iter().map(|address| format!("address {address}")));
@@ -81,6 +82,11 @@ impl Machine {
         add("route", self.routes("-6"));
         add("rule", self.ip(&["-o", "rule"]));
         add("addrlabel", self.ip(&["addrlabel"]));
+        // What a pretended program keeps for a kernel.
+        for file in std::fs::read_dir("/run/witness").into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            add("witness", format!("{} {}", file.file_name().display(), text.trim()));
+        }
         for link in self.ip_json(&["link"]) {
             let flags: Vec<_> = link["flags"].as_array().into_iter().flatten().collect();
             let up = flags.iter().any(|flag| *flag == "UP");
