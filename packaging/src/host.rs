@@ -48,6 +48,7 @@ pub fn install(needs: &[(&str, &str, &str)]) -> Result<()> {
         eprintln!("  installing {package} (no {witness} here): {why}");
     }
     ensure!(is_there("apt-get"), "no apt-get here; please install what is listed above");
+    let _quiet = crate::quiet::Quiet::begin()?;
     let mut packages: Vec<&str> = lacking.iter().map(|(_, package, _)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
@@ -57,8 +58,6 @@ pub fn install(needs: &[(&str, &str, &str)]) -> Result<()> {
             .args(words)
             .args(if words[0] == "install" { &packages[..] } else { &[] })
             .env("DEBIAN_FRONTEND", "noninteractive")
-            // Nothing that is installed here shall start a service.
-            .env("RUNLEVEL", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()?

@@ -98,7 +98,6 @@ fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
 
 fn install() -> Result<()> {
     let had_daemons = std::path::Path::new("/usr/sbin/pacemakerd").exists();
-    let _quiet = quiet::Quiet::begin()?;
     host::install(NEEDS)?;
     if !had_daemons {
         quiet::disable(SERVICES);
