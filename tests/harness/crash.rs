@@ -22,7 +22,7 @@ impl Instants {
     /// The seed is printed when a case fails, and taken from `STURDY_SEED`
     /// when it is set.
     pub fn within(span: Duration) -> Self {
-        let seed = std::env::var("STURDY_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = std::env::var_os("STURDY_SEED").and_then(|seed| seed.to_str()?.parse().ok());
         Self { state: seed.unwrap_or_else(clock_seed), span }
     }
 

@@ -14,11 +14,13 @@ mod drbddisk;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod itself;
+mod pacemaker;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
         drbddisk::cases(cases);
         itself::cases(cases);
         crash::cases(cases);
+        pacemaker::cases(cases);
     })
 }
