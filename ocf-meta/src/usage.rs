@@ -34,10 +34,7 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
     let name = meta.name;
     writeln!(out, "{name}: {}\n", meta.shortdesc)?;
     writeln!(out, "Usage: {name} {} ACTION [--PARAMETER VALUE ...]", words::form(meta, " "))?;
-    writeln!(
-        out,
-        "       {name} explain ... [--json]   what is there, what start and stop would do"
-    )?;
+    writeln!(out, "       {name} explain ... [--json]   what start and stop would do")?;
     writeln!(out, "\nActions:")?;
     out.push_str(&text::wrap(&actions(meta).join(" "), 2, 78));
     writeln!(out, "Parameters (* required):")?;
