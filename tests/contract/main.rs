@@ -1,7 +1,14 @@
 //! Every binary as its callers see it: Pacemaker, crmsh, pcs, ocf-tester,
 //! heartbeat, a person. Nothing here knows how an agent does its work.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, unreachable_pub)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "tests look with their own eyes, and fail loudly"
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -120,9 +120,11 @@ fn names_parameters(machine: &Machine, meta: &'static Meta) {
 
 fn has_actions(machine: &Machine, meta: &'static Meta) {
     let list = |path: &str| {
-        let words = ["--xpath", &format!("//action{path}")];
-        let found = lint(machine, meta.name, &words);
-        found.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        machine.file("/tmp/meta.xml", &text(machine, meta.name));
+        // Finding nothing is an error to xmllint, and none to us.
+        let found =
+            machine.run("xmllint", &["--xpath", &format!("//action{path}"), "/tmp/meta.xml"]);
+        found.stdout.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     let names = list("/@name");
     for action in ["start", "stop", "monitor", "validate-all", "meta-data"] {
@@ -145,6 +147,8 @@ fn touches_nothing(machine: &Machine, meta: &'static Meta) {
     let agent = format!("{}/{}", crate::harness::AGENTS, meta.name);
     machine.must("strace", &[&trace[..], &[&agent, "meta-data"]].concat());
     let trace = std::fs::read_to_string("/tmp/trace").unwrap();
-    let calls: Vec<_> = trace.lines().filter(|line| !line.contains("exit")).collect();
+    // The C library looks for its stack's end in the memory map.
+    let usual = |line: &&str| !line.contains("exit") && !line.contains("\"/proc/self/maps\"");
+    let calls: Vec<_> = trace.lines().filter(usual).collect();
     assert_eq!(calls.len(), 1, "only the exec itself: {calls:#?}");
 }

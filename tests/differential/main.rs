@@ -6,7 +6,14 @@
 //! `STURDY_SHOW=1` prints both sides of every case. `STURDY_ITSELF=1` compares
 //! the shell agents with themselves: a difference then is the test's own.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, unreachable_pub)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "tests look with their own eyes, and fail loudly"
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

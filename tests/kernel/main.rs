@@ -2,11 +2,12 @@
 //! frames heard by a neighbour. A file for each agent.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::print_stderr,
     clippy::print_stdout,
     unreachable_pub,
-    reason = "a test"
+    reason = "tests look with their own eyes, and fail loudly"
 )]
 
 mod crash;
