@@ -1,6 +1,6 @@
 //! One call of a resource agent, in the dialect of the one who calls.
 
-use super::machine::HARESOURCES;
+use super::machine::{AGENTS, HARESOURCES};
 use super::program::{Output, Program, Running};
 use std::ffi::{OsStr, OsString};
 use std::ops::Deref;
@@ -123,10 +123,13 @@ impl Call {
         self.ocf(action).spawn()
     }
 
-    /// Calls through heartbeat's link in `/etc/ha.d/resource.d`; the last word
-    /// is the action.
+    /// Calls as heartbeat does: our agents through the link in
+    /// `/etc/ha.d/resource.d`, a script where it lies. The last word is the
+    /// action.
     pub fn heartbeat(&self, words: &[&str]) -> Outcome {
-        let link = Path::new(HARESOURCES).join(self.path.file_name().expect("an agent's name"));
+        let name = self.path.file_name().expect("an agent's name");
+        let ours = self.path.starts_with(AGENTS);
+        let link = if ours { Path::new(HARESOURCES).join(name) } else { self.path.clone() };
         let mut program = Program::new(link).args(words).limit(self.limit);
         let heartbeat = [
             ("HA_CURHOST", "node1"),
