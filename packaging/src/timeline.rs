@@ -167,6 +167,19 @@ pub struct Fact {
     pub name: String,
 }
 
+impl Hue {
+    /// The terminal's code for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Hue::Blue => "38;5;33",
+            Hue::Amber => "38;5;208",
+            Hue::Violet => "38;5;98",
+            Hue::Green => "38;5;35",
+            Hue::Slate => "38;5;245",
+        }
+    }
+}
+
 impl Story {
     /// The story for a terminal of `width` columns.
     pub fn terminal(&self, width: usize, colour: bool) -> String {

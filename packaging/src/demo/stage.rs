@@ -40,6 +40,7 @@ pub fn main() -> Result<()> {
     stage.come_back()?;
     stage.hand_over()?;
     stage.chronicle.end(now());
+    stage.step("client", "ends its work; the resources are stopped and the disk is read")?;
     let (acks, frames) = client.finish()?;
     stage.close(&script, &acks, frames)
 }
@@ -129,7 +130,8 @@ impl Stage {
         let name = self.plan.nodes[0].clone();
         let roots = PathBuf::from(format!("/proc/{}/root", node.pid()));
         network::cut(0, self.plan.nics[0].len())?;
-        self.chronicle.power_loss(now());
+        let at = now();
+        self.chronicle.power_loss(at);
         for disk in &self.plan.disks {
             let inside = disk.directory.strip_prefix("/").unwrap_or(&disk.directory);
             if !disk::freeze(&roots.join(inside))? {
@@ -139,7 +141,8 @@ impl Stage {
         node.kill()?;
         network::unplug(0, self.plan.nics[0].len());
         self.chronicle.becomes(0, Kind::Off);
-        self.step(&name, "loses power: link cut, disk cut off, every process killed")?;
+        let lost = "loses power: link cut, disk cut off, every process killed";
+        step(self.chronicle.since_begin(at), &name, lost)?;
         let released = self.await_disks()?;
         let text = format!("its mount is gone after {}", human(released));
         self.step(&name, &text)
@@ -181,7 +184,6 @@ impl Stage {
     fn close(mut self, script: &Script, acks: &[Ack], frames: Vec<Frame>) -> Result<()> {
         self.give(0)?;
         self.nodes.iter_mut().flatten().try_for_each(Node::kill)?;
-        step(None, "", "reads the disk image")?;
         let verdict = self.read_ledger(acks)?;
         if let Some(directory) = &script.keep {
             self.keep(directory, acks)?;

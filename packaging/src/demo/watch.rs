@@ -3,7 +3,7 @@
 
 use super::space;
 use super::words::{Scene, Script, hear, say};
-use crate::timeline::Story;
+use crate::timeline::{Hue, Story, grouped};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
@@ -78,13 +78,20 @@ fn await_signals(signals: SigSet, stage: &Child, interrupted: Arc<AtomicI32>) ->
 
 struct Audience {
     terminal: bool,
+    /// Whose steps were shown, in the order of their first.
+    known: Vec<String>,
     loops: Vec<u32>,
     acknowledged: u64,
 }
 
 impl Audience {
     fn new() -> Audience {
-        Audience { terminal: std::io::stderr().is_terminal(), loops: Vec::new(), acknowledged: 0 }
+        Audience {
+            terminal: std::io::stderr().is_terminal(),
+            known: Vec::new(),
+            loops: Vec::new(),
+            acknowledged: 0,
+        }
     }
 
     /// Shows scene after scene until the stage falls silent.
@@ -104,17 +111,32 @@ impl Audience {
         Ok(story)
     }
 
-    fn step(&self, at: Option<Duration>, who: &str, text: &str) {
+    fn step(&mut self, at: Option<Duration>, who: &str, text: &str) {
         self.clear_line();
         let at = at.map_or(String::new(), |at| format!("{:.3} s", at.as_secs_f64()));
         let who: String = who.split('.').next().unwrap_or_default().chars().take(12).collect();
-        eprintln!("{at:>10}  {who:<8}  {text}");
+        let name = format!("{who:<8}");
+        eprintln!("{at:>10}  {}  {text}", self.painted(&who, &name));
+    }
+
+    /// A name in the colour that the story has for it.
+    fn painted(&mut self, who: &str, name: &str) -> String {
+        if !self.terminal || who.is_empty() || std::env::var_os("NO_COLOR").is_some() {
+            return name.into();
+        }
+        let place = self.known.iter().position(|known| known == who).unwrap_or(self.known.len());
+        if place == self.known.len() {
+            self.known.push(who.into());
+        }
+        let hue = [Hue::Blue, Hue::Amber, Hue::Green][place.min(2)];
+        format!("\x1b[{}m{name}\x1b[0m", hue.code())
     }
 
     /// The line that changes, where there is a terminal to change it on.
     fn count(&self) {
         if self.terminal && self.acknowledged > 0 {
-            eprint!("\r{:>10}  client    {} records acknowledged", "", self.acknowledged);
+            let count = grouped(self.acknowledged);
+            eprint!("\r{:>10}  {:<8}  {count} records acknowledged", "", "");
             let _ = std::io::stderr().flush();
         }
     }

@@ -1,6 +1,6 @@
 //! The story in a terminal, by characters that say as much without colour.
 
-use super::{Action, Chapter, Hue, Kind, Lane, Story, human, rate, scale, wrapped};
+use super::{Action, Chapter, Kind, Lane, Story, human, rate, scale, wrapped};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -58,16 +58,6 @@ impl Pen {
     }
 }
 
-fn code(hue: Hue) -> &'static str {
-    match hue {
-        Hue::Blue => "38;5;33",
-        Hue::Amber => "38;5;208",
-        Hue::Violet => "38;5;98",
-        Hue::Green => "38;5;35",
-        Hue::Slate => "38;5;245",
-    }
-}
-
 /// A row of cells, each with a colour, joined at the end.
 struct Row(Vec<(char, &'static str)>);
 
@@ -113,7 +103,7 @@ fn overview(story: &Story, pen: Pen, out: &mut String) {
     let axis: String = axis.into_iter().collect();
     let _ = writeln!(out, "  {:NAME$}{}", "", pen.dim(axis.trim_end()));
     for lane in &story.lanes {
-        let name = pen.ink(code(lane.hue), &format!("{:<NAME$}", lane.name));
+        let name = pen.ink(lane.hue.code(), &format!("{:<NAME$}", lane.name));
         let _ = writeln!(out, "  {name}{}", lane_row(lane, story, pen).text(pen));
     }
     for mark in &story.marks {
@@ -130,20 +120,20 @@ fn lane_row(lane: &Lane, story: &Story, pen: Pen) -> Row {
     let counts = rate(&lane.pulse, Duration::ZERO, story.length, pen.plot);
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     for (at, count) in counts.into_iter().enumerate() {
-        row.fill(at, at, HEIGHTS[(count * 8).div_ceil(most)], code(lane.hue));
+        row.fill(at, at, HEIGHTS[(count * 8).div_ceil(most)], lane.hue.code());
     }
     for band in &lane.bands {
         let (cell, ink) = match band.kind {
-            Kind::Up => ('─', code(lane.hue)),
-            Kind::Holds => ('█', code(lane.hue)),
-            Kind::Moving => ('▒', code(lane.hue)),
+            Kind::Up => ('─', lane.hue.code()),
+            Kind::Holds => ('█', lane.hue.code()),
+            Kind::Moving => ('▒', lane.hue.code()),
             Kind::Off => ('·', "2"),
             Kind::Silence => ('×', "31"),
         };
         row.fill(place(band.from), place(band.to), cell, ink);
     }
     for tick in &lane.ticks {
-        row.fill(place(tick.at), place(tick.at), '▲', code(tick.hue));
+        row.fill(place(tick.at), place(tick.at), '▲', tick.hue.code());
     }
     row
 }
@@ -161,12 +151,12 @@ fn waterfall(story: &Story, chapter: &Chapter, number: usize, pen: Pen, out: &mu
             let ends =
                 [action.from, action.to].map(|at| column(at, chapter.from, chapter.to, plot));
             let quiet = action.verb == "status";
-            let ink = if action.succeeded { code(lane.hue) } else { "1;31" };
+            let ink = if action.succeeded { lane.hue.code() } else { "1;31" };
             row.fill(ends[0], ends[1], if quiet { '░' } else { '█' }, ink);
         }
         let what: String =
             format!("{} {}", lane.name, actions[0].what).chars().take(WHAT).collect();
-        let label = pen.ink(code(lane.hue), &format!("{what:<WHAT$}"));
+        let label = pen.ink(lane.hue.code(), &format!("{what:<WHAT$}"));
         let said: Vec<String> = actions.iter().map(|action| said(action)).collect();
         let _ = writeln!(out, "     {label}{}  {}", row.text(pen), said.join(", "));
     }
@@ -185,17 +175,17 @@ fn client_row(lane: &Lane, chapter: &Chapter, plot: usize, pen: Pen, out: &mut S
     let mut row = Row::new(plot);
     for (at, count) in rate(&lane.pulse, chapter.from, chapter.to, plot).into_iter().enumerate() {
         let silent = !lane.pulse.is_empty() && count == 0;
-        let (cell, ink) = if silent { ('×', "31") } else { ('▄', code(lane.hue)) };
+        let (cell, ink) = if silent { ('×', "31") } else { ('▄', lane.hue.code()) };
         if silent || count > 0 {
             row.fill(at, at, cell, ink);
         }
     }
     for tick in &ticks {
         let at = column(tick.at, chapter.from, chapter.to, plot);
-        row.fill(at, at, '▲', code(tick.hue));
+        row.fill(at, at, '▲', tick.hue.code());
     }
     let what: String = format!("{} {}", lane.name, lane.about).chars().take(WHAT - 1).collect();
-    let label = pen.ink(code(lane.hue), &format!("{what:<WHAT$}"));
+    let label = pen.ink(lane.hue.code(), &format!("{what:<WHAT$}"));
     let said = if ticks.is_empty() { String::new() } else { format!("{} seen", ticks.len()) };
     let _ = writeln!(out, "     {label}{}  {said}", row.text(pen));
 }
