@@ -117,7 +117,7 @@ fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     if found.version >= (9, 0) {
         bail!("the kernel's DRBD {} does not answer in this network namespace", found.release);
     }
-    let Some(name) = name else { return Ok(found.rows.into_iter().map(nameless).collect()) };
+    let Some(name) = name else { return Ok(named(view, found.rows)) };
     if found.rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -142,6 +142,24 @@ fn minors(view: &View, name: &str) -> Result<Vec<u32>> {
         bail!("the configuration gives it no device on {}", node.trim());
     }
     Ok(minors)
+}
+
+/// The rows as the resources that the configuration makes of them. What it
+/// does not know, or all where it cannot be read, is called by its number.
+fn named(view: &View, mut rows: Vec<Row>) -> Vec<Resource> {
+    let names = config::read(view, None)
+        .map(|config| config.resources().map(str::to_owned).collect::<Vec<_>>());
+    let mut resources = Vec::new();
+    for name in names.unwrap_or_default() {
+        let minors = minors(view, &name).unwrap_or_default();
+        let (its, others) = rows.into_iter().partition(|row| minors.contains(&row.minor));
+        rows = others;
+        let mut resource = Resource::new(name);
+        Vec::into_iter(its).for_each(|row| take(&mut resource, row));
+        resources.extend((!resource.volumes.is_empty()).then_some(resource));
+    }
+    resources.extend(rows.into_iter().map(nameless));
+    resources
 }
 
 fn nameless(row: Row) -> Resource {
@@ -193,8 +211,12 @@ mod tests {
             self
         }
 
+        fn view(&self) -> View {
+            View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
+        }
+
         fn find(&self, name: &str) -> Result<Found> {
-            find(&View::below(self.0.path(), Deadline::after(Duration::from_secs(5))), name)
+            find(&self.view(), name)
         }
     }
 
@@ -222,6 +244,20 @@ mod tests {
         assert_eq!((second.role, second.disks().as_str()), (Role::Secondary, "Inconsistent"));
         assert_eq!(second.peers[0].connection, "WFConnection");
         assert_eq!(fake.find("r3").unwrap(), Found::Unconfigured);
+    }
+
+    #[test]
+    fn before_eight_four_all_have_the_names_of_the_configuration() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", EIGHT_THREE);
+        let names = |fake: &Fake| {
+            let found = all(&fake.view()).unwrap().unwrap();
+            found.into_iter().map(|resource| resource.name).collect::<Vec<_>>()
+        };
+        assert!(names(&fake).contains(&"drbd0".to_owned()));
+        fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd0; } }");
+        let names = names(&fake);
+        assert!(names.contains(&"r1".to_owned()) && !names.contains(&"drbd0".to_owned()));
     }
 
     #[test]

@@ -164,6 +164,12 @@ impl Section {
         self.sections.iter().find(|section| section.is("resource", name))
     }
 
+    /// The names of all resources.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        let resources = self.sections.iter().filter(|section| section.kind() == "resource");
+        resources.filter_map(|section| section.title.get(1).map(String::as_str))
+    }
+
     fn is(&self, kind: &str, name: &str) -> bool {
         let mut title = self.title.iter();
         title.next().is_some_and(|word| word == kind) && title.any(|word| word == name)
