@@ -1,12 +1,20 @@
 //! What is found on the machine and how it is changed: one file for each
 //! facility. Nothing here knows what a cluster is.
 
+pub mod address;
+pub mod announce;
+pub mod claim;
 pub mod clock;
 pub mod drbd;
 pub mod file;
 pub mod genl;
 pub mod holders;
+pub mod ifreq;
 pub mod journal;
+pub mod link;
+pub mod netlink;
+pub mod netns;
 pub mod pidfd;
 pub mod program;
+pub mod route;
 pub mod system;

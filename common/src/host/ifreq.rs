@@ -1,0 +1,130 @@
+//! The oldest questions to the kernel about interfaces. They are blunt, but
+//! their cost does not grow with the number of addresses as a list's does.
+
+#![allow(unsafe_code, reason = "ioctl has no safe wrapper for these")]
+
+use super::link::LONGEST_NAME;
+use super::system::{System, View};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A line for such questions.
+#[derive(Debug)]
+pub struct Questions(OwnedFd);
+
+impl Questions {
+    /// Opens the line.
+    pub fn open(_view: &View) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        Ok(Self(socket(AddressFamily::Inet, SockType::Datagram, flags, None)?))
+    }
+
+    /// The name of the interface with this number.
+    pub fn name(&self, index: u32) -> io::Result<String> {
+        let mut request = blank("")?;
+        request.ifr_ifru.ifru_ifindex = index.cast_signed();
+        self.ask(libc::SIOCGIFNAME, &mut request)?;
+        let bytes = request.ifr_name.map(|byte| byte.cast_unsigned());
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    /// The number of the interface of this name, or this alternative name if
+    /// it is short enough.
+    pub fn index(&self, name: &str) -> io::Result<u32> {
+        let mut request = blank(name)?;
+        self.ask(libc::SIOCGIFINDEX, &mut request)?;
+        // SAFETY: the kernel has just filled in this variant.
+        Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
+    }
+
+    /// Whether the interface is up and can carry anything.
+    pub fn runs(&self, name: &str) -> io::Result<bool> {
+        let mut request = blank(name)?;
+        self.ask(libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: the kernel has just filled in this variant.
+        let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+        let wanted = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(flags & wanted == wanted)
+    }
+
+    /// The prefix of `ip`, where an interface has it under this label.
+    ///
+    /// The kernel falls back to any address of the label, so what it answers
+    /// is held against what was asked.
+    pub fn prefix(&self, label: &str, ip: Ipv4Addr) -> io::Result<Option<u8>> {
+        let mut request = blank(label)?;
+        request.ifr_ifru.ifru_addr = socket_address(ip);
+        self.ask(libc::SIOCGIFADDR, &mut request)?;
+        if address_in(&request) != Some(ip) {
+            return Ok(None);
+        }
+        self.ask(libc::SIOCGIFNETMASK, &mut request)?;
+        Ok(address_in(&request).map(|mask| u32::from(mask).count_ones() as u8))
+    }
+
+    /// Has the interface hear packets for a group's hardware address.
+    pub fn join(&self, _system: &System<'_>, nic: &str, group: [u8; 6]) -> io::Result<()> {
+        match self.ask(libc::SIOCADDMULTI, &mut with_hardware(nic, group)?) {
+            Err(err) if err.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Has it hear them no more.
+    pub fn leave(&self, _system: &System<'_>, nic: &str, group: [u8; 6]) -> io::Result<()> {
+        match self.ask(libc::SIOCDELMULTI, &mut with_hardware(nic, group)?) {
+            Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn ask(&self, question: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+        // SAFETY: all of these questions read and write one `struct ifreq`.
+        let answer = unsafe { libc::ioctl(self.0.as_raw_fd(), question, request) };
+        Ok(Errno::result(answer).map(drop)?)
+    }
+}
+
+fn blank(name: &str) -> io::Result<libc::ifreq> {
+    if name.len() > LONGEST_NAME {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    // SAFETY: `struct ifreq` is plain data, all-zero is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn with_hardware(nic: &str, address: [u8; 6]) -> io::Result<libc::ifreq> {
+    let mut request = blank(nic)?;
+    let mut hardware =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    for (to, from) in hardware.sa_data.iter_mut().zip(address) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_hwaddr = hardware;
+    Ok(request)
+}
+
+fn socket_address(ip: Ipv4Addr) -> libc::sockaddr {
+    let mut address =
+        libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: [0; 14] };
+    // Behind the family stand two bytes of port, then the address.
+    for (to, from) in address.sa_data[2..].iter_mut().zip(ip.octets()) {
+        *to = from.cast_signed();
+    }
+    address
+}
+
+fn address_in(request: &libc::ifreq) -> Option<Ipv4Addr> {
+    // SAFETY: every bit pattern is a valid `struct sockaddr`.
+    let address = unsafe { request.ifr_ifru.ifru_addr };
+    let [_, _, a, b, c, d, ..] = address.sa_data.map(|byte| byte.cast_unsigned());
+    (i32::from(address.sa_family) == libc::AF_INET).then(|| Ipv4Addr::new(a, b, c, d))
+}
