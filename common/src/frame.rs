@@ -2,6 +2,7 @@
 //! the same in all of them.
 
 pub mod agent;
+pub mod background;
 pub mod by_hand;
 pub mod call;
 pub mod explain;
@@ -26,9 +27,7 @@ pub fn main<A: Agent>() -> ExitCode {
     report::reason_on_panic();
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|arg| arg == "--background") {
-        let words: Vec<String> =
-            args.into_iter().skip(2).filter_map(|word| word.into_string().ok()).collect();
-        return ExitCode::from(u8::from(A::background(&words).is_err()));
+        return background::run::<A>(&args[2..]);
     }
     // What is made shall be readable, and no directory shall be kept busy.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

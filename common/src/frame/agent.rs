@@ -92,8 +92,9 @@ pub trait Agent: Sized {
         None
     }
 
-    /// What [`System::background`] starts: the words it was given.
-    fn background(_words: &[String]) -> Result<()> {
+    /// What [`System::background`] starts: the words it was given, of which the
+    /// first is the instance's name.
+    fn background(_words: &[String], _system: &System<'_>) -> Result<()> {
         Err(unimplemented("--background"))
     }
 }

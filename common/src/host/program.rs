@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -122,16 +123,20 @@ pub fn run<S: AsRef<OsStr>>(path: &Path, args: &[S], deadline: Deadline) -> Resu
 }
 
 /// Starts this binary again, detached: a session of its own, so that the end
-/// of the action does not end it, and no stream of the caller's. Returns its
-/// process id.
+/// of the action does not end it, and no stream of the caller's. Of the
+/// environment it keeps what says where to log. Returns its process id.
 #[allow(unsafe_code)]
 pub fn background(words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
+    let kept = std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"HA_"));
     let mut command = Command::new("/proc/self/exe");
+    // A person who lists the processes shall see whose it is.
+    command.arg0(std::env::args_os().next().unwrap_or_default());
     command
         .arg("--background")
         .args(words)
         .current_dir("/")
         .env_clear()
+        .envs(kept)
         .stdin(handed.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -1,0 +1,37 @@
+//! The part of an action that goes on after it.
+
+use crate::frame::agent::Agent;
+use crate::frame::{call, log, report};
+use crate::host::clock::Deadline;
+use crate::host::journal::Journal;
+use crate::host::system::{Options, View};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// No background part has anything to do for longer.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Does what [`System::background`](crate::host::system::System::background)
+/// was given words for; the first of them is the instance's name.
+pub(crate) fn run<A: Agent>(words: &[OsString]) -> ExitCode {
+    let words: Vec<String> =
+        words.iter().filter_map(|word| word.to_str().map(str::to_owned)).collect();
+    let env = call::environment();
+    log::init(A::META.name, words.first().map_or("", String::as_str), &env);
+    let run_dir = env.iter().find(|(name, _)| name == "HA_RSCTMP").map(|(_, value)| value.clone());
+    let view = View::new(Options {
+        deadline: Deadline::after(LONGEST),
+        journal: Journal::to(log::line, false),
+        run_dir: PathBuf::from(run_dir.unwrap_or_else(|| "/run/resource-agents".into())),
+        without_programs: false,
+    });
+    match view.with_write_access(|system| A::background(&words, system)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            log::error(&report::one_line(&format!("{err:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
