@@ -1,0 +1,266 @@
+//! An IP address that follows the service: IPv4 or IPv6.
+//!
+//! What is seen comes from the kernel's own tables, by rtnetlink: the address
+//! by its bytes, prefix, interface, label and flags; the link by its operational
+//! state. Which interface an address belongs on is asked of the kernel as the
+//! route it would take itself, so there is never more than one answer. A
+//! monitor asks for the one address, not for the list of all of them, and
+//! falls back to the list for anything but a plain yes.
+//!
+//! What differs from the shell agents: no external program sends, probes or
+//! looks; the network hears of the address before start returns, and hears
+//! nothing of it once stop has begun; an address that was there only in part
+//! is put right by a start.
+
+mod announcing;
+mod cluster;
+mod finding;
+mod holding;
+mod network;
+mod params;
+mod placing;
+mod removing;
+mod words;
+
+use common::host::address::Uniqueness;
+use common::host::announce::Line;
+use common::host::claim::Claim;
+use common::{Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed};
+use holding::{Holding, State};
+use ocf_meta::{Examples, Meta, Params, Words, action};
+use params::IpaddrParams;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+
+/// The agent.
+pub struct Ipaddr {
+    params: IpaddrParams,
+    /// The address, with the clone's number added where that is wanted.
+    ip: IpAddr,
+    /// The interface's name, without a label.
+    nic: Option<String>,
+    /// The whole label: `eth0:web`. Without a nic only the part after the colon.
+    tag: Option<String>,
+    request: Request,
+    share: Option<cluster::Share>,
+    entered: Cell<Option<bool>>,
+    silence: RefCell<Option<Claim>>,
+    line: RefCell<Option<Line>>,
+}
+
+impl Agent for Ipaddr {
+    const META: &'static Meta = &Meta {
+        name: "IPaddr",
+        shortdesc: "IPv4 or IPv6 address that moves with the service",
+        longdesc: "\
+Adds an IP address to an interface, tells the network where it lives now, and takes it away again.
+
+The interface is the one through which the kernel itself would reach the address's network, unless \
+nic names another one. Prefix and broadcast follow from that network unless they are given. The \
+network is told by gratuitous ARP in both forms, or by unsolicited neighbour advertisements for \
+IPv6: once before start returns, then in two bursts from the background, which ends at once when \
+the address goes away.
+
+As a clone with globally-unique=true and more than one instance the address is shared by several \
+nodes, each of which answers a part of the clients. This needs nftables.",
+        params: IpaddrParams::TABLE,
+        words: Words::Own { form: words::FORM, split: words::split },
+        actions: &[
+            action::START,
+            action::STOP,
+            action::MONITOR,
+            action::RELOAD_AGENT,
+            action::VALIDATE_ALL,
+            action::META_DATA,
+        ],
+        examples: Examples {
+            pacemaker: "vip ocf:sturdy:IPaddr params ip=10.10.1.250 cidr_netmask=24",
+            haresources: "IPaddr::10.10.1.250/24/bond0:web",
+            by_hand: "10.10.1.250/24 start",
+        },
+        differences: &[
+            "An unusable value of a parameter is code 6 on start as well as on validate-all; the \
+             shell agent answers 5 on start.",
+            "nic defaults to the kernel's own choice, not to eth0, and a choice between several \
+             routes is never an error.",
+            "An address that has the wrong label, or waits on a link that was down, is put right \
+             by start; the shell agents answer 1 or 5.",
+            "A start that fails for want of a carrier takes the address away again.",
+            "Announcements of IPv6 addresses are sent from the background as well unless arp_bg \
+             is set.",
+            "arp_interval is kept to. Each announcement consists of a request and a reply.",
+            "arp_sender and mac choose no program: there is none. Of send_arp_opts, -A asks for \
+             replies only and -U for requests only.",
+            "Duplicate address detection that fails, or has not ended, is a failure of monitor.",
+            "The removal of an address leaves the others of its network in place, whatever the \
+             kernel's promote_secondaries says.",
+            "An address without iflabel carries no alias label of its own.",
+            "There is no check level with a ping to the address.",
+        ],
+    };
+    type Params = IpaddrParams;
+    type State = State;
+
+    fn new(params: IpaddrParams, request: &Request) -> anyhow::Result<Self> {
+        let (nic, tag) = params.nic_and_tag();
+        let share = cluster::Share::of(&params, request);
+        let number = request.clone.map_or(0, |clone| clone.number);
+        let ip = if params.unique_clone_address { step(params.ip, number) } else { params.ip };
+        let (entered, silence, line) = (Cell::new(None), RefCell::default(), RefCell::default());
+        Ok(Self { params, ip, nic, tag, request: request.clone(), share, entered, silence, line })
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        self.params.check(&self.request)
+    }
+
+    fn suits(&self, view: &View) -> anyhow::Result<()> {
+        if !self.enter_namespace(view)? {
+            return Err(self.no_namespace());
+        }
+        if let Some(share) = &self.share {
+            share.suits(view)?;
+        }
+        self.place(view).map(drop)
+    }
+
+    fn observe(&self, view: &View) -> anyhow::Result<State> {
+        if !self.enter_namespace(view)? {
+            return Ok(State::nowhere("the network namespace is not there"));
+        }
+        let state = match self.glance(view)? {
+            Some(state) => state,
+            None => self.look(view)?,
+        };
+        match &self.share {
+            Some(share) => share.observe(view, state),
+            None => Ok(state),
+        }
+    }
+
+    fn status(&self, state: &State) -> Status {
+        let failed = |reason: String| Status::Failed(Role::Started, reason);
+        let Some(found) = &state.found else {
+            return match &state.gone {
+                // A probe, a start and a stop ask whether it runs; a monitor
+                // asks what has become of it.
+                Some(gone) if !self.request.probe => failed(gone.clone()),
+                _ => Status::Stopped,
+            };
+        };
+        let place = format!("{} is on {}", found.address_text(), found.nic);
+        if self.params.check_link_status && !found.carries {
+            return Status::Stopped;
+        }
+        if let Some(wanted) = self.wrong_label(found) {
+            let label = found.label.as_deref().unwrap_or("none");
+            return failed(format!("{place} with the label {label}, wanted {wanted}"));
+        }
+        match found.uniqueness {
+            Uniqueness::Settled => {}
+            // Without a carrier the kernel cannot ask.
+            Uniqueness::Tentative if !found.carries => {}
+            Uniqueness::Tentative => {
+                return failed(format!("{place}, but is not known to be the only one yet"));
+            }
+            Uniqueness::Duplicate => {
+                return failed(format!("{place}, but another host of the network has it too"));
+            }
+        }
+        match &state.share {
+            Some(share) if !share.is_whole() => share.status(&place),
+            _ => Status::Running(Role::Started),
+        }
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        let mut facts = vec![Fact::new("address", self.ip.to_string())];
+        let found = state.found.as_ref().map_or("on no interface".into(), Holding::to_string);
+        facts.push(Fact::new("found", state.gone.clone().unwrap_or(found)));
+        for other in state.again.iter().chain(&state.others) {
+            facts.push(Fact::new("also", other.to_string()));
+        }
+        facts.extend(state.share.as_ref().map(|share| Fact::new("share", share.to_string())));
+        facts
+    }
+
+    fn start<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        if self.entered.get() == Some(false) {
+            return Err(self.no_namespace());
+        }
+        self.plan_start(view, from)
+    }
+
+    fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        Ok(self.plan_stop(view, from))
+    }
+
+    fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
+        Ok(self.plan_refresh(view, state))
+    }
+
+    fn reload<'a>(&'a self, _view: &View, _from: &State) -> anyhow::Result<Plan<'a>> {
+        // What can be reloaded is read anew by each action.
+        Ok(Plan::new())
+    }
+
+    fn background(words: &[String], system: &System<'_>) -> anyhow::Result<()> {
+        announcing::background(words, system)
+    }
+}
+
+impl Ipaddr {
+    /// Looks, from now on, where the resource lives. Whether there is such a
+    /// place.
+    fn enter_namespace(&self, view: &View) -> anyhow::Result<bool> {
+        let Some(name) = &self.params.network_namespace else { return Ok(true) };
+        if let Some(entered) = self.entered.get() {
+            return Ok(entered);
+        }
+        let entered = common::host::netns::enter(view, name)?;
+        self.entered.set(Some(entered));
+        Ok(entered)
+    }
+
+    fn no_namespace(&self) -> anyhow::Error {
+        let name = self.params.network_namespace.as_deref().unwrap_or_default();
+        installed(format!("there is no network namespace {name} on this node"))
+    }
+
+    /// The label that was asked for, if the address has another one.
+    fn wrong_label(&self, found: &Holding) -> Option<String> {
+        let wanted = self.label(&found.nic)?;
+        (found.label.as_ref() != Some(&wanted)).then_some(wanted)
+    }
+
+    /// The label for the address on this interface, if one is wanted.
+    fn label(&self, nic: &str) -> Option<String> {
+        let tag = self.tag.as_ref().filter(|_| self.ip.is_ipv4())?;
+        Some(format!("{nic}:{tag}"))
+    }
+}
+
+/// The address with the number added to its last part.
+fn step(ip: IpAddr, number: u32) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            let d = u32::from(d) + number;
+            // What does not fit is refused by `check`.
+            IpAddr::from([a, b, c, u8::try_from(d).unwrap_or(u8::MAX)])
+        }
+        IpAddr::V6(_) => ip,
+    }
+}
+
+/// An address that no interface can have.
+fn unusable(ip: IpAddr) -> Option<anyhow::Error> {
+    let what = match ip {
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "names no host",
+        IpAddr::V4(v4) if v4.is_broadcast() => "is everybody's",
+        _ if ip.is_multicast() => "is a group's",
+        _ if ip.is_unspecified() => "names no host",
+        _ => return None,
+    };
+    Some(configured(format!("parameter ip {what}: `{ip}`")))
+}

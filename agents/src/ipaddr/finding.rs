@@ -1,0 +1,135 @@
+//! Finding the address: by a glance, which costs the same however many
+//! addresses there are, and by a look at all of them.
+
+use super::Ipaddr;
+use super::holding::{Holding, State};
+use anyhow::Result;
+use common::View;
+use common::host::address::{self, Uniqueness};
+use common::host::ifreq::Questions;
+use common::host::link::{self, LONGEST_NAME};
+use common::host::route;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+impl Ipaddr {
+    /// A plain yes, or nothing: whatever is not as it should be takes a look.
+    pub(super) fn glance(&self, view: &View) -> Result<Option<State>> {
+        let Ok(questions) = Questions::open(view) else { return Ok(None) };
+        let found = match self.ip {
+            IpAddr::V4(ip) => self.glance_v4(view, &questions, ip)?,
+            IpAddr::V6(ip) => self.glance_v6(view, &questions, ip)?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        if !questions.runs(&found.nic).unwrap_or(false)
+            || found.uniqueness != Uniqueness::Settled
+            || !self.has_wanted_prefix(view, found.index, found.prefix)?
+        {
+            return Ok(None);
+        }
+        view.note(format_args!("{found}, at a glance"));
+        Ok(Some(State::at(found)))
+    }
+
+    /// The kernel's routing table knows at once on which interface a local
+    /// address is; the prefix and the label come from the interface.
+    fn glance_v4(&self, view: &View, ask: &Questions, ip: Ipv4Addr) -> Result<Option<Holding>> {
+        let Some(route) = route::toward(view, ip.into())?.filter(|route| route.is_local()) else {
+            return Ok(None);
+        };
+        let Ok(nic) = ask.name(route.index) else { return Ok(None) };
+        if !self.may_be_on(&nic, route.index, ask) {
+            return Ok(None);
+        }
+        let label = self.label(&nic).unwrap_or_else(|| nic.clone());
+        let Ok(Some(prefix)) = ask.prefix(&label, ip) else { return Ok(None) };
+        Ok(Some(Holding {
+            nic,
+            index: route.index,
+            ip: ip.into(),
+            prefix,
+            label: Some(label),
+            carries: true,
+            uniqueness: Uniqueness::Settled,
+        }))
+    }
+
+    fn glance_v6(&self, view: &View, ask: &Questions, ip: Ipv6Addr) -> Result<Option<Holding>> {
+        let index = match &self.nic {
+            Some(nic) => match ask.index(nic) {
+                Ok(index) => index,
+                Err(_) => return Ok(None),
+            },
+            None => 0,
+        };
+        let Some(address) = address::one_v6(view, ip, index)? else { return Ok(None) };
+        let Ok(nic) = ask.name(address.index) else { return Ok(None) };
+        let fits = self.may_be_on(&nic, address.index, ask);
+        Ok(fits.then(|| Holding::new(&address, &nic, true)))
+    }
+
+    /// Whether the address counts on this interface.
+    fn may_be_on(&self, nic: &str, index: u32, ask: &Questions) -> bool {
+        match &self.nic {
+            Some(wanted) if wanted == nic => true,
+            Some(wanted) => {
+                // It may be the other name of the same interface.
+                wanted.len() <= LONGEST_NAME && ask.index(wanted).is_ok_and(|named| named == index)
+            }
+            // On lo it serves nobody, but for an address that lives there.
+            None => nic != "lo" || self.ip.is_loopback(),
+        }
+    }
+
+    /// Every place where the address is, and which of them is the one wanted.
+    pub(super) fn look(&self, view: &View) -> Result<State> {
+        let wanted = match &self.nic {
+            Some(nic) => match link::by_name(view, nic)? {
+                Some(link) => Some(link),
+                None => return self.look_without_nic(view, nic),
+            },
+            None => None,
+        };
+        let mut state = State::default();
+        for address in address::holding(view, self.ip)? {
+            // An interface that goes away while we look takes its addresses along.
+            let Some(link) = link::by_index(view, address.index)? else { continue };
+            let holding = Holding::new(&address, &link.name, link.carries());
+            let counts = match &wanted {
+                Some(wanted) => wanted.index == link.index,
+                None => !link.is_loopback() || self.ip.is_loopback(),
+            };
+            let counts = counts && self.has_wanted_prefix(view, link.index, address.prefix)?;
+            match &state.found {
+                _ if !counts => state.others.push(holding),
+                None => state.found = Some(holding),
+                // Of two that count, the one with the right label.
+                Some(first) if self.wrong_label(first).is_some() => {
+                    state.again.extend(state.found.replace(holding));
+                }
+                Some(_) => state.again.push(holding),
+            }
+        }
+        Ok(state)
+    }
+
+    fn look_without_nic(&self, view: &View, nic: &str) -> Result<State> {
+        let mut state = State::nowhere(format!("there is no interface {nic}"));
+        for address in address::holding(view, self.ip)? {
+            if let Some(link) = link::by_index(view, address.index)? {
+                state.others.push(Holding::new(&address, &link.name, link.carries()));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Whether the prefix is the one given, or else that of the network that
+    /// the interface is in. Where no route tells (a link that is down has
+    /// none) the address counts with any prefix.
+    fn has_wanted_prefix(&self, view: &View, index: u32, prefix: u8) -> Result<bool> {
+        if let Some(wanted) = self.params.cidr_netmask {
+            return Ok(wanted.bits == prefix);
+        }
+        let wanted = self.network_at(view, index)?.map(|network| network.prefix);
+        Ok(wanted.is_none_or(|wanted| wanted == prefix))
+    }
+}
