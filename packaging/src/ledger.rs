@@ -205,10 +205,19 @@ fn judge(bytes: &[u8], acks: &[Ack]) -> Verdict {
 
 /// The longest time between two acknowledgements that follow one another
 /// within `from..=to`: begin and end.
+#[allow(dead_code)]
 pub fn longest_silence(acks: &[Ack], from: Duration, to: Duration) -> Option<(Duration, Duration)> {
     let within: Vec<Duration> =
         acks.iter().map(|ack| ack.at).filter(|at| (from..=to).contains(at)).collect();
     within.windows(2).map(|pair| (pair[0], pair[1])).max_by_key(|(begin, end)| *end - *begin)
+}
+
+/// How long nothing was acknowledged around a moment: from the last
+/// acknowledgement before it to the first one after it, if there is one.
+pub fn silence_around(acks: &[Ack], moment: Duration) -> Option<(Duration, Option<Duration>)> {
+    let times = || acks.iter().map(|ack| ack.at);
+    let last = times().filter(|at| *at <= moment).max()?;
+    Some((last, times().filter(|at| *at > moment).min()))
 }
 
 #[cfg(test)]

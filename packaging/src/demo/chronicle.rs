@@ -4,7 +4,7 @@ use super::haresources::Line;
 use super::plan::Plan;
 use super::words::Frame;
 use super::{beat, network};
-use crate::ledger::{Ack, Verdict, longest_silence};
+use crate::ledger::{Ack, Verdict, silence_around};
 use crate::timeline::{
     Action, Band, Chapter, Fact, Hue, Kind, Lane, Mark, Story, Tick, grouped, human, now,
 };
@@ -127,8 +127,8 @@ impl Chronicle {
 
     /// The story, with what the client saw and what the disk held.
     pub fn story(&self, acks: &[Ack], frames: Vec<Frame>, verdict: &Verdict) -> Story {
-        let crash = silence(acks, self.power_loss - MARGIN * 20, self.handover);
-        let handover = silence(acks, self.handover - MARGIN, self.end);
+        let crash = self.silence(acks, self.declared_dead);
+        let handover = self.silence(acks, self.nobody_holds());
         Story {
             title: "A failover, and a clean way back".into(),
             subject: format!("{} ledger", self.line),
@@ -141,6 +141,21 @@ impl Chronicle {
             notes: self.notes(),
             verdict: self.verdict(acks, verdict),
         }
+    }
+
+    /// When the resources were stopped for the handover.
+    fn nobody_holds(&self) -> Duration {
+        let given = |(lane, at, kind): &&(usize, Duration, Kind)| {
+            *lane == 1 && *kind == Kind::Up && *at > self.handover
+        };
+        self.states.iter().find(given).map_or(self.handover, |state| state.1)
+    }
+
+    /// The client's wait around a moment; one without an end lasts to the
+    /// story's.
+    fn silence(&self, acks: &[Ack], moment: Duration) -> Option<(Duration, Duration)> {
+        let (from, to) = silence_around(acks, moment)?;
+        Some((from, to.unwrap_or(self.end)))
     }
 
     fn rebased(&self, at: Duration) -> Duration {
@@ -265,13 +280,10 @@ impl Chronicle {
         [crash, handover]: [Option<(Duration, Duration)>; 2],
     ) -> Vec<Fact> {
         let fact = |value: String, name: &str| Fact { value, name: name.into() };
-        let lasted = |silence: Option<(Duration, Duration)>| {
-            let endless = |to: Duration| to == self.handover || to == self.end;
-            match silence {
-                Some((_, to)) if endless(to) => "no end".into(),
-                Some((from, to)) => human(to - from),
-                None => "none".into(),
-            }
+        let lasted = |silence: Option<(Duration, Duration)>| match silence {
+            Some((_, to)) if to == self.end => "no end".into(),
+            Some((from, to)) => human(to - from),
+            None => "none".into(),
         };
         let silence = self.declared_dead.saturating_sub(self.power_loss);
         let agents = self.chapters.get(1).map_or(Duration::ZERO, |chapter| self.busy(*chapter));
@@ -338,14 +350,6 @@ impl Chronicle {
 /// A node's name as far as it tells it from the other.
 fn short(name: &str) -> String {
     name.split('.').next().unwrap_or_default().chars().take(16).collect()
-}
-
-/// The client's longest wait within `from..=to`; a wait that goes on then ends
-/// with `to`.
-fn silence(acks: &[Ack], from: Duration, to: Duration) -> Option<(Duration, Duration)> {
-    let mut acks: Vec<Ack> = acks.iter().copied().filter(|ack| ack.at < to).collect();
-    acks.push(Ack { number: 0, at: to });
-    longest_silence(&acks, from, to)
 }
 
 #[cfg(test)]
