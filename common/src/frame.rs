@@ -5,6 +5,7 @@ pub mod agent;
 pub mod background;
 pub mod by_hand;
 pub mod call;
+pub mod entry;
 pub mod explain;
 pub mod fault;
 pub mod lifecycle;
@@ -16,24 +17,24 @@ pub mod trace;
 
 #[cfg(test)]
 mod tests;
+
 use agent::Agent;
 use call::Call;
 use report::Report;
 use std::ffi::OsString;
-use std::process::ExitCode;
 
-/// The whole of an agent's binary.
-pub fn main<A: Agent>() -> ExitCode {
+/// All that an agent's binary does, from its words to its exit code.
+pub fn run<A: Agent>(words: &[OsString]) -> u8 {
+    entry::settle();
     report::reason_on_panic();
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if args.get(1).is_some_and(|arg| arg == "--background") {
-        return background::run::<A>(&args[2..]);
+    if words.get(1).is_some_and(|word| word == "--background") {
+        return background::run::<A>(&words[2..]);
     }
     // What is made shall be readable, and no directory shall be kept busy.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let _ = nix::unistd::chdir("/");
 
-    match Call::read(A::META, &args, &call::environment()) {
+    match Call::read(A::META, words, &call::environment()) {
         Call::Print(text) => report::print(&text),
         Call::Refuse(report) => report.send(),
         Call::Act(invocation) => lifecycle::run::<A>(&invocation).send(),

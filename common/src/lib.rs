@@ -7,7 +7,6 @@ pub mod host;
 
 pub use frame::agent::{Agent, Fact, Plan, Role, Status};
 pub use frame::fault::{Fault, configured, installed, not_here};
-pub use frame::main;
 pub use frame::request::Request;
 pub use host::system::{System, View};
 

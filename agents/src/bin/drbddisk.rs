@@ -1,5 +1,4 @@
 //! The binary of [`agents::drbddisk`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    common::main::<agents::drbddisk::Drbddisk>()
-}
+common::main!(agents::drbddisk::Drbddisk);

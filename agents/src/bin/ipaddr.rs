@@ -1,5 +1,4 @@
-//! The resource agent `ocf:sturdy:IPaddr`.
+//! The binary of [`agents::ipaddr`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    common::main::<agents::ipaddr::Ipaddr>()
-}
+common::main!(agents::ipaddr::Ipaddr);

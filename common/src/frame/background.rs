@@ -7,7 +7,6 @@ use crate::host::journal::Journal;
 use crate::host::system::{Options, View};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// No background part has anything to do for longer.
@@ -15,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Does what [`System::background`](crate::host::system::System::background)
 /// was given words for; the first of them is the instance's name.
-pub(crate) fn run<A: Agent>(words: &[OsString]) -> ExitCode {
+pub(crate) fn run<A: Agent>(words: &[OsString]) -> u8 {
     let words: Vec<String> =
         words.iter().filter_map(|word| word.to_str().map(str::to_owned)).collect();
     let env = call::environment();
@@ -28,10 +27,10 @@ pub(crate) fn run<A: Agent>(words: &[OsString]) -> ExitCode {
         without_programs: false,
     });
     match view.with_write_access(|system| A::background(&words, system)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(err) => {
             log::error(&report::one_line(&format!("{err:#}")));
-            ExitCode::FAILURE
+            1
         }
     }
 }

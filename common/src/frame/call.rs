@@ -7,9 +7,10 @@ use ocf_meta::{Code, Given, Meta, action, man, usage, words, xml};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
-/// An environment, as given.
-pub type Environment = Vec<(OsString, OsString)>;
+/// An environment, as given; shared by all who read it.
+pub type Environment = Rc<[(OsString, OsString)]>;
 
 /// How the caller speaks, and how it wants to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +169,7 @@ pub(crate) fn unknown(meta: &Meta, dialect: Dialect, action: &OsString) -> Repor
 /// The parameters that OCF_RESKEY_* carry.
 pub(crate) fn from_environment(env: &Environment) -> Given {
     let mut given = Given::default();
-    for (name, value) in env {
+    for (name, value) in env.iter() {
         if let Some(name) = name.to_str().and_then(|name| name.strip_prefix("OCF_RESKEY_"))
             && !name.starts_with("CRM_meta_")
             && !matches!(name, "crm_feature_set" | "OCF_CHECK_LEVEL")

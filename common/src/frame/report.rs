@@ -4,7 +4,6 @@ use crate::frame::call::Dialect;
 use crate::frame::log;
 use ocf_meta::Code;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The longest reason, in bytes. It is kept in the cluster's configuration and
 /// shown in one line of its monitor.
@@ -95,8 +94,8 @@ impl Report {
         self.text.as_deref()
     }
 
-    /// Says it all and gives the process's exit code.
-    pub(crate) fn send(self) -> ExitCode {
+    /// Says it all and gives the exit code.
+    pub(crate) fn send(self) -> u8 {
         if let Some(help) = &self.help {
             complain(help);
         }
@@ -114,12 +113,12 @@ impl Report {
                 _ => complain(&format!("{reason}\n")),
             }
         }
-        ExitCode::from(match (self.exit, self.dialect, self.asked) {
+        match (self.exit, self.dialect, self.asked) {
             (Some(code), ..) => code,
             (None, Dialect::Ocf, _) | (None, _, Asked::Monitor) => self.code as u8,
             (None, _, Asked::Status) => self.status_code(),
             (None, _, Asked::No) => self.lsb_code(),
-        })
+        }
     }
 
     /// heartbeat looks for words in this line: it must hold nothing that came
@@ -189,9 +188,9 @@ pub(crate) fn complain(text: &str) {
 }
 
 /// Prints a document and ends well.
-pub(crate) fn print(text: &str) -> ExitCode {
+pub(crate) fn print(text: &str) -> u8 {
     out(text);
-    ExitCode::SUCCESS
+    Code::Success as u8
 }
 
 /// A defect of ours must still tell the cluster something: a reason and 1.

@@ -10,6 +10,7 @@ use crate::frame::request::Request;
 use crate::host::system::View;
 use anyhow::{Result, bail};
 use ocf_meta::{Code, Examples, Meta, Params, Words, action, params};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 params! {
@@ -113,10 +114,11 @@ impl Room {
     }
 
     fn call(&self, name: &str, words: &[&str], env: &[(&str, &str)]) -> Call {
-        let mut environment: Environment =
+        let mut environment: Vec<(OsString, OsString)> =
             vec![("HA_RSCTMP".into(), self.dir.path().join("run").into())];
         environment.extend(env.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         let args: Vec<_> = [name].iter().chain(words).map(Into::into).collect();
+        let environment: Environment = environment.into();
         Call::read(&META, &args, &environment)
     }
 
