@@ -4,13 +4,14 @@
 //! loaded by asking, as long as the caller knows that its module is.
 
 use crate::host::clock::Deadline;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 const NLMSG_ERROR: u16 = 2;
@@ -71,7 +72,7 @@ impl Genl {
             let id = find(answer, CTRL_FAMILY_ID).and_then(u16_of);
             let version = find(answer, CTRL_VERSION).and_then(u32_of).unwrap_or(0);
             found = id.map(|id| Family { id, version: u8::try_from(version).unwrap_or(u8::MAX) });
-            Ok(true)
+            Ok(ControlFlow::Break(()))
         });
         match asked {
             Ok(()) => Ok(found),
@@ -81,32 +82,34 @@ impl Genl {
     }
 
     /// Asks for all there is, and hands each message's payload, from the
-    /// family's own header on, to `each`.
+    /// family's own header on, to `each`. Whoever breaks off asks nothing more
+    /// of this socket: the kernel has not ended its answer.
     pub fn dump(
         &mut self,
         family: Family,
         command: u8,
         payload: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<()>,
+        each: impl FnMut(&[u8]) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.ask(family, command, NLM_F_DUMP, payload, |message| each(message).map(|()| false))
+        self.ask(family, command, NLM_F_DUMP, payload, each)
     }
 
     /// Sends one question and takes the answers until the kernel says that it
-    /// is done, or `each` says that nothing more will come.
+    /// is done, or `each` that it has heard enough.
     fn ask(
         &mut self,
         family: Family,
         command: u8,
         flags: u16,
         payload: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<bool>,
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         self.sequence += 1;
         let message = request(family, command, flags, self.sequence, payload);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty()).map_err(io::Error::from)?;
         let mut room = vec![0; ROOM];
         loop {
+            ensure!(!self.deadline.has_passed(), "the kernel's answer has no end");
             let length = self.receive(&mut room)?;
             for message in messages(&room[..length]) {
                 if message.sequence != self.sequence {
@@ -115,7 +118,9 @@ impl Genl {
                 match message.kind {
                     NLMSG_DONE | NLMSG_ERROR => return Ok(verdict(message.body)?),
                     kind if kind != family.id => {}
-                    _ if each(message.body.get(4..).unwrap_or_default())? => return Ok(()),
+                    _ if each(message.body.get(4..).unwrap_or_default())?.is_break() => {
+                        return Ok(());
+                    }
                     _ => {}
                 }
             }
@@ -266,9 +271,11 @@ impl Attributes {
         self.bytes_of(kind, &value.to_ne_bytes())
     }
 
-    /// Adds attributes as the value of one.
+    /// Adds attributes as the value of one, marked as such: since 5.2 the kernel
+    /// insists on it.
     pub fn nest(&mut self, kind: u16, inside: &Attributes) -> &mut Self {
-        self.bytes_of(kind, &inside.0)
+        const NESTED: u16 = 0x8000;
+        self.bytes_of(kind | NESTED, &inside.0)
     }
 
     /// As they are sent.
@@ -297,7 +304,7 @@ mod tests {
         let control = Family { id: CTRL, version: 1 };
         genl.dump(control, CTRL_GETFAMILY, &[], |message| {
             names.push(text_of(find(message, CTRL_FAMILY_NAME).unwrap()));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         assert!(names.iter().any(|name| name == "nlctrl"), "{names:?}");
@@ -308,7 +315,7 @@ mod tests {
         let mut inside = Attributes::new();
         inside.text(2, "r1").number(1, 7);
         let mut outside = Attributes::new();
-        outside.number(9, 1).nest(2 | 0x8000, &inside);
+        outside.number(9, 1).nest(2, &inside);
         let nested = find(outside.bytes(), 2).unwrap();
         assert_eq!(text_of(find(nested, 2).unwrap()), "r1");
         assert_eq!(find(nested, 1).and_then(u32_of), Some(7));

@@ -106,6 +106,14 @@ mod tests {
     }
 
     #[test]
+    fn eight_four_prints_less_and_is_understood() {
+        let found = parse(text!("events2-8.4.11-alone")).unwrap();
+        assert!(found[0].is_primary() && found[0].volumes[0].disk == Disk::UpToDate);
+        assert_eq!(found[0].peers[0].disks, [(0, Disk::DUnknown)]);
+        assert_eq!(parse(text!("events2-8.4.11-torn")).unwrap()[0].volumes.len(), 2);
+    }
+
+    #[test]
     fn an_unknown_resource_is_only_the_end_mark() {
         assert_eq!(parse("exists -\n"), Ok(vec![]));
     }

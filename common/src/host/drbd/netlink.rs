@@ -5,6 +5,7 @@ use super::state::{Disk, Peer, Resource, Role, Volume};
 use crate::host::clock::Deadline;
 use crate::host::genl::{Attributes, Family, Genl, errno, find, i32_of, text_of, u32_of};
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::ops::ControlFlow;
 
 /// The newest version of the interface that is understood here.
 const NEWEST: u8 = 2;
@@ -104,8 +105,8 @@ impl Drbd {
                 Err(err) if name.is_some() && errno(&err) == Some(libc::ENODEV) => {}
                 asked => asked.context("cannot ask the kernel's DRBD")?,
             }
-            if answers.found.is_empty() {
-                break;
+            if answers.found.is_empty() || answers.is_gone {
+                return Ok(Vec::new());
             }
         }
         Ok(answers.found)
@@ -131,17 +132,21 @@ struct Answers<'a> {
     version: u8,
     wanted: Option<&'a str>,
     found: Vec<Resource>,
+    /// The resource went away while it was asked for.
+    is_gone: bool,
 }
 
 impl<'a> Answers<'a> {
     fn new(version: u8, wanted: Option<&'a str>) -> Self {
-        Self { version, wanted, found: Vec::new() }
+        Self { version, wanted, found: Vec::new(), is_gone: false }
     }
 
-    fn take(&mut self, command: u8, message: &[u8]) -> Result<()> {
+    fn take(&mut self, command: u8, message: &[u8]) -> Result<ControlFlow<()>> {
         let code = message.get(4..8).and_then(i32_of).unwrap_or(0);
         if code == RESOURCE_NOT_KNOWN {
-            return Ok(());
+            // The kernel would go on saying so for ever.
+            self.is_gone = true;
+            return Ok(ControlFlow::Break(()));
         }
         if code != NO_ERROR {
             bail!("the kernel's DRBD answers with code {code}");
@@ -151,7 +156,7 @@ impl<'a> Answers<'a> {
         let context = find(groups, CONTEXT).unwrap_or_default();
         let name = text_of(find(context, CONTEXT_RESOURCE).unwrap_or_default());
         if self.wanted.is_some_and(|wanted| wanted != name) {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let version = self.version;
         let taken = match command {
@@ -165,6 +170,7 @@ impl<'a> Answers<'a> {
             _ => peer_device(self.named(name), context, groups, version),
         };
         taken
+            .map(ControlFlow::Continue)
             .ok_or_else(|| anyhow!("an answer of the kernel's DRBD (command {command}) is strange"))
     }
 
@@ -312,6 +318,66 @@ mod tests {
         numbers(&[(1, 1), (CURRENT_STATE | 0x4000, bits)])
     }
 
+    impl Answers<'_> {
+        fn hear(&mut self, command: u8, message: &[u8]) {
+            assert!(self.take(command, message).unwrap().is_continue());
+        }
+    }
+
+    /// The resource that a captured dump tells of, by the commands given.
+    fn captured(text: &str, name: &str, commands: &[u8]) -> Resource {
+        let mut answers = Answers::new(1, Some(name));
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        for (command, digits) in lines.filter_map(|(word, rest)| Some((word.parse().ok()?, rest))) {
+            let digit = |place: usize| u8::from_str_radix(&digits[place..place + 2], 16).unwrap();
+            let message: Vec<u8> = (0..digits.len()).step_by(2).map(digit).collect();
+            if commands.contains(&command) {
+                answers.hear(command, &message);
+            }
+        }
+        let [resource] = &answers.found[..] else { panic!("{answers:?}") };
+        resource.clone()
+    }
+
+    macro_rules! text {
+        ($name:literal) => {
+            include_str!(concat!("../../../../tests/data/drbd/messages-8.4.11-", $name))
+        };
+    }
+
+    #[test]
+    fn the_real_module_is_understood() {
+        let primary = captured(text!("primary"), "r1", &[GET_STATUS]);
+        assert!(primary.is_primary() && primary.peers[0].is_up_to_date());
+        assert_eq!(primary.volumes[0].minor, Some(1));
+        let secondary = captured(text!("secondary"), "multi.0", &[GET_STATUS]);
+        assert_eq!(
+            (secondary.role, secondary.disks().as_str()),
+            (Role::Secondary, "UpToDate/UpToDate")
+        );
+        let torn = captured(text!("torn"), "multi.0", &[GET_STATUS]);
+        assert!(torn.is_primary() && torn.laggards() == [1]);
+        let alone = captured(text!("alone"), "r1", &[GET_STATUS]);
+        assert_eq!(alone.peers[0].connection, "WFConnection");
+        assert_eq!(alone.peers[0].disks, [(0, Disk::DUnknown)]);
+        assert_eq!(captured(text!("diskless"), "r1", &[GET_STATUS]).disks(), "Diskless");
+    }
+
+    /// 8.4.11 answers the questions of DRBD 9 too, in the same attributes with
+    /// its own numbers: both ways have to lead to the same.
+    #[test]
+    fn one_turn_and_four_turns_agree_on_the_real_module() {
+        let turns = [GET_RESOURCES, GET_DEVICES, GET_CONNECTIONS, GET_PEER_DEVICES];
+        for (text, name) in
+            [(text!("primary"), "r1"), (text!("secondary"), "multi.0"), (text!("diskless"), "r1")]
+        {
+            let (one, four) = (captured(text, name, &[GET_STATUS]), captured(text, name, &turns));
+            assert_eq!((&one.volumes, one.role), (&four.volumes, four.role), "{name}");
+            assert_eq!(one.peers[0].disks, four.peers[0].disks);
+            assert_eq!(one.peers[0].connection, four.peers[0].connection);
+        }
+    }
+
     #[test]
     fn eight_four_tells_of_a_volume_in_one_word() {
         let mut answers = Answers::new(1, Some("r.0"));
@@ -320,7 +386,7 @@ mod tests {
         for (volume, info) in [(0, &first), (1, &second)] {
             let context = context("r.0", Some(volume), None);
             let message = message(volume + 5, NO_ERROR, &[(CONTEXT, &context), (STATE_INFO, info)]);
-            answers.take(GET_STATUS, &message).unwrap();
+            answers.hear(GET_STATUS, &message);
         }
         let [resource] = &answers.found[..] else { panic!("{answers:?}") };
         assert!(resource.is_primary() && resource.laggards() == [1]);
@@ -344,27 +410,27 @@ mod tests {
         let bare = context("r1", None, None);
         let role = numbers(&[(1, 1)]);
         let of_resource = message(u32::MAX, NO_ERROR, &[(CONTEXT, &bare), (RESOURCE_INFO, &role)]);
-        answers.take(GET_RESOURCES, &of_resource).unwrap();
+        answers.hear(GET_RESOURCES, &of_resource);
         let other = context("r2", None, None);
         let of_other = message(u32::MAX, NO_ERROR, &[(CONTEXT, &other), (RESOURCE_INFO, &role)]);
-        answers.take(GET_RESOURCES, &of_other).unwrap();
+        answers.hear(GET_RESOURCES, &of_other);
 
         let mut device = numbers(&[(1, 9)]);
         device.bytes_of(DEVICE_CLIENT, &[0]).bytes_of(DEVICE_QUORUM, &[0]);
         let of_volume = context("r1", Some(0), None);
         let groups = [(CONTEXT, &of_volume), (DEVICE_INFO, &device)];
-        answers.take(GET_DEVICES, &message(11, NO_ERROR, &groups)).unwrap();
+        answers.hear(GET_DEVICES, &message(11, NO_ERROR, &groups));
 
         let mut of_peer = context("r1", None, Some(3));
         of_peer.text(CONTEXT_CONNECTION, "node3");
         let link = numbers(&[(1, 9), (2, 2)]);
         let groups = [(CONTEXT, &of_peer), (CONNECTION_INFO, &link)];
-        answers.take(GET_CONNECTIONS, &message(u32::MAX, NO_ERROR, &groups)).unwrap();
+        answers.hear(GET_CONNECTIONS, &message(u32::MAX, NO_ERROR, &groups));
 
         let of_both = context("r1", Some(0), Some(3));
         let peer = numbers(&[(1, 10), (2, 9)]);
         let groups = [(CONTEXT, &of_both), (PEER_DEVICE_INFO, &peer)];
-        answers.take(GET_PEER_DEVICES, &message(11, NO_ERROR, &groups)).unwrap();
+        answers.hear(GET_PEER_DEVICES, &message(11, NO_ERROR, &groups));
 
         let [resource] = &answers.found[..] else { panic!("{answers:?}") };
         assert!(resource.is_primary() && !resource.volumes[0].quorum);
@@ -376,8 +442,9 @@ mod tests {
     #[test]
     fn a_name_that_is_not_known_is_no_resource() {
         let mut answers = Answers::new(2, Some("r1"));
-        answers.take(GET_DEVICES, &message(u32::MAX, RESOURCE_NOT_KNOWN, &[])).unwrap();
-        assert!(answers.found.is_empty());
+        let gone = message(u32::MAX, RESOURCE_NOT_KNOWN, &[]);
+        assert!(answers.take(GET_DEVICES, &gone).unwrap().is_break());
+        assert!(answers.found.is_empty() && answers.is_gone);
     }
 
     #[test]

@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn eight_four_has_a_row_for_each_volume() {
+        let found = read(text!("proc-8.4.11"));
+        let disks: Vec<_> = found.rows.iter().map(|row| (row.minor, row.disk)).collect();
+        assert_eq!(disks, [(1, Disk::Diskless), (10, Disk::UpToDate), (11, Disk::UpToDate)]);
+    }
+
+    #[test]
     fn nine_tells_its_version_only() {
         let found = read(text!("proc-9.0.28"));
         assert_eq!((found.version, found.rows.len()), ((9, 0), 0));
