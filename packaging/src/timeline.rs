@@ -246,6 +246,14 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
+/// The text, or as much of it as fits into `most` letters.
+fn clipped(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.into();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// A whole number with its thousands set apart.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

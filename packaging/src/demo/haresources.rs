@@ -34,7 +34,11 @@ impl Word {
             (_, [first, ..]) => first.split('/').next(),
             _ => None,
         };
-        format!("{} {}", self.script, detail.unwrap_or_default())
+        let detail = detail.unwrap_or_default();
+        match detail.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("{} {address}", self.script),
+            Err(_) => format!("{} {detail}", self.script),
+        }
     }
 }
 

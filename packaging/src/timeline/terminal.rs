@@ -1,11 +1,11 @@
 //! The story in a terminal, by characters that say as much without colour.
 
-use super::{Action, Chapter, Kind, Lane, Story, human, rate, scale, wrapped};
+use super::{Action, Chapter, Kind, Lane, Story, clipped, human, rate, scale, wrapped};
 use std::fmt::Write;
 use std::time::Duration;
 
 const NAME: usize = 10;
-const WHAT: usize = 24;
+const WHAT: usize = 26;
 const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 pub(super) fn draw(story: &Story, width: usize, colour: bool) -> String {
@@ -154,8 +154,7 @@ fn waterfall(story: &Story, chapter: &Chapter, number: usize, pen: Pen, out: &mu
             let ink = if action.succeeded { lane.hue.code() } else { "1;31" };
             row.fill(ends[0], ends[1], if quiet { '░' } else { '█' }, ink);
         }
-        let what: String =
-            format!("{} {}", lane.name, actions[0].what).chars().take(WHAT).collect();
+        let what = clipped(&format!("{} {}", lane.name, actions[0].what), WHAT - 1);
         let label = pen.ink(lane.hue.code(), &format!("{what:<WHAT$}"));
         let said: Vec<String> = actions.iter().map(|action| said(action)).collect();
         let _ = writeln!(out, "     {label}{}  {}", row.text(pen), said.join(", "));
@@ -184,7 +183,7 @@ fn client_row(lane: &Lane, chapter: &Chapter, plot: usize, pen: Pen, out: &mut S
         let at = column(tick.at, chapter.from, chapter.to, plot);
         row.fill(at, at, '▲', tick.hue.code());
     }
-    let what: String = format!("{} {}", lane.name, lane.about).chars().take(WHAT - 1).collect();
+    let what = clipped(&format!("{} {}", lane.name, lane.about), WHAT - 1);
     let label = pen.ink(lane.hue.code(), &format!("{what:<WHAT$}"));
     let said = if ticks.is_empty() { String::new() } else { format!("{} seen", ticks.len()) };
     let _ = writeln!(out, "     {label}{}  {said}", row.text(pen));

@@ -3,7 +3,7 @@
 
 use super::overview::{badge, grid, marks, name, triangle};
 use super::svg::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
-use super::{Action, Chapter, Kind, Lane, Story, Tick, human};
+use super::{Action, Chapter, Kind, Lane, Story, Tick, clipped, human};
 use std::time::Duration;
 
 const ROW: f64 = 28.0;
@@ -47,7 +47,9 @@ fn row(paper: &mut Paper, lane: &Lane, actions: &[&Action], window: (Duration, D
     paper.rect(LEFT + 18.0, y + 5.0, tag, 18.0, 9.0, faint);
     let style = format!("fill:{strong};font-weight:700");
     paper.styled(LEFT + 25.0, y + 18.0, "tiny", &style, &lane.name);
-    paper.text(LEFT + 26.0 + tag, y + 18.5, "mono", &actions[0].what);
+    let x = LEFT + 26.0 + tag;
+    let what = clipped(&actions[0].what, ((PLOT.0 - x) / 7.6) as usize);
+    paper.text(x, y + 18.5, "mono", &what);
     let mut ends = (f64::MAX, f64::MIN);
     for action in actions {
         let (from, to) = (across(action.from, window), across(action.to, window));
