@@ -3,8 +3,10 @@
 
 pub mod address;
 pub mod announce;
+pub mod block;
 pub mod claim;
 pub mod clock;
+pub mod dm;
 pub mod drbd;
 pub mod file;
 pub mod genl;
@@ -12,6 +14,8 @@ pub mod holders;
 pub mod ifreq;
 pub mod journal;
 pub mod link;
+pub mod lock;
+pub mod lvm;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;
