@@ -9,13 +9,15 @@ compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feat
 pub mod drbd;
 pub mod drbddisk;
 pub mod ipaddr;
+pub mod lvm;
 
 use common::Agent;
 use ocf_meta::Meta;
 
 /// What each agent declares about itself: the list that tests, man pages and
 /// packages go through.
-pub const ALL: &[&Meta] = &[meta_of::<ipaddr::Ipaddr>(), meta_of::<drbddisk::Drbddisk>()];
+pub const ALL: &[&Meta] =
+    &[meta_of::<ipaddr::Ipaddr>(), meta_of::<drbddisk::Drbddisk>(), meta_of::<lvm::Lvm>()];
 
 const fn meta_of<A: Agent>() -> &'static Meta {
     A::META
