@@ -18,6 +18,7 @@ pub mod trace;
 #[cfg(test)]
 mod tests;
 
+use crate::host;
 use agent::Agent;
 use call::Call;
 use report::Report;
@@ -29,6 +30,9 @@ pub fn run<A: Agent>(words: &[OsString]) -> u8 {
     report::reason_on_panic();
     if words.get(1).is_some_and(|word| word == "--background") {
         return background::run::<A>(&words[2..]);
+    }
+    if words.get(1).is_some_and(|word| word == host::apart::WORD) {
+        return host::apart::serve(&words[2..]);
     }
     // What is made shall be readable, and no directory shall be kept busy.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

@@ -8,13 +8,14 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Held while an action changes the machine; the kernel lets go of it however
 /// the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _held: Flock<File>,
+    _held: Rc<Flock<File>>,
 }
 
 fn path(view: &View, agent: &str, instance: &str) -> PathBuf {
@@ -35,7 +36,11 @@ impl Lock {
         let mut pace = Pace::new();
         loop {
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(Self { _held: held }),
+                Ok(held) => {
+                    let held = Rc::new(held);
+                    view.share_lock(&held);
+                    return Ok(Self { _held: held });
+                }
                 Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
                 Err((_, err)) => bail!("cannot lock {}: {}", path.display(), err.desc()),
             };

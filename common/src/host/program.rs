@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -97,6 +97,16 @@ pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
 /// the group gets it too, and it dies with us. At the deadline it is killed
 /// with all that it started.
 pub fn run<S: AsRef<OsStr>>(path: &Path, args: &[S], deadline: Deadline) -> Result<Output> {
+    run_keeping(path, args, deadline, None)
+}
+
+/// The same, where the child keeps one of our descriptors open.
+pub(crate) fn run_keeping<S: AsRef<OsStr>>(
+    path: &Path,
+    args: &[S],
+    deadline: Deadline,
+    kept: Option<RawFd>,
+) -> Result<Output> {
     let mut command = Command::new(path);
     command
         .args(args)
@@ -109,10 +119,16 @@ pub fn run<S: AsRef<OsStr>>(path: &Path, args: &[S], deadline: Deadline) -> Resu
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     die_with_parent(&mut command);
+    if let Some(fd) = kept {
+        keep_open(&mut command, fd);
+    }
     let mut child = command.spawn()?;
     let (stdout, stderr) = match listen(&mut child, deadline) {
         Ok(heard) => heard,
-        Err(err) => {
+        Err(mut err) => {
+            if let Some(place) = stuck_at(child.id()) {
+                err = err.context(format!("stuck in the kernel at {place}"));
+            }
             kill_tree(&mut child);
             return Err(err);
         }
@@ -166,6 +182,26 @@ fn die_with_parent(command: &mut Command) {
             Ok(())
         });
     }
+}
+
+/// Leaves a descriptor open in the child alone.
+#[allow(unsafe_code)]
+fn keep_open(command: &mut Command, fd: RawFd) {
+    // SAFETY: fcntl is async-signal-safe, and the descriptor is only named.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
+/// Where in the kernel a process sleeps that no signal reaches.
+fn stuck_at(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    rest.starts_with('D').then_some(place)
 }
 
 /// Reads both streams until the child has ended. Something it left behind may

@@ -3,14 +3,17 @@
 use crate::host::clock::{Deadline, Pace};
 use crate::host::file;
 use crate::host::journal::{Journal, Level};
-use crate::host::lock::{self, Lock};
 use crate::host::program::{self, Missing, Output};
 use anyhow::{Context, Result, bail};
+use nix::fcntl::Flock;
+use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 /// How a [`View`] is made.
@@ -31,6 +34,7 @@ pub struct Options {
 pub struct View {
     root: PathBuf,
     options: Options,
+    lock: RefCell<Weak<Flock<File>>>,
 }
 
 /// Write access. Only the frame makes one, and hands it only to the steps of a
@@ -49,7 +53,7 @@ impl Deref for System<'_> {
 impl View {
     /// The machine this process runs on.
     pub fn new(options: Options) -> Self {
-        Self { root: PathBuf::from("/"), options }
+        Self { root: PathBuf::from("/"), options, lock: RefCell::default() }
     }
 
     /// A machine made of files below `root`, for unit tests.
@@ -57,7 +61,7 @@ impl View {
         let run_dir = root.join("run/resource-agents");
         let journal = Journal::default();
         let options = Options { deadline, journal, run_dir, without_programs: false };
-        Self { root: root.to_path_buf(), options }
+        Self { root: root.to_path_buf(), options, lock: RefCell::default() }
     }
 
     /// When every wait has to be over.
@@ -129,6 +133,11 @@ impl View {
         found
     }
 
+    /// Whether there is a directory, links followed.
+    pub fn is_dir(&self, path: impl AsRef<Path>) -> bool {
+        self.path(path).is_dir()
+    }
+
     /// Whether this is the machine that the process runs on. What is not a
     /// file, a socket of the kernel's, is there only then.
     pub fn is_real(&self) -> bool {
@@ -198,6 +207,16 @@ impl View {
         act(&System(self))
     }
 
+    /// Lets children that work for this action share its lock.
+    pub(crate) fn share_lock(&self, lock: &Rc<Flock<File>>) {
+        *self.lock.borrow_mut() = Rc::downgrade(lock);
+    }
+
+    /// The lock that this action holds, as long as it does.
+    pub(crate) fn lock(&self) -> Option<Rc<Flock<File>>> {
+        self.lock.borrow().upgrade()
+    }
+
     /// Where hints and locks lie.
     pub fn run_dir(&self) -> &Path {
         &self.options.run_dir
@@ -217,12 +236,6 @@ impl System<'_> {
         program::background(words, handed).context("cannot start the background part")
     }
 
-    /// Keeps the other instances away from what they share with this one.
-    pub fn lock(&self, name: &str) -> Result<Lock> {
-        self.note(format_args!("lock {name}"));
-        lock::take(self, name)
-    }
-
     /// Leaves a hint for later actions, durable until the next boot.
     pub fn keep_hint(&self, name: &str, text: &str) -> Result<()> {
         let path = self.run_dir().join(name);
@@ -240,6 +253,22 @@ impl System<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Makes a directory and those above it; one that is there is made already.
+    pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = self.path(path);
+        let made = std::fs::create_dir_all(&path);
+        self.note(format_args!("mkdir {} = {}", path.display(), outcome(&made)));
+        made.with_context(|| format!("cannot make {}", path.display()))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = self.path(path);
+        let removed = std::fs::remove_dir(&path);
+        self.note(format_args!("rmdir {} = {}", path.display(), outcome(&removed)));
+        removed.with_context(|| format!("cannot remove {}", path.display()))
     }
 
     /// Writes to a file of the kernel's that exists: /proc, /sys.

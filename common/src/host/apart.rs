@@ -1,0 +1,112 @@
+//! System calls that may hang, made by a process of their own.
+//!
+//! A file system whose device or server is gone can hold a caller in the
+//! kernel where no signal reaches it. A thread would be no way out: a process
+//! whose thread is stuck cannot end, and whoever waits for the agent would
+//! wait for the disk. So this binary runs itself again with `--apart`, waits
+//! until the deadline, and ends in time with something to say, whatever has
+//! become of the child.
+//!
+//! The child holds the instance's lock for as long as it lives. An agent that
+//! is killed while its child still mounts cannot be followed by a stop that
+//! finds nothing mounted, and believes it.
+
+use crate::host::clock::Deadline;
+use crate::host::system::View;
+use crate::host::{mount, program, trial};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// The word by which the binary knows what it is.
+pub const WORD: &str = "--apart";
+
+/// What the child has to say.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error of the system call; none where the deadline came first.
+    pub errno: Option<Errno>,
+    text: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Which error of the system's an error comes down to.
+pub fn errno(err: &anyhow::Error) -> Option<Errno> {
+    let failure = err.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    failure.and_then(|failure| failure.errno)
+}
+
+/// A failure as if a system call had met somebody's use.
+pub(crate) fn busy(text: String) -> anyhow::Error {
+    Failure { errno: Some(Errno::EBUSY), text }.into()
+}
+
+/// Has a task done by a child, until the deadline.
+pub(crate) fn run<S: AsRef<OsStr>>(
+    view: &View,
+    task: &str,
+    words: &[S],
+    deadline: Deadline,
+) -> Result<()> {
+    let mut args: Vec<OsString> = vec![WORD.into(), task.into()];
+    args.extend(words.iter().map(|word| word.as_ref().to_owned()));
+    let shown = program::shown(task, words);
+    view.note(format_args!("apart {shown}"));
+    let lock = view.lock();
+    let kept = lock.as_ref().map(|lock| lock.as_raw_fd());
+    let ended = program::run_keeping(Path::new("/proc/self/exe"), &args, deadline, kept);
+    let output = match ended {
+        Ok(output) => output,
+        Err(err) => {
+            view.note(format_args!("apart {shown} = {err:#}"));
+            return Err(Failure { errno: None, text: format!("{err:#}") }.into());
+        }
+    };
+    view.note(format_args!("apart {shown} = {} {}", output.code, output.stderr.trim_end()));
+    if output.success() {
+        return Ok(());
+    }
+    Err(Failure { errno: Some(Errno::from_raw(output.code)), text: output.reason() }.into())
+}
+
+/// The child's whole life; the result is its exit code.
+pub fn serve(words: &[OsString]) -> u8 {
+    let Err(err) = act(words) else { return 0 };
+    let errno = err.chain().find_map(|cause| {
+        let system = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        system.or_else(|| cause.downcast_ref::<Errno>().map(|errno| *errno as i32))
+    });
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{err:#}\n").as_bytes());
+    errno.and_then(|errno| u8::try_from(errno).ok()).unwrap_or(1)
+}
+
+fn act(words: &[OsString]) -> Result<()> {
+    let (task, words) = words.split_first().context("no task")?;
+    match task.to_str().unwrap_or_default() {
+        "mount" => mount::attach::mount_apart(words),
+        "bind" => mount::attach::bind_apart(words),
+        "unmount" => mount::detach::unmount_apart(words),
+        "move" => mount::detach::shift_apart(words),
+        "release" => trial::release_apart(words),
+        "read" => trial::read_apart(words),
+        "answer" => trial::answer_apart(words),
+        "write" => trial::write_apart(words),
+        "remove" => trial::remove_apart(words),
+        _ => bail!("there is no task {}", task.display()),
+    }
+}
+
+/// The words of a task, as many as it takes.
+pub(crate) fn take<const N: usize>(words: &[OsString]) -> Result<&[OsString; N]> {
+    words.try_into().map_err(|_| anyhow!("{N} words are needed, not {}", words.len()))
+}

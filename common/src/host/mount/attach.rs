@@ -1,0 +1,194 @@
+//! Mounting: by the kernel's own calls, or through mount(8) where a helper or
+//! an option needs it.
+
+use crate::host::apart;
+use crate::host::mount::options::{Bind, Options};
+use crate::host::system::{System, View};
+use crate::host::trial;
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Something to be mounted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The device, or whatever the type takes in its place.
+    pub source: &'a OsStr,
+    /// Where; no link.
+    pub directory: &'a Path,
+    /// The type; none to have mount(8) find out.
+    pub fstype: Option<&'a str>,
+    /// The words after `-o`.
+    pub options: &'a str,
+}
+
+/// Whether mount(8) has to do it, and why.
+pub fn needs_program(view: &View, fstype: Option<&str>, options: &str) -> Option<String> {
+    let Some(fstype) = fstype else { return Some("no type is given".into()) };
+    if let Ok(helper) = view.program(&format!("mount.{fstype}")) {
+        return Some(format!("{} exists", helper.display()));
+    }
+    let options = Options::parse(options);
+    options.userspace.first().map(|word| format!("of the option {word}"))
+}
+
+/// Mounts it, by the deadline.
+pub fn mount(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
+    let words = match wanted.fstype {
+        Some(fstype) if needs_program(system, wanted.fstype, wanted.options).is_none() => {
+            let (directory, options) = (wanted.directory.as_os_str(), wanted.options.as_ref());
+            [fstype.as_ref(), wanted.source, directory, options]
+        }
+        _ => return through_program(system, wanted),
+    };
+    let bind = Options::parse(wanted.options).bind.is_some();
+    let task = if bind { "bind" } else { "mount" };
+    match apart::run(system, task, &words, system.deadline()) {
+        // A kernel from before the calls.
+        Err(err) if apart::errno(&err) == Some(Errno::ENOSYS) => through_program(system, wanted),
+        done => done,
+    }
+}
+
+fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
+    let mut args: Vec<&OsStr> = Vec::new();
+    let bind = Options::parse(wanted.options).bind.is_some();
+    if let Some(fstype) = wanted.fstype.filter(|_| !bind) {
+        args.extend([OsStr::new("-t"), fstype.as_ref()]);
+    }
+    if !wanted.options.is_empty() {
+        args.extend([OsStr::new("-o"), wanted.options.as_ref()]);
+    }
+    args.extend([wanted.source, wanted.directory.as_os_str()]);
+    let output = system.change("mount", &args)?;
+    if !output.success() {
+        bail!("{}", output.reason());
+    }
+    Ok(())
+}
+
+/// In the child: makes the file system's mount, then puts it in its place.
+pub(crate) fn mount_apart(words: &[OsString]) -> Result<()> {
+    let [fstype, source, directory, options] = apart::take(words)?;
+    // What another node has written must not be hidden by what was read here
+    // before.
+    trial::forget_cached(Path::new(source));
+    let options = Options::parse(&options.to_string_lossy());
+    let context = descriptor(libc::SYS_fsopen, &[text(fstype)?.as_ptr() as _, CLOEXEC])
+        .with_context(|| format!("no file system {}", fstype.display()))?;
+    let configured = configure(&context, source, &options)
+        .and_then(|()| descriptor(libc::SYS_fsmount, &[fd(&context), CLOEXEC, options.set as _]));
+    let mount = match configured {
+        Ok(mount) => mount,
+        // The context says more than the error's number does.
+        Err(err) => return Err(anyhow::Error::new(err).context(said(context))),
+    };
+    put(&mount, directory)
+}
+
+/// In the child: clones the mount and changes the clone alone, before anybody
+/// can see it.
+pub(crate) fn bind_apart(words: &[OsString]) -> Result<()> {
+    let [_, source, directory, options] = apart::take(words)?;
+    let options = Options::parse(&options.to_string_lossy());
+    let all = if options.bind == Some(Bind::All) { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE as usize | libc::O_CLOEXEC as usize | all as usize;
+    let source_text = text(source)?;
+    let tree =
+        descriptor(libc::SYS_open_tree, &[libc::AT_FDCWD as _, source_text.as_ptr() as _, flags])
+            .with_context(|| format!("no directory {}", source.display()))?;
+    if options.set | options.clear != 0 {
+        let attributes = libc::mount_attr {
+            attr_set: options.set,
+            attr_clr: options.clear,
+            propagation: 0,
+            userns_fd: 0,
+        };
+        let flags = libc::AT_EMPTY_PATH as usize | all as usize;
+        call(
+            libc::SYS_mount_setattr,
+            &[
+                fd(&tree),
+                c"".as_ptr() as _,
+                flags,
+                &raw const attributes as _,
+                size_of::<libc::mount_attr>(),
+            ],
+        )?;
+    }
+    put(&tree, directory)
+}
+
+const CLOEXEC: usize = libc::FSOPEN_CLOEXEC as usize;
+
+fn configure(context: &OwnedFd, source: &OsStr, options: &Options) -> io::Result<()> {
+    let set = |key: &str, value: Option<&OsStr>| {
+        let (key, value) = (text(OsStr::new(key))?, value.map(text).transpose()?);
+        let command = match value {
+            Some(_) => libc::FSCONFIG_SET_STRING,
+            None => libc::FSCONFIG_SET_FLAG,
+        };
+        let value = value.as_ref().map_or(0, |value| value.as_ptr() as usize);
+        call(libc::SYS_fsconfig, &[fd(context), command as _, key.as_ptr() as _, value, 0])
+    };
+    set("source", Some(source))?;
+    for (key, value) in &options.own {
+        set(key, value.as_deref().map(OsStr::new))?;
+    }
+    call(libc::SYS_fsconfig, &[fd(context), libc::FSCONFIG_CMD_CREATE as _, 0, 0, 0])
+}
+
+/// The complaints that the kernel has left in the context.
+fn said(context: OwnedFd) -> String {
+    let mut file = std::fs::File::from(context);
+    let mut said = Vec::new();
+    let mut line = [0; 1024];
+    while let Ok(count @ 3..) = file.read(&mut line) {
+        let text = String::from_utf8_lossy(&line[2..count]);
+        if line[0] == b'e' {
+            said.push(text.trim().trim_end_matches('.').to_owned());
+        }
+    }
+    if said.is_empty() { "the kernel refuses".into() } else { said.join(", ") }
+}
+
+fn put(mount: &OwnedFd, directory: &OsStr) -> Result<()> {
+    let directory_text = text(directory)?;
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH as usize;
+    let to = [libc::AT_FDCWD as usize, directory_text.as_ptr() as usize, flags];
+    call(libc::SYS_move_mount, &[&[fd(mount), c"".as_ptr() as usize], &to[..]].concat())
+        .with_context(|| format!("not on {}", directory.display()))
+}
+
+fn text(word: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(word.as_bytes())?)
+}
+
+fn fd(fd: &OwnedFd) -> usize {
+    fd.as_raw_fd() as usize
+}
+
+fn call(number: libc::c_long, words: &[usize]) -> io::Result<()> {
+    answer(number, words).map(drop)
+}
+
+fn descriptor(number: libc::c_long, words: &[usize]) -> io::Result<OwnedFd> {
+    let fd = answer(number, words)?;
+    // SAFETY: the calls made this way return a descriptor that is ours.
+    #[allow(unsafe_code)]
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A system call that glibc of some distributions has no name for yet.
+#[allow(unsafe_code)]
+fn answer(number: libc::c_long, words: &[usize]) -> io::Result<libc::c_long> {
+    let word = |place: usize| words.get(place).copied().unwrap_or(0);
+    // SAFETY: each of the callers above passes pointers to values that live
+    // until the call is over, in the places the kernel's manual has them.
+    let answer = unsafe { libc::syscall(number, word(0), word(1), word(2), word(3), word(4)) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}

@@ -1,0 +1,92 @@
+//! Unmounting and moving.
+
+use crate::host::apart;
+use crate::host::clock::Deadline;
+use crate::host::mount::table::unescaped;
+use crate::host::system::{System, View};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// How hard to unmount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// As long as nobody uses it.
+    No,
+    /// Also with requests to a server under way, which fail then.
+    Yes,
+}
+
+/// What has become of it.
+#[derive(Debug)]
+pub enum Unmounted {
+    /// It is gone.
+    Done,
+    /// Somebody uses it.
+    Busy,
+}
+
+/// Unmounts what is uppermost on the directory.
+pub fn unmount(
+    system: &System<'_>,
+    directory: &Path,
+    force: Force,
+    deadline: Deadline,
+) -> Result<Unmounted> {
+    let forced = if force == Force::Yes { "force" } else { "" };
+    let done = if is_recorded(system, directory) {
+        through_program(system, directory, force)
+    } else {
+        apart::run(system, "unmount", &[directory.as_os_str(), OsStr::new(forced)], deadline)
+    };
+    match done {
+        Err(err) if apart::errno(&err) == Some(Errno::EBUSY) => Ok(Unmounted::Busy),
+        done => done.map(|()| Unmounted::Done),
+    }
+}
+
+/// Moves the mount from one directory to another.
+pub fn shift(system: &System<'_>, from: &Path, to: &Path) -> Result<()> {
+    apart::run(system, "move", &[from, to], system.deadline())
+}
+
+/// Whether mount(8) keeps a record of the mount: of a helper to be called, or
+/// of options that the kernel does not know.
+fn is_recorded(view: &View, directory: &Path) -> bool {
+    let records = view.read("/run/mount/utab").unwrap_or_default();
+    let targets = records.split_whitespace().filter_map(|field| field.strip_prefix("TARGET="));
+    targets.map(unescaped).any(|target| target == directory)
+}
+
+fn through_program(system: &System<'_>, directory: &Path, force: Force) -> Result<()> {
+    let mut args = vec![directory.as_os_str()];
+    if force == Force::Yes {
+        args.insert(0, OsStr::new("-f"));
+    }
+    let output = system.change("umount", &args)?;
+    match output.reason() {
+        _ if output.success() => Ok(()),
+        reason if reason.contains("busy") => Err(apart::busy(reason)),
+        reason => anyhow::bail!("{reason}"),
+    }
+}
+
+/// In the child.
+pub(crate) fn unmount_apart(words: &[OsString]) -> Result<()> {
+    let [directory, force] = apart::take(words)?;
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+    if force == "force" {
+        flags |= MntFlags::MNT_FORCE;
+    }
+    umount2(Path::new(directory), flags).context("the kernel refuses")
+}
+
+/// In the child.
+pub(crate) fn shift_apart(words: &[OsString]) -> Result<()> {
+    let [from, to] = apart::take(words)?;
+    let nothing = None::<&Path>;
+    mount(Some(Path::new(from)), Path::new(to), nothing, MsFlags::MS_MOVE, nothing)
+        .context("the kernel refuses")
+}

@@ -1,0 +1,213 @@
+//! The words after `-o`, sorted by who understands them.
+
+use libc::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
+};
+
+/// Mount options, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether another directory is to be shown, and with what is below it.
+    pub bind: Option<Bind>,
+    /// Attributes of the mount that are set.
+    pub set: u64,
+    /// Attributes of the mount that are cleared first.
+    pub clear: u64,
+    /// What the file system itself is told, values apart.
+    pub own: Vec<(String, Option<String>)>,
+    /// What only mount(8) understands.
+    pub userspace: Vec<String>,
+}
+
+/// What of a directory is shown elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// The one file system it lies on.
+    One,
+    /// That, and the mounts below it.
+    All,
+}
+
+impl Options {
+    /// Reads a comma-separated list. A comma in double quotes is part of a
+    /// value.
+    pub fn parse(text: &str) -> Self {
+        let mut options = Self::default();
+        for word in words(text) {
+            options.add(&word);
+        }
+        options
+    }
+
+    /// Whether nothing shall be written.
+    pub fn wants_read_only(&self) -> bool {
+        self.set & MOUNT_ATTR_RDONLY != 0
+    }
+
+    fn add(&mut self, word: &str) {
+        match word {
+            "bind" | "--bind" => self.bind = Some(Bind::One),
+            "rbind" | "--rbind" => self.bind = Some(Bind::All),
+            "defaults" | "auto" | "noauto" | "nofail" | "nouser" | "nousers" | "noowner"
+            | "nogroup" | "silent" | "loud" | "" => {}
+            _ => {
+                if let Some((attribute, on)) = attribute(word) {
+                    self.attribute(attribute, on);
+                    // These two are also a state of the whole file system.
+                    if attribute == MOUNT_ATTR_RDONLY {
+                        self.own.retain(|(key, _)| key != "ro" && key != "rw");
+                        self.own.push((word.to_owned(), None));
+                    }
+                } else if is_userspace(word) {
+                    self.userspace.push(word.to_owned());
+                } else {
+                    let (key, value) = match word.split_once('=') {
+                        Some((key, value)) => (key, Some(value.to_owned())),
+                        None => (word, None),
+                    };
+                    self.own.push((key.to_owned(), value));
+                }
+            }
+        }
+    }
+
+    fn attribute(&mut self, attribute: u64, on: bool) {
+        // How access times are kept is one setting with several values.
+        let timekeeping = attribute & MOUNT_ATTR__ATIME != 0 || attribute == MOUNT_ATTR_RELATIME;
+        if timekeeping {
+            self.clear |= MOUNT_ATTR__ATIME;
+            self.set &= !MOUNT_ATTR__ATIME;
+        }
+        if on {
+            self.set |= attribute;
+        } else {
+            self.set &= !attribute;
+            self.clear |= if timekeeping { 0 } else { attribute };
+        }
+    }
+}
+
+/// The attribute that the word sets or clears.
+fn attribute(word: &str) -> Option<(u64, bool)> {
+    Some(match word {
+        "ro" => (MOUNT_ATTR_RDONLY, true),
+        "rw" => (MOUNT_ATTR_RDONLY, false),
+        "nosuid" => (MOUNT_ATTR_NOSUID, true),
+        "suid" => (MOUNT_ATTR_NOSUID, false),
+        "nodev" => (MOUNT_ATTR_NODEV, true),
+        "dev" => (MOUNT_ATTR_NODEV, false),
+        "noexec" => (MOUNT_ATTR_NOEXEC, true),
+        "exec" => (MOUNT_ATTR_NOEXEC, false),
+        "noatime" => (MOUNT_ATTR_NOATIME, true),
+        "atime" => (MOUNT_ATTR_NOATIME, false),
+        "relatime" => (MOUNT_ATTR_RELATIME, true),
+        "norelatime" => (MOUNT_ATTR_RELATIME, false),
+        "strictatime" => (MOUNT_ATTR_STRICTATIME, true),
+        "nostrictatime" => (MOUNT_ATTR_STRICTATIME, false),
+        "nodiratime" => (MOUNT_ATTR_NODIRATIME, true),
+        "diratime" => (MOUNT_ATTR_NODIRATIME, false),
+        "nosymfollow" => (MOUNT_ATTR_NOSYMFOLLOW, true),
+        "symfollow" => (MOUNT_ATTR_NOSYMFOLLOW, false),
+        _ => return None,
+    })
+}
+
+/// What mount(8) acts on or keeps a record of, or translates for the kernel.
+fn is_userspace(word: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "_netdev",
+        "comment",
+        "context",
+        "defcontext",
+        "encryption",
+        "fscontext",
+        "group",
+        "helper",
+        "loop",
+        "make",
+        "move",
+        "offset",
+        "owner",
+        "private",
+        "remount",
+        "rootcontext",
+        "rprivate",
+        "rshared",
+        "rslave",
+        "runbindable",
+        "shared",
+        "sizelimit",
+        "slave",
+        "uhelper",
+        "unbindable",
+        "user",
+        "users",
+    ];
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    let named = matches!(key, "uid" | "gid") && value.contains(|c: char| !c.is_ascii_digit());
+    let prefixed = ["x-", "X-", "verity."].iter().any(|prefix| key.starts_with(prefix));
+    WORDS.contains(&key) || prefixed || named || word.contains('"')
+}
+
+/// Splits at commas that stand outside double quotes.
+fn words(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        quoted ^= c == '"';
+        match words.last_mut() {
+            Some(last) if c != ',' || quoted => last.push(c),
+            _ => words.push(String::new()),
+        }
+    }
+    words.into_iter().map(|word| word.trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(options: &Options) -> Vec<&str> {
+        options.own.iter().map(|(key, _)| key.as_str()).collect()
+    }
+
+    #[test]
+    fn the_kernels_words_are_told_apart_from_the_file_systems() {
+        let options = Options::parse("nosuid,usrquota,noatime,data=journal");
+        assert_eq!(options.set, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME);
+        assert_eq!(own(&options), ["usrquota", "data"]);
+        assert!(options.userspace.is_empty() && !options.wants_read_only());
+    }
+
+    #[test]
+    fn read_only_is_told_to_the_mount_and_to_the_file_system() {
+        let options = Options::parse("ro");
+        assert!(options.wants_read_only());
+        assert_eq!(own(&options), ["ro"]);
+        assert!(!Options::parse("ro,rw").wants_read_only());
+    }
+
+    #[test]
+    fn of_two_ways_to_keep_access_times_the_later_wins() {
+        assert_eq!(Options::parse("noatime,relatime").set, 0);
+        assert_eq!(Options::parse("relatime,strictatime").set, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(Options::parse("noatime").clear, MOUNT_ATTR__ATIME);
+    }
+
+    #[test]
+    fn what_needs_mount_8_is_seen() {
+        for text in ["loop", "x-systemd.automount", "_netdev", "uid=www-data", "context=\"a,b\""] {
+            let options = Options::parse(text);
+            assert_eq!(options.userspace.len(), 1, "{text}: {options:?}");
+        }
+        assert_eq!(own(&Options::parse("uid=33")), ["uid"]);
+    }
+
+    #[test]
+    fn a_bind_is_told_apart_from_one_with_its_submounts() {
+        assert_eq!(Options::parse("rw,bind").bind, Some(Bind::One));
+        assert_eq!(Options::parse("rbind,ro").bind, Some(Bind::All));
+    }
+}

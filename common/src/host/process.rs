@@ -1,0 +1,247 @@
+//! Processes: what they are called, and which of them nobody may end.
+
+use crate::host::pidfd::PidFd;
+use crate::host::system::{System, View};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+/// A signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(nix::sys::signal::Signal);
+
+impl Signal {
+    /// `TERM`, `SIGTERM` or `15`.
+    pub fn named(text: &str) -> Option<Self> {
+        let number = text.parse::<i32>().ok().and_then(|number| number.try_into().ok());
+        let upper = text.to_ascii_uppercase();
+        let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+        number.or_else(|| name.parse().ok()).map(Self)
+    }
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// Without these the node is no longer part of its cluster, or is reset.
+const OF_THE_CLUSTER: &[&str] = &[
+    "pacemaker",
+    "corosync",
+    "sbd",
+    "dlm_controld",
+    "heartbeat",
+    "ha_logd",
+    "ccm",
+    "ipfail",
+    "stonithd",
+    "fenced",
+    "cib",
+    "crmd",
+    "lrmd",
+    "attrd",
+    "pengine",
+    "drbd-reactor",
+    "lvmlockd",
+    "sanlock",
+    "wdmd",
+    "booth",
+    "watchdog",
+];
+
+/// A process as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// What it is called, at most 15 bytes.
+    pub name: String,
+    /// The number of its parent.
+    pub parent: i32,
+    /// When it was started, in ticks since the system was: tells it from a
+    /// later one with the same number.
+    pub started: u64,
+    /// Whether it has ended, and waits for its parent to look.
+    pub is_zombie: bool,
+}
+
+impl Process {
+    /// The process with this number; none if there is none.
+    pub fn find(proc: &Path, pid: i32) -> Option<Self> {
+        let stat = fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
+        Self::parse(&String::from_utf8_lossy(&stat))
+    }
+
+    /// Reads /proc/PID/stat. The name may hold anything, brackets included.
+    fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        Some(Self {
+            pid: pid.parse().ok()?,
+            name: name.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+            is_zombie: matches!(*fields.first()?, "Z" | "X"),
+        })
+    }
+}
+
+/// The numbers of all processes, the youngest last.
+pub fn all(proc: &Path) -> Vec<i32> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let mut pids: Vec<i32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// This process and those above it, up to the first.
+pub fn ancestors(proc: &Path) -> BTreeSet<i32> {
+    let mut line = BTreeSet::from([1]);
+    let mut pid = std::process::id().cast_signed();
+    while pid > 0 && line.insert(pid) {
+        pid = Process::find(proc, pid).map_or(0, |process| process.parent);
+    }
+    line
+}
+
+/// Whether it is a part of the cluster, or of the system's own service
+/// manager. The name alone proves nothing, anybody can take one: the program
+/// has to lie where only the system's programs do.
+pub fn is_vital(proc: &Path, process: &Process) -> bool {
+    let name = process.name.as_str();
+    let named = OF_THE_CLUSTER.iter().any(|vital| {
+        name == *vital
+            || name.strip_prefix(vital).is_some_and(|rest| rest.starts_with(['-', ':', 'd']))
+    });
+    if !named && !name.starts_with("systemd") {
+        return false;
+    }
+    let program = fs::read_link(proc.join(process.pid.to_string()).join("exe"));
+    let places = ["/usr/", "/sbin/", "/bin/", "/lib/"];
+    program.is_ok_and(|path| places.iter().any(|place| path.starts_with(place)))
+}
+
+/// The service or container that a process belongs to, as its control group
+/// tells.
+pub fn unit(view: &View, pid: i32) -> Option<String> {
+    let groups = view.read(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = groups.lines().last()?.rsplit_once(':')?.1;
+    let part = path.rsplit('/').find(|part| !part.is_empty())?;
+    Some(part.to_owned())
+}
+
+/// Signals the process, if it is still the one that was found and `still`
+/// holds. Whether it did is the answer.
+pub fn signal(
+    system: &System<'_>,
+    process: &Process,
+    signal: Signal,
+    still: impl FnOnce() -> bool,
+) -> Result<bool> {
+    let proc = system.path("/proc");
+    let same = || {
+        let now = Process::find(&proc, process.pid);
+        now.is_some_and(|now| now.started == process.started && !now.is_zombie)
+    };
+    let what = || format!("cannot send {signal} to {} (pid {})", process.name, process.pid);
+    let handle = PidFd::open(process.pid);
+    if !same() || !still() {
+        return Ok(false);
+    }
+    let sent = match handle {
+        Ok(handle) => handle.signal(signal.0).with_context(what),
+        // Linux before 5.3 has numbers only.
+        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
+            match nix::sys::signal::kill(Pid::from_raw(process.pid), signal.0) {
+                Err(Errno::ESRCH) => Ok(()),
+                sent => sent.with_context(what),
+            }
+        }
+        Err(err) => Err(err).with_context(what),
+    };
+    system.note(format_args!("{signal} to {} (pid {}) = {sent:?}", process.name, process.pid));
+    sent.map(|()| true)
+}
+
+/// Waits until all of them have ended, at most this long.
+pub fn await_end(processes: &[Process], mut patience: Duration) {
+    let handles: Vec<PidFd> =
+        processes.iter().filter_map(|process| PidFd::open(process.pid).ok()).collect();
+    if handles.is_empty() {
+        // Too old a kernel, or all are gone already.
+        patience = patience.min(Duration::from_millis(20));
+    }
+    let begun = std::time::Instant::now();
+    let mut waiting: Vec<&PidFd> = handles.iter().collect();
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        let mut fds: Vec<PollFd<'_>> =
+            waiting.iter().map(|handle| PollFd::new(handle.as_fd(), PollFlags::POLLIN)).collect();
+        let limit = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let polled = poll(&mut fds, limit);
+        let ended: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        drop(fds);
+        if left.is_zero() || matches!(polled, Ok(0)) {
+            return;
+        }
+        let mut ended = ended.into_iter();
+        waiting.retain(|_| ended.next() == Some(false));
+        if waiting.is_empty() && !handles.is_empty() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_brackets_and_blanks() {
+        let stat = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9876 1 1";
+        let process = Process::parse(stat).unwrap();
+        assert_eq!((process.pid, process.parent, process.started), (42, 7, 9876));
+        assert_eq!(process.name, "a) b (c)");
+        assert!(!process.is_zombie);
+    }
+
+    #[test]
+    fn the_first_process_and_this_one_are_in_the_line() {
+        let line = ancestors(Path::new("/proc"));
+        assert!(line.contains(&1) && line.contains(&std::process::id().cast_signed()));
+    }
+
+    #[test]
+    fn a_name_alone_protects_nobody() {
+        let proc = tempfile::tempdir().unwrap();
+        let exe = |pid: i32, target: &str| {
+            let dir = proc.path().join(pid.to_string());
+            fs::create_dir_all(&dir).unwrap();
+            std::os::unix::fs::symlink(target, dir.join("exe")).unwrap();
+        };
+        exe(5, "/usr/libexec/pacemaker/pacemaker-execd");
+        exe(6, "/srv/data/pacemaker-execd");
+        exe(7, "/usr/bin/cibola");
+        let named = |pid, name: &str| Process {
+            pid,
+            name: name.into(),
+            parent: 1,
+            started: 0,
+            is_zombie: false,
+        };
+        assert!(is_vital(proc.path(), &named(5, "pacemaker-execd")));
+        assert!(is_vital(proc.path(), &named(5, "pacemakerd")));
+        assert!(!is_vital(proc.path(), &named(6, "pacemaker-execd")));
+        assert!(!is_vital(proc.path(), &named(7, "cibola")));
+    }
+}

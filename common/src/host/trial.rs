@@ -1,0 +1,199 @@
+//! Trying a device or a file system out: does it answer, is what was written
+//! there when it is read. Each trial runs apart, since what it asks may never
+//! answer.
+
+use crate::host::apart;
+use crate::host::clock::Deadline;
+use crate::host::mount::statmount;
+use crate::host::system::{System, View};
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Devices are read in blocks of this size, which any sector size divides.
+const BLOCK: usize = 4096;
+
+mod request {
+    #![allow(missing_docs, reason = "a macro's functions take no comment")]
+    nix::ioctl_none!(flush_buffers, 0x12, 97);
+    nix::ioctl_read!(size_in_bytes, 0x12, 114, u64);
+}
+
+/// Reads a block at each of a few places that differ from call to call,
+/// past the page cache.
+pub fn read_device(view: &View, device: &Path, deadline: Deadline) -> Result<()> {
+    apart::run(view, "read", &[device], deadline)
+}
+
+/// Has the file system say something that it cannot know by heart.
+pub fn answers(view: &View, directory: &Path, deadline: Deadline) -> Result<()> {
+    apart::run(view, "answer", &[directory], deadline)
+}
+
+/// Writes a file, reads it back and compares.
+pub fn write(system: &System<'_>, file: &Path, text: &str, deadline: Deadline) -> Result<()> {
+    apart::run(system, "write", &[file.as_os_str(), OsStr::new(text)], deadline)
+}
+
+/// Removes the file that was written, and the directory if nothing else is
+/// in it.
+pub fn remove(system: &System<'_>, file: &Path, deadline: Deadline) -> Result<()> {
+    apart::run(system, "remove", &[file], deadline)
+}
+
+/// Whether nobody holds the device any more; what is cached of it is dropped
+/// then.
+pub fn is_released(system: &System<'_>, device: &Path, deadline: Deadline) -> Result<bool> {
+    match apart::run(system, "release", &[device], deadline) {
+        Err(err) if apart::errno(&err) == Some(Errno::EBUSY) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+/// In the child.
+pub(crate) fn read_apart(words: &[OsString]) -> Result<()> {
+    let [device] = apart::take(words)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+        .open(device)
+        .context("cannot open it")?;
+    let blocks = size(&file)? / BLOCK as u64;
+    ensure!(blocks > 0, "its size is zero");
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
+    // The first block, where the file system's own data begin, and two that
+    // are others each time.
+    for block in [0, now / 7 % blocks, now / 11 % blocks] {
+        let mut aligned = Aligned::new();
+        let at = block * BLOCK as u64;
+        file.read_exact_at(aligned.bytes(), at).with_context(|| format!("at byte {at}"))?;
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn size(file: &File) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one u64, into a local that outlives the call.
+    unsafe { request::size_in_bytes(file.as_raw_fd(), &raw mut bytes) }
+        .context("it has no size")?;
+    Ok(bytes)
+}
+
+/// A block as direct input and output want it: aligned to its size.
+struct Aligned(Vec<u8>);
+
+impl Aligned {
+    fn new() -> Self {
+        Self(vec![0; 2 * BLOCK])
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let skip = self.0.as_ptr().align_offset(BLOCK);
+        &mut self.0[skip..skip + BLOCK]
+    }
+}
+
+/// In the child.
+pub(crate) fn answer_apart(words: &[OsString]) -> Result<()> {
+    let [directory] = apart::take(words)?;
+    statmount::ask_for_real(Path::new(directory))?;
+    Ok(())
+}
+
+/// In the child.
+pub(crate) fn write_apart(words: &[OsString]) -> Result<()> {
+    let [path, text] = apart::take(words)?;
+    let path = Path::new(path);
+    if let Some(dir) = path.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
+        made.with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let mut written = Aligned::new();
+    let bytes = text.as_encoded_bytes();
+    let length = bytes.len().min(BLOCK);
+    written.bytes()[..length].copy_from_slice(&bytes[..length]);
+    let mut file = open_past_cache(path).context("cannot write the status file")?;
+    file.write_all(written.bytes()).context("cannot write the status file")?;
+    file.sync_data().context("cannot write the status file to the disk")?;
+    file.rewind()?;
+    let mut read = Aligned::new();
+    file.read_exact(read.bytes()).context("cannot read the status file")?;
+    if read.bytes() != written.bytes() {
+        bail!("the status file does not hold what was written");
+    }
+    Ok(())
+}
+
+/// Not every file system does direct input and output.
+fn open_past_cache(path: &Path) -> std::io::Result<File> {
+    let open = |flags| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | flags)
+            .open(path)
+    };
+    match open(libc::O_DIRECT) {
+        Err(err) if err.raw_os_error() == Some(libc::EINVAL) => open(0),
+        opened => opened,
+    }
+}
+
+/// In the child.
+pub(crate) fn remove_apart(words: &[OsString]) -> Result<()> {
+    let [path] = apart::take(words)?;
+    match std::fs::remove_file(path) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            return Err(err).context("cannot remove the status file");
+        }
+        _ => {}
+    }
+    if let Some(dir) = Path::new(path).parent() {
+        // Other resources may have their files there.
+        let _ = std::fs::remove_dir(dir);
+    }
+    Ok(())
+}
+
+/// In the child.
+pub(crate) fn release_apart(words: &[OsString]) -> Result<()> {
+    let [device] = apart::take(words)?;
+    // An exclusive open succeeds when no file system and no other device
+    // claims the device.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_EXCL | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(device);
+    match opened {
+        Ok(file) => {
+            flush(&file);
+            Ok(())
+        }
+        Err(err) if err.raw_os_error() == Some(libc::EBUSY) => Err(err.into()),
+        // A device that cannot be opened is not held by us.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Drops what is cached of the device, if it is one.
+pub(crate) fn forget_cached(device: &Path) {
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(device) {
+        flush(&file);
+    }
+}
+
+#[allow(unsafe_code)]
+fn flush(file: &File) {
+    // SAFETY: the call takes no argument. Anything but a block device refuses.
+    let _ = unsafe { request::flush_buffers(file.as_raw_fd()) };
+}
