@@ -8,16 +8,19 @@ compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feat
 
 pub mod drbd;
 pub mod drbddisk;
+pub mod filesystem;
 pub mod ipaddr;
-pub mod lvm;
 
 use common::Agent;
 use ocf_meta::Meta;
 
 /// What each agent declares about itself: the list that tests, man pages and
 /// packages go through.
-pub const ALL: &[&Meta] =
-    &[meta_of::<ipaddr::Ipaddr>(), meta_of::<drbddisk::Drbddisk>(), meta_of::<lvm::Lvm>()];
+pub const ALL: &[&Meta] = &[
+    meta_of::<ipaddr::Ipaddr>(),
+    meta_of::<filesystem::Filesystem>(),
+    meta_of::<drbddisk::Drbddisk>(),
+];
 
 const fn meta_of<A: Agent>() -> &'static Meta {
     A::META

@@ -47,12 +47,6 @@ pub trait Agent: Sized {
     /// What was seen, for people.
     fn facts(&self, state: &Self::State) -> Vec<Fact>;
 
-    /// What is as it is and will hurt at the next failover, a sentence each,
-    /// for whoever asks for an explanation. It may take its time.
-    fn warnings(&self, _view: &View, _state: &Self::State) -> Vec<String> {
-        Vec::new()
-    }
-
     /// How to bring the resource up from a state that is not running.
     fn start<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
 

@@ -24,8 +24,6 @@ pub(crate) struct Explanation {
     state: String,
     #[serde(serialize_with = "as_map")]
     facts: Vec<Fact>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
     start: Prospect,
     stop: Prospect,
 }
@@ -58,7 +56,6 @@ pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Resul
         instance: instance.to_owned(),
         state: status.to_string(),
         facts: agent.facts(&state),
-        warnings: agent.warnings(view, &state),
         start,
         stop: prospect(agent.stop(view, &state)),
     })
@@ -83,9 +80,6 @@ impl Explanation {
         let width = self.facts.iter().map(|fact| fact.what.len()).max().unwrap_or(0);
         for Fact { what, seen } in &self.facts {
             writeln!(out, "  {what:width$}  {seen}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(out, "  warning: {warning}")?;
         }
         for (verb, prospect) in [("start", &self.start), ("stop", &self.stop)] {
             match &prospect.refusal {

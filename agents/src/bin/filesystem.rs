@@ -1,0 +1,4 @@
+//! The binary of [`agents::filesystem`].
+#![no_main]
+
+common::main!(agents::filesystem::Filesystem);

@@ -1,0 +1,389 @@
+//! A mounted file system.
+//!
+//! The state comes from the kernel's mount table, never from the directory's
+//! content, and a mount is ours when it shows the right thing: the device's
+//! number for block devices, the device and the directory on it for binds, the
+//! source for network file systems. A name that merely looks right proves
+//! nothing, and a name that has vanished disproves nothing.
+//!
+//! | file          | what is in it                                           |
+//! |---------------|---------------------------------------------------------|
+//! | `kind.rs`     | what is known of the types                              |
+//! | `device.rs`   | the forms of the device parameter                       |
+//! | `force.rs`    | what a stop may do to those who use the mount           |
+//! | `identity.rs` | whether a mount is ours                                 |
+//! | `record.rs`   | what start remembers for a time when names have vanished |
+//! | `start.rs`    | the way up                                              |
+//! | `stop.rs`     | the way down                                            |
+//! | `eviction.rs` | taking one mount down, whoever uses it                  |
+//! | `depth.rs`    | monitors that try the file system out                   |
+//!
+//! The shell agent mounts over whatever is on the directory, takes any mount
+//! there for its own unless it is of a block device, and turns a whole file
+//! system read-only for `options=bind,ro`. This one does not; see
+//! [`META`](Agent::META) for the list.
+
+mod depth;
+mod device;
+mod eviction;
+mod force;
+mod identity;
+mod kind;
+mod record;
+mod start;
+mod stop;
+
+use anyhow::Result;
+use common::host::mount::options::Options;
+use common::host::mount::{self, Mount, Table, statmount};
+use common::{Agent, Fact, Plan, Request, Role, Status, View, configured};
+use device::Device;
+use force::{Force, Signals};
+use identity::Verdict;
+use kind::{Backing, Kind};
+use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
+use ocf_meta::{Examples, Meta, Params as _, Words};
+use record::Record;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+ocf_meta::params! {
+    /// What is mounted, where and how.
+    pub struct Params {
+        /// Device to mount.
+        ///
+        /// A block device, UUID=X or LABEL=X (also -U X, -L X), what the type
+        /// takes in its place (server:/export, //server/share), or the
+        /// directory to bind.
+        [required, position = 1] device: String,
+        /// Mount point.
+        ///
+        /// An absolute path; made at start if it is not there.
+        [required, position = 2] directory: PathBuf,
+        /// Type of the file system.
+        ///
+        /// As mount(8) takes it; none for a bind.
+        [position = 3] fstype: Option<String>,
+        /// Mount options.
+        ///
+        /// What mount(8) takes after -o. A bind with more options than bind
+        /// applies them to the bind alone.
+        [position = 4] options: Option<String>,
+        /// Where the status file of a monitor of depth 20 lies.
+        ///
+        /// In front of the file's name, below the mount point.
+        [] statusfile_prefix: String = ".Filesystem_status/",
+        /// Whether to check the file system before it is mounted.
+        ///
+        /// auto leaves out the types that need none because they keep a
+        /// journal, and those that others may have mounted.
+        [] run_fsck: Check = "auto",
+        /// Whether a stop gives up after six seconds.
+        ///
+        /// Otherwise it tries for as long as the stop operation may take.
+        [] fast_stop: bool = "no",
+        /// Whether clones of a local file system are allowed.
+        ///
+        /// Only where something else makes sure that it is never mounted
+        /// twice for writing: two nodes that write destroy it.
+        [] force_clones: bool = "false",
+        /// What a stop does to processes that use the mount.
+        ///
+        /// true and safe: end them. false: leave them alone. With move, the
+        /// mount is first moved out of reach of those who would come anew.
+        [] force_unmount: Force = "true",
+        /// Signals for the first half of a stop.
+        ///
+        /// Names or numbers; each further round sends the next of them.
+        [] term_signals: Signals = "TERM",
+        /// Signals for the second half of a stop.
+        [] kill_signals: Signals = "KILL",
+        /// Pause between two rounds of signals.
+        ///
+        /// In seconds. A round ends early when all who were signalled are
+        /// gone.
+        [] signal_delay: Duration = "1",
+    }
+}
+
+ocf_meta::choices! {
+    /// When to check a file system before it is mounted.
+    pub enum Check {
+        /// Where the type needs it.
+        Auto = "auto",
+        /// Always.
+        Force = "force",
+        /// Never.
+        No = "no",
+    }
+}
+
+/// What is on the directory.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing, and the file system is not parked beside it either.
+    Unmounted,
+    /// What belongs there, and nothing upon it.
+    Mounted(Box<Mount>),
+    /// What belongs there, in a state of which the text is a clause.
+    Failed(Box<Mount>, String),
+    /// Something else.
+    Foreign(Box<Mount>),
+    /// Nothing here; others still have the file system mounted, as the clause
+    /// tells.
+    HeldElsewhere(String),
+}
+
+/// A file system that is to be mounted on a directory.
+#[derive(Debug)]
+pub struct Filesystem {
+    params: Params,
+    device: Device,
+    kind: Kind,
+    options: Options,
+    request: Request,
+    /// Who still held the file system when this stop was through with it here.
+    held: RefCell<Option<String>>,
+}
+
+impl Agent for Filesystem {
+    const META: &'static Meta = &Meta {
+        name: "Filesystem",
+        shortdesc: "A mounted file system",
+        longdesc: "Mounts a file system on a directory and keeps it mounted: local ones on a \
+            block device, network and cluster file systems through their helpers, binds and \
+            tmpfs.\n\n\
+            A stop unmounts what is mounted below, and other mounts of the same device, first. \
+            Processes that keep a mount busy are ended, first by TERM, then by KILL, within the \
+            time the stop may take; never the cluster's own daemons, never those of another \
+            mount. What in the kernel keeps it busy is named.",
+        params: Params::TABLE,
+        words: Words::Positions,
+        actions: &[
+            START.timeout(60),
+            STOP.timeout(60),
+            MONITOR.timeout(40).every(20),
+            VALIDATE_ALL.timeout(5),
+            META_DATA,
+        ],
+        examples: Examples {
+            pacemaker: "data ocf:sturdy:Filesystem params device=/dev/drbd0 directory=/srv/data \
+                fstype=ext4",
+            haresources: "Filesystem::/dev/drbd0::/srv/data::ext4",
+            by_hand: "/dev/drbd0 /srv/data ext4 start",
+        },
+        differences: &[
+            "What is mounted on the directory and is not what was asked for is reported and left \
+                alone; start refuses to mount over it.",
+            "Binds, network file systems and devices named by UUID or label are compared with what \
+                is mounted, not taken on trust.",
+            "options=bind,ro makes the bind read-only, not the file system behind it.",
+            "A file system that the kernel has turned read-only or shut down fails the monitor at \
+                every depth.",
+            "start fails with 1, not 6, where something is mounted below the directory.",
+            "A check level in between counts as the next lower one, as the standard has it.",
+            "A depth of 10 reads at three places, past the cache; on what has no device it asks \
+                the file system itself.",
+            "The status file of depth 20 is compared with what was written, and removed by stop.",
+            "force_unmount=safe finds the same processes as true: both go by the mount itself.",
+            "All that a stop has to unmount shares the time of the stop.",
+            "A stop fails while another mount namespace still has the device mounted.",
+            "A block device that cannot be written is not silently mounted read-only.",
+        ],
+    };
+
+    type Params = Params;
+    type State = State;
+
+    fn new(params: Params, request: &Request) -> Result<Self> {
+        let options = Options::parse(params.options.as_deref().unwrap_or_default());
+        let device = Device::parse(&params.device)?;
+        let kind = Kind::new(params.fstype.as_deref(), &options);
+        let name = params.directory.as_os_str().to_string_lossy();
+        if name.trim() != name {
+            return Err(configured("parameter directory begins or ends with a blank"));
+        }
+        let held = RefCell::default();
+        Ok(Self { params, device, kind, options, request: request.clone(), held })
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.params.directory == Path::new("/") {
+            return Err(configured("parameter directory is the root directory"));
+        }
+        let prefix = Path::new(&self.params.statusfile_prefix);
+        if prefix.components().any(|part| part.as_os_str() == "..") {
+            return Err(configured("parameter statusfile_prefix leads out of the mount"));
+        }
+        if self.kind.backing == Backing::Bind && !self.device.is_path() {
+            return Err(configured("parameter device is not a directory that can be bound"));
+        }
+        self.may_be_cloned()
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        self.kind.is_supported(view).map(drop)
+    }
+
+    fn observe(&self, view: &View) -> Result<State> {
+        if let Some(who) = self.held.borrow().as_ref() {
+            return Ok(State::HeldElsewhere(who.clone()));
+        }
+        if self.params.directory == Path::new("/") {
+            return Ok(State::Unmounted);
+        }
+        let record = Record::of(self, view);
+        if let Some(mount) = self.quick(view, record.as_ref())
+            && matches!(self.judge(view, &mount, None, record.as_ref()), Ok(Verdict::Ours))
+        {
+            return Ok(self.condition(mount, record.as_ref()));
+        }
+        self.thorough(view, record.as_ref())
+    }
+
+    fn status(&self, state: &State) -> Status {
+        match state {
+            State::Unmounted => Status::Stopped,
+            State::Mounted(_) => Status::Running(Role::Started),
+            State::Failed(_, why) | State::HeldElsewhere(why) => {
+                Status::Failed(Role::Started, why.clone())
+            }
+            // Where the cluster asks if it happens to run here, it does not.
+            State::Foreign(_) if self.request.probe => Status::Stopped,
+            State::Foreign(other) => Status::Failed(Role::Started, self.foreign(other)),
+        }
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        let mut facts = vec![
+            Fact::new("directory", self.params.directory.display().to_string()),
+            Fact::new("device", self.device.to_string()),
+        ];
+        match state {
+            State::Unmounted => facts.push(Fact::new("mounted", "nothing")),
+            State::HeldElsewhere(who) => facts.push(Fact::new("held", who.clone())),
+            State::Mounted(mount) | State::Failed(mount, _) | State::Foreign(mount) => {
+                facts.push(Fact::new("mounted", mount.what()));
+                facts.push(Fact::new("type", mount.fstype.clone()));
+                facts.push(Fact::new("options", mount.super_options.clone()));
+            }
+        }
+        facts
+    }
+
+    fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        self.bring_up(view, from)
+    }
+
+    fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        self.bring_down(view, from)
+    }
+
+    fn tend<'a>(&'a self, view: &View, state: &State, level: u32) -> Result<Plan<'a>> {
+        Ok(self.try_out(view, state, level))
+    }
+}
+
+impl Filesystem {
+    /// The mount on the directory without a look at the whole table, if the
+    /// kernel can be asked without the risk of asking the file system.
+    fn quick(&self, view: &View, record: Option<&Record>) -> Option<Mount> {
+        match self.kind.backing {
+            // The path may lead to a server that is gone. The mount that start
+            // has made is known by its number.
+            Backing::Server | Backing::Bind => {
+                record.and_then(|record| record.mount()).filter(|mount| !statmount::has_upon(mount))
+            }
+            _ => statmount::at(view, &self.params.directory),
+        }
+    }
+
+    fn thorough(&self, view: &View, record: Option<&Record>) -> Result<State> {
+        let table = Table::read(view)?;
+        let directory = table.resolve(view, &self.params.directory);
+        let judge = |mount: &Mount| self.judge(view, mount, Some(&table), record);
+        let Some(top) = table.uppermost(&directory) else {
+            return self.parked(view, &table, &directory, record);
+        };
+        match judge(top)? {
+            Verdict::Ours => return Ok(self.condition(top.clone(), record)),
+            Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
+            Verdict::Foreign => {}
+        }
+        for beneath in table.iter().filter(|mount| mount.directory == directory) {
+            if matches!(judge(beneath)?, Verdict::Ours) {
+                let why = format!("{} covers it on {}", top.what(), directory.display());
+                return Ok(State::Failed(Box::new(beneath.clone()), why));
+            }
+        }
+        Ok(State::Foreign(Box::new(top.clone())))
+    }
+
+    /// Nothing is on the directory: unless a stop has been interrupted that
+    /// had moved the mount out of the way.
+    fn parked(
+        &self,
+        view: &View,
+        table: &Table,
+        directory: &Path,
+        record: Option<&Record>,
+    ) -> Result<State> {
+        let Some(parking) = stop::parking(directory) else { return Ok(State::Unmounted) };
+        let Some(mount) = table.uppermost(&parking) else { return Ok(State::Unmounted) };
+        Ok(match self.judge(view, mount, Some(table), record)? {
+            Verdict::Ours => {
+                let why = format!("an unfinished stop has left it on {}", parking.display());
+                State::Failed(Box::new(mount.clone()), why)
+            }
+            _ => State::Unmounted,
+        })
+    }
+
+    /// What is ours: well, or not.
+    fn condition(&self, mount: Mount, record: Option<&Record>) -> State {
+        let broken = ["shutdown", "emergency_ro"].iter().find(|word| mount.has_super_option(word));
+        let what = || format!("{} on {}", mount.what(), mount.directory.display());
+        let why = match broken {
+            Some(&"shutdown") => Some(format!("the kernel has shut down {}", what())),
+            Some(_) => Some(format!("the kernel has turned {} read-only", what())),
+            None if self.is_read_only_by_itself(&mount, record) => {
+                Some(format!("{} has become read-only", what()))
+            }
+            None => None,
+        };
+        match why {
+            Some(why) => State::Failed(Box::new(mount), why),
+            None => State::Mounted(Box::new(mount)),
+        }
+    }
+
+    fn is_read_only_by_itself(&self, mount: &Mount, record: Option<&Record>) -> bool {
+        if self.options.wants_read_only() || kind::is_never_written(&mount.fstype) {
+            return false;
+        }
+        let whole = mount.has_super_option("ro");
+        match self.kind.backing {
+            // A bind shows what is there, and that may be read-only by rights.
+            Backing::Bind => mount.read_only || whole && record.is_some_and(|was| was.writable),
+            _ => mount.read_only || whole,
+        }
+    }
+
+    fn foreign(&self, other: &Mount) -> String {
+        let directory = self.params.directory.display();
+        format!("{} is mounted on {directory}, wanted {}", other.what(), self.device)
+    }
+
+    /// What is mounted on the directory now, whatever it is.
+    fn uppermost(&self, view: &View) -> Result<Option<Mount>> {
+        match self.kind.backing {
+            Backing::Server | Backing::Bind => {
+                let table = Table::read(view)?;
+                let directory = table.resolve(view, &self.params.directory);
+                Ok(table.uppermost(&directory).cloned())
+            }
+            _ => mount::at(view, &self.params.directory),
+        }
+    }
+}

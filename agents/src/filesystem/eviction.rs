@@ -1,0 +1,175 @@
+//! Taking one mount down, whoever uses it.
+
+use super::{Backing, Filesystem};
+use anyhow::{Context, Result, bail};
+use common::System;
+use common::host::block::Number;
+use common::host::clock::{Deadline, Pace};
+use common::host::mount::detach::{self, Unmounted};
+use common::host::mount::{Mount, Table};
+use common::host::pin;
+use common::host::process::{self, Process};
+use common::host::user::{self, Search, Targets};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// With fast_stop, no longer than the shell agent takes with it.
+const FAST: Duration = Duration::from_secs(6);
+
+/// A mount that has to go, known by its number wherever it is moved to.
+#[derive(Clone, Debug)]
+pub(super) struct Victim {
+    id: u64,
+    device: Number,
+    pub(super) directory: PathBuf,
+}
+
+impl Victim {
+    pub(super) fn of(mount: &Mount) -> Self {
+        Self { id: mount.id, device: mount.device, directory: mount.directory.clone() }
+    }
+
+    fn is(&self, mount: &Mount) -> bool {
+        self.id == mount.id && self.device == mount.device
+    }
+}
+
+/// The time for one mount, and how far it has come: the first half is for the
+/// gentle signals.
+struct Siege {
+    begun: Instant,
+    end: Deadline,
+    half: Duration,
+    round: usize,
+    last: Option<Instant>,
+}
+
+impl Filesystem {
+    /// Unmounts the victim and all that is upon it by then. The time left is
+    /// shared with those that come after, `waiting` with this one.
+    pub(super) fn take_down(
+        &self,
+        system: &System<'_>,
+        victim: &Victim,
+        waiting: usize,
+    ) -> Result<()> {
+        let share = system.deadline().left() / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+        let share = if self.params.fast_stop { share.min(FAST) } else { share };
+        let mut siege = Siege {
+            begun: Instant::now(),
+            end: system.deadline().at_most(share),
+            half: share / 2,
+            round: 0,
+            last: None,
+        };
+        let mut pace = Pace::new();
+        loop {
+            let table = Table::read(system)?;
+            let Some(mount) = table.iter().find(|mount| victim.is(mount)) else { return Ok(()) };
+            let Some(busy) = self.try_family(system, &table, mount, &siege)? else { continue };
+            let targets = Targets::of(system, &[busy], self.kind.backing == Backing::Server);
+            let found = user::search(system, &targets);
+            let signalled = self.signal(system, &found, &targets, &mut siege)?;
+            if siege.end.has_passed() {
+                bail!("{}", in_use(system, busy, &found));
+            }
+            if signalled.is_empty() {
+                pace.rest(siege.end);
+            } else {
+                let patience = self.params.signal_delay.max(Duration::from_millis(20));
+                process::await_end(&signalled, patience.min(siege.end.left()));
+            }
+        }
+    }
+
+    /// Unmounts what can be unmounted of the mount and what is upon it; the
+    /// first that is busy is the answer.
+    fn try_family<'t>(
+        &self,
+        system: &System<'_>,
+        table: &'t Table,
+        mount: &'t Mount,
+        siege: &Siege,
+    ) -> Result<Option<&'t Mount>> {
+        let force = match self.kind.can_be_forced() && siege.is_harsh() {
+            true => detach::Force::Yes,
+            false => detach::Force::No,
+        };
+        for (place, member) in table.upon(mount).into_iter().chain([mount]).enumerate() {
+            let directory = &member.directory;
+            // After the first, the table is old: look again.
+            let top = if place == 0 {
+                table.uppermost(directory).cloned()
+            } else {
+                Table::read(system)?.uppermost(directory).cloned()
+            };
+            if top.as_ref().is_none_or(|top| top.id != member.id) {
+                let what = top.map_or("something".into(), |top| top.what());
+                bail!("cannot unmount {}: {what} hides it", directory.display());
+            }
+            let done = detach::unmount(system, directory, force, system.deadline())
+                .with_context(|| format!("cannot unmount {}", directory.display()))?;
+            match done {
+                Unmounted::Busy => return Ok(Some(member)),
+                Unmounted::Done => system.info(format_args!("unmounted {}", directory.display())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends the next signal to those who may be ended, unless the last round
+    /// was a moment ago.
+    fn signal(
+        &self,
+        system: &System<'_>,
+        found: &Search,
+        targets: &Targets,
+        siege: &mut Siege,
+    ) -> Result<Vec<Process>> {
+        let pause = siege.last.is_some_and(|last| last.elapsed() < self.params.signal_delay);
+        if !self.params.force_unmount.ends_users || pause || siege.end.has_passed() {
+            return Ok(Vec::new());
+        }
+        let (gentle, harsh) = (&self.params.term_signals.0, &self.params.kill_signals.0);
+        let list = if siege.is_harsh() { harsh } else { gentle };
+        let Some(&signal) = list.get(siege.round % list.len().max(1)) else {
+            return Ok(Vec::new());
+        };
+        let mut signalled = Vec::new();
+        for user in found.users.iter().filter(|user| !user.is_protected) {
+            let still = || user::uses(system, user.process.pid, targets);
+            if process::signal(system, &user.process, signal, still)? {
+                signalled.push(user);
+            }
+        }
+        if !signalled.is_empty() {
+            siege.round += 1;
+            siege.last = Some(Instant::now());
+            system.info(format_args!("{signal} to {}", list_of(&signalled)));
+        }
+        Ok(signalled.into_iter().map(|user| user.process.clone()).collect())
+    }
+}
+
+impl Siege {
+    fn is_harsh(&self) -> bool {
+        self.begun.elapsed() >= self.half
+    }
+}
+
+/// Who is in the way, in as many words as a reason has room for.
+fn in_use(system: &System<'_>, busy: &Mount, found: &Search) -> String {
+    let mut who: Vec<String> = found.users.iter().map(ToString::to_string).collect();
+    who.extend(pin::in_kernel(system, &[&busy.directory]));
+    who.extend(
+        found.stuck.iter().map(|pid| format!("perhaps pid {pid}, which hangs in the kernel")),
+    );
+    if who.is_empty() {
+        who.push("something that cannot be found".into());
+    }
+    format!("cannot unmount {}: in use by {}", busy.directory.display(), who.join(", "))
+}
+
+fn list_of(users: &[&user::User]) -> String {
+    users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,154 @@
+//! Whether a mount is what was asked for.
+
+use super::record::Record;
+use super::{Backing, Device, Filesystem};
+use anyhow::Result;
+use common::View;
+use common::host::block::{self, Number};
+use common::host::mount::{Mount, Table};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// What a mount is to us.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ours,
+    Foreign,
+    /// It cannot be told, and why.
+    Doubt(String),
+}
+
+impl Filesystem {
+    pub(super) fn judge(
+        &self,
+        view: &View,
+        mount: &Mount,
+        table: Option<&Table>,
+        record: Option<&Record>,
+    ) -> Result<Verdict> {
+        if record.is_some_and(|record| record.is_of(mount)) {
+            return Ok(Verdict::Ours);
+        }
+        let ours = match self.kind.backing {
+            Backing::Device => return self.judge_device(view, mount, record),
+            Backing::Image => backing_file(view, mount.device).as_deref() == self.path(),
+            Backing::Bind => {
+                let table = whole(view, table)?;
+                self.bound(view, &table) == Some((mount.device, mount.root.clone()))
+            }
+            Backing::Server | Backing::Name => {
+                let source = mount.source.as_deref();
+                self.kind.fits(&mount.fstype)
+                    && (self.kind.has_free_source()
+                        || source.is_some_and(|source| self.is_named(source)))
+            }
+        };
+        Ok(if ours { Verdict::Ours } else { Verdict::Foreign })
+    }
+
+    fn judge_device(&self, view: &View, mount: &Mount, record: Option<&Record>) -> Result<Verdict> {
+        let found = match self.device.find(view) {
+            Ok(None) if record.is_none() => self.device.search(view).unwrap_or(None),
+            found => found.unwrap_or(None),
+        };
+        let Some(wanted) = found else {
+            return Ok(self.judge_without_node(mount, record));
+        };
+        let same = mount.device == wanted.number
+            || has_own_number(mount) && is_backed_by(view, mount, wanted.number)?;
+        Ok(if same { Verdict::Ours } else { Verdict::Foreign })
+    }
+
+    /// The device's node has vanished, as when a path to it is lost. That does
+    /// not unmount anything.
+    fn judge_without_node(&self, mount: &Mount, record: Option<&Record>) -> Verdict {
+        let source = mount.source.as_deref().unwrap_or_default();
+        if source == self.device.to_string() {
+            return Verdict::Ours;
+        }
+        let from_device = !has_own_number(mount) || source.starts_with("/dev/");
+        if record.is_some() || !from_device || !self.kind.fits(&mount.fstype) {
+            return Verdict::Foreign;
+        }
+        Verdict::Doubt(format!(
+            "cannot tell whether {} on {} is {}, which is not there any more",
+            mount.what(),
+            mount.directory.display(),
+            self.device
+        ))
+    }
+
+    /// The file system and the directory on it that a bind shows.
+    fn bound(&self, view: &View, table: &Table) -> Option<(Number, PathBuf)> {
+        let source = table.resolve(view, self.path()?);
+        let below = table.holding(&source)?;
+        let rest = source.strip_prefix(&below.directory).ok()?;
+        let root =
+            if rest.as_os_str().is_empty() { below.root.clone() } else { below.root.join(rest) };
+        Some((below.device, root))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match &self.device {
+            Device::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Servers' names come with and without a slash at the end, and shares
+    /// with slashes of either kind.
+    fn is_named(&self, source: &str) -> bool {
+        let plain = |name: &str| name.replace('\\', "/").trim_end_matches('/').to_owned();
+        plain(source) == plain(&self.device.to_string())
+    }
+}
+
+fn whole<'a>(view: &View, table: Option<&'a Table>) -> Result<Cow<'a, Table>> {
+    Ok(match table {
+        Some(table) => Cow::Borrowed(table),
+        None => Cow::Owned(Table::read(view)?),
+    })
+}
+
+/// Whether the kernel has made up a number: the file system has no device, or
+/// more than one.
+fn has_own_number(mount: &Mount) -> bool {
+    mount.device.major == 0
+}
+
+/// Whether a file system with a number of its own lies on the device.
+fn is_backed_by(view: &View, mount: &Mount, device: Number) -> Result<bool> {
+    let source = match &mount.source {
+        Some(source) => Cow::Borrowed(source.as_str()),
+        None => {
+            let table = Table::read(view)?;
+            let listed = table.iter().find(|listed| listed.id == mount.id);
+            Cow::Owned(listed.and_then(|listed| listed.source.clone()).unwrap_or_default())
+        }
+    };
+    if !source.starts_with('/') {
+        return Ok(false);
+    }
+    let Some(number) = block::number(view, source.as_ref()).ok().flatten() else {
+        return Ok(false);
+    };
+    Ok(number == device || mount.fstype == "btrfs" && are_of_one_btrfs(view, number, device))
+}
+
+/// A btrfs shows one of its devices as the source, and may be mounted by each.
+fn are_of_one_btrfs(view: &View, one: Number, other: Number) -> bool {
+    const ALL: &str = "/sys/fs/btrfs";
+    let (Some(one), Some(other)) = (block::name(view, one), block::name(view, other)) else {
+        return false;
+    };
+    let file_systems = view.list(ALL).unwrap_or_default();
+    file_systems.iter().any(|uuid| {
+        let devices = view.list(format!("{ALL}/{uuid}/devices")).unwrap_or_default();
+        devices.contains(&one) && devices.contains(&other)
+    })
+}
+
+fn backing_file(view: &View, device: Number) -> Option<PathBuf> {
+    let file = view.read(format!("/sys/dev/block/{device}/loop/backing_file")).ok()?;
+    Some(PathBuf::from(file.trim_end()))
+}

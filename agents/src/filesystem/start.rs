@@ -1,0 +1,194 @@
+//! The way up.
+
+use super::device::Found;
+use super::{Backing, Check, Filesystem, State, kind};
+use anyhow::{Context, Result, anyhow, bail};
+use common::host::mount::{Table, attach};
+use common::host::systemd;
+use common::{Plan, System, View, configured, installed};
+use std::ffi::OsString;
+use std::path::Path;
+
+impl Filesystem {
+    pub(super) fn bring_up<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        match from {
+            State::Mounted(_) => return Ok(Plan::new()),
+            State::Foreign(other) => bail!("{}", self.foreign(other)),
+            State::Failed(_, why) | State::HeldElsewhere(why) => bail!("{why}; stop it first"),
+            State::Unmounted => {}
+        }
+        let table = Table::read(view)?;
+        let directory = table.resolve(view, &self.params.directory);
+        let shown = directory.display();
+        let below = |other: &Path| other != directory && other.starts_with(&directory);
+        if let Some(other) = table.iter().find(|mount| below(&mount.directory)) {
+            let place = other.directory.display();
+            bail!("{} is mounted on {place}, below {shown}; unmount it first", other.what());
+        }
+        let mut plan = Plan::new();
+        self.plan_support(view, &mut plan)?;
+        self.plan_source(view, &mut plan)?;
+        if self.kind.backing == Backing::Server && systemd::is_running(view) {
+            plan.step("have the cluster stopped before the network file systems", |system| {
+                systemd::stop_cluster_before(system, "99-Filesystem-remote", "remote-fs.target")
+            });
+        }
+        if !view.exists(&directory).unwrap_or(true) {
+            let directory = directory.clone();
+            plan.step(format!("make the directory {shown}"), move |system| {
+                let made = system.make_dir(&directory);
+                made.map_err(|err| installed(format!("cannot make the mount point: {err:#}")))
+            });
+        } else if !view.is_dir(&directory) {
+            return Err(installed(format!("{shown} is not a directory to mount on")));
+        }
+        let through = attach::needs_program(view, self.kind.name.as_deref(), self.option_text());
+        let through = through.map(|why| format!(" through mount(8), since {why}"));
+        let through = through.unwrap_or_default();
+        plan.step(format!("mount {} on {shown}{through}", self.device), move |system| {
+            self.mount(system, &directory)
+        });
+        Ok(plan)
+    }
+
+    fn plan_support<'a>(&'a self, view: &View, plan: &mut Plan<'a>) -> Result<()> {
+        if let Some(module) = self.kind.is_supported(view)? {
+            plan.step(format!("load the kernel module {module}"), move |system| {
+                load(system, module)
+            });
+        }
+        Ok(())
+    }
+
+    /// What is to be mounted has to be there, checked if it needs to be.
+    fn plan_source<'a>(&'a self, view: &View, plan: &mut Plan<'a>) -> Result<()> {
+        match self.kind.backing {
+            Backing::Server | Backing::Name => return Ok(()),
+            Backing::Bind | Backing::Image => {
+                let path = self.device.node().unwrap_or_default();
+                let fits = match self.kind.backing {
+                    Backing::Bind => view.is_dir(&path),
+                    _ => view.exists(&path).unwrap_or(false),
+                };
+                return match fits {
+                    true => Ok(()),
+                    false => {
+                        Err(installed(format!("there is no directory {} to bind", self.device)))
+                    }
+                };
+            }
+            Backing::Device => {}
+        }
+        let found = self.device.search(view).map_err(|err| installed(format!("{err:#}")))?;
+        if found.is_none() {
+            if !is_udev_busy(view) {
+                return Err(installed(format!("the device {} is not there", self.device)));
+            }
+            plan.step(format!("wait for the device {}", self.device), |system| {
+                self.await_device(system)
+            });
+        }
+        let wanted = match self.params.run_fsck {
+            Check::Force => true,
+            Check::No => false,
+            Check::Auto => self.kind.wants_check(),
+        };
+        if wanted {
+            plan.step(format!("check the file system on {}", self.device), |system| {
+                self.check(system)
+            });
+        }
+        Ok(())
+    }
+
+    fn await_device(&self, system: &System<'_>) -> Result<()> {
+        let appeared = system.until("the device", || {
+            if self.device.find(system)?.is_some() || !is_udev_busy(system) {
+                return Ok(Ok(()));
+            }
+            Ok(Err("udev at work".into()))
+        });
+        appeared.and_then(|()| self.found(system)).map(drop)
+    }
+
+    fn found(&self, view: &View) -> Result<Found> {
+        let found = self.device.search(view).map_err(|err| installed(format!("{err:#}")))?;
+        found.ok_or_else(|| installed(format!("the device {} is not there", self.device)))
+    }
+
+    fn check(&self, system: &System<'_>) -> Result<()> {
+        let path = self.found(system)?.path;
+        let program = match self.kind.name.as_deref() {
+            Some(name) => format!("fsck.{name}"),
+            None => "fsck".into(),
+        };
+        let output = system.change(&program, &["-p".into(), path.into_os_string()])?;
+        // Below 4, no error is left on the file system.
+        if output.code >= 4 {
+            bail!("{program} of {} has failed: {}", self.device, output.reason());
+        }
+        Ok(())
+    }
+
+    fn mount(&self, system: &System<'_>, directory: &Path) -> Result<()> {
+        let source: OsString = match self.kind.backing {
+            Backing::Device => self.found(system)?.path.into(),
+            _ => self.device.source(),
+        };
+        let wanted = attach::Wanted {
+            source: &source,
+            directory,
+            fstype: self.kind.name.as_deref(),
+            options: self.option_text(),
+        };
+        attach::mount(system, wanted)
+            .with_context(|| format!("cannot mount {} on {}", self.device, directory.display()))?;
+        let mount = self.uppermost(system)?;
+        let mount =
+            mount.ok_or_else(|| anyhow!("nothing is mounted on {}", directory.display()))?;
+        if let Err(err) = self.remember(system, &mount) {
+            system.warn(format_args!("{err:#}"));
+        }
+        Ok(())
+    }
+
+    fn option_text(&self) -> &str {
+        self.params.options.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the clones of a resource may have it mounted on several nodes.
+    pub(super) fn may_be_cloned(&self) -> Result<()> {
+        if self.request.clone.is_none() || self.kind.is_shared() {
+            return Ok(());
+        }
+        let allowed = match self.kind.is_journalled() {
+            true => self.params.force_clones,
+            false => self.options.wants_read_only(),
+        };
+        if allowed {
+            return Ok(());
+        }
+        let name = self.kind.name.as_deref().unwrap_or("the file system");
+        Err(configured(format!(
+            "{name} on {} cannot be cloned: two nodes that write would destroy it",
+            self.device
+        )))
+    }
+}
+
+/// Whether udev has events to deal with; a device's node may be among them.
+fn is_udev_busy(view: &View) -> bool {
+    view.exists("/run/udev/queue").unwrap_or(false)
+}
+
+/// modprobe knows what is forbidden and what goes by another name.
+fn load(system: &System<'_>, module: &str) -> Result<()> {
+    let output = system.change("modprobe", &[module])?;
+    if !output.success() {
+        let reason = output.reason();
+        return Err(installed(format!("the kernel knows no file system {module}: {reason}")));
+    }
+    system.until(&format!("the kernel to know {module}"), || {
+        Ok(kind::is_known(system, module)?.then_some(()).ok_or_else(|| "it does not".into()))
+    })
+}
