@@ -38,7 +38,8 @@ impl Ipaddr {
     }
 
     fn plan_let_go<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {
-        self.plan_remove(plan, held);
+        // The label first: as long as the address is there, a stop that was
+        // killed is taken up again.
         if let IpAddr::V6(ip) = self.ip
             && self.params.lvs_ipv6_addrlabel
         {
@@ -51,6 +52,7 @@ impl Ipaddr {
                 Ok(())
             });
         }
+        self.plan_remove(plan, held);
     }
 
     pub(super) fn plan_remove<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {
