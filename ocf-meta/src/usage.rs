@@ -33,7 +33,7 @@ fn actions(meta: &Meta) -> Vec<&'static str> {
 fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
     let name = meta.name;
     writeln!(out, "{name}: {}\n", meta.shortdesc)?;
-    writeln!(out, "Usage: {name} {} ACTION [--PARAMETER VALUE ...]", words::form(meta, " "))?;
+    writeln!(out, "Usage: {name} {} ACTION [--NAME VALUE ...]", words::form(meta, " "))?;
     writeln!(out, "       {name} explain ... [--json]   what start and stop would do")?;
     writeln!(out, "\nActions:")?;
     out.push_str(&text::wrap(&actions(meta).join(" "), 2, 78));

@@ -56,6 +56,14 @@ impl Machine {
         }
     }
 
+    /// Switches duplicate address detection off for interfaces made later: an
+    /// address is usable at once.
+    pub fn without_dad(&self) {
+        for path in ["all", "default"] {
+            self.sysctl(&format!("net/ipv6/conf/{path}/accept_dad"), "0");
+        }
+    }
+
     /// Sets a kernel variable of this network namespace, by its path below
     /// `/proc/sys`.
     pub fn sysctl(&self, path: &str, value: &str) {

@@ -37,10 +37,13 @@ pub fn cases(cases: &mut Cases) {
             Trial { machine, agent, runs }.go_through(action);
         });
         cases.add(format!("IPaddr: an IPv6 address {sentence}"), move |machine| {
-            machine.sysctl("net/ipv6/conf/default/accept_dad", "0");
+            machine.without_dad();
             machine.nic("eth0", &["fd00::1/64"]);
             let agent = machine.agent("IPaddr").set("ip", "fd00::9");
-            let runs = |machine: &Machine| machine.address("fd00::9").is_some();
+            let runs = |machine: &Machine| {
+                let found = machine.address("fd00::9");
+                found.is_some_and(|address| !address.flags.contains(&"tentative"))
+            };
             Trial { machine, agent, runs }.go_through(action);
         });
     }

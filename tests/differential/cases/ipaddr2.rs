@@ -11,8 +11,8 @@ const REFUSED: &[&str] = &["validate-all", "probe", "monitor", "start", "monitor
 
 /// Two interfaces with networks of their own, and a way out.
 pub(super) fn two_networks(machine: &Machine) -> Vec<(String, String)> {
-    // Duplicate address detection would cost each IPv6 case seconds.
-    machine.sysctl("net/ipv6/conf/default/accept_dad", "0");
+    // It would cost each IPv6 case seconds.
+    machine.without_dad();
     machine.nic("eth0", &["10.0.0.1/24", "fd00::1/64"]);
     machine.nic("eth1", &["192.168.7.1/24"]);
     machine.ip(&["route", "add", "default", "via", "10.0.0.254"]);
