@@ -7,23 +7,40 @@
 //! machine, [`switch`] is a network between them, [`keeper`] owns them all in
 //! the background, [`wire`] is the language spoken with [`guest`], the
 //! program inside, and [`client`] is what commands and scenarios hold in hand.
+//!
+//! On that stand the scenarios: an [`article`] is a published configuration,
+//! a [`setting`] puts it on the machines under [`heartbeat`] or [`pacemaker`],
+//! a [`scenario`] is a list of steps, [`play`] takes them and judges what
+//! [`observe`] and [`journal`] saw, [`story`] and [`report`] show it, and
+//! [`run`] is the command that does all this.
 
 mod archive;
+mod article;
 mod client;
 pub mod guest;
+mod heartbeat;
 mod image;
+mod journal;
 mod keeper;
 mod machine;
+mod observe;
+mod pacemaker;
 mod place;
+mod play;
 mod progress;
 mod qemu;
+mod report;
+mod run;
+mod scenario;
+mod setting;
 mod shell;
+mod story;
 mod switch;
 mod wire;
 
 use crate::host;
 use anyhow::{Context, Result, bail, ensure};
-use client::Lab;
+use client::{Lab, Lease};
 use keeper::Verb;
 use machine::PLANS;
 use place::Place;
@@ -35,6 +52,9 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
   up                      boots node1, node2 and client; the first time builds their image
+  run WHAT... [--agents stock|sturdy|both] [--seed N] [--keep]
+                          plays scenarios on fresh machines: core, all, or by name
+  list                    the scenarios
   shell MACHINE [COMMAND] a shell in a machine, or one command
   fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
                           mend NETWORK, slow DISK BYTES
@@ -48,6 +68,14 @@ pub fn run(words: &[String]) -> Result<()> {
         Some((&"up", [])) => up(),
         Some((&"down", [])) => down(),
         Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
+        Some((&"run", rest)) => {
+            root(&words)?;
+            run::run(rest)
+        }
+        Some((&"list", [])) => {
+            run::list();
+            Ok(())
+        }
         Some((&"fault", rest)) => fault(rest),
         Some((&"logs", rest)) => logs(rest),
         Some((&"keeper", [])) => keep(),
@@ -64,15 +92,20 @@ fn lab() -> Result<Lab> {
         .context("no lab runs here; start one with `cargo xtask lab up`")
 }
 
+fn root(words: &[&str]) -> Result<()> {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")
+}
+
 fn up() -> Result<()> {
-    let words = ["up".to_owned()];
-    host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")?;
+    root(&["up"])?;
     let place = Place::of_workspace();
     if Lab::running(&place).is_some() {
         eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
         return Ok(());
     }
-    let progress = boot(&place)?;
+    let (_, lease, progress) = boot(&place)?;
+    lease.keep()?;
     eprintln!(
         "\nUp after {:.0} s. Try `cargo xtask lab shell node1`; end it with `cargo xtask lab down`.",
         progress.seconds()
@@ -81,7 +114,7 @@ fn up() -> Result<()> {
 }
 
 /// Prepares what is missing and starts keeper and machines.
-fn boot(place: &Place) -> Result<Progress> {
+fn boot(place: &Place) -> Result<(Lab, Lease, Progress)> {
     let mut progress = Progress::new();
     host::install(&[
         ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
@@ -112,8 +145,7 @@ fn boot(place: &Place) -> Result<Progress> {
     };
     let lease = lab.lease()?;
     await_machines(&lab, &progress)?;
-    lease.keep()?;
-    Ok(progress)
+    Ok((lab, lease, progress))
 }
 
 fn prepared(place: &Place, progress: &mut Progress) -> Result<(image::Image, qemu::Qemu)> {
@@ -152,14 +184,20 @@ fn keep() -> Result<()> {
 
 fn down() -> Result<()> {
     let place = Place::of_workspace();
-    if let Some(lab) = Lab::running(&place) {
+    end(&place)?;
+    eprintln!("The machines are gone; the image stays in {}.", place.files.display());
+    Ok(())
+}
+
+/// Ends the machines and removes their files.
+fn end(place: &Place) -> Result<()> {
+    if let Some(lab) = Lab::running(place) {
         lab.tell(&Verb::Down)?;
     }
     let machines = place.machines();
     if machines.exists() {
         std::fs::remove_dir_all(&machines)?;
     }
-    eprintln!("The machines are gone; the image stays in {}.", place.files.display());
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const PACKAGES: &str = "linux-image-amd64 kmod \
     heartbeat cluster-glue pacemaker pacemaker-cli-utils corosync crmsh resource-agents \
     nfs-kernel-server nfs-common vblade aoetools tgt open-iscsi \
     e2fsprogs jfsutils xfsprogs \
-    iproute2 iputils-arping iputils-ping procps psmisc tcpdump";
+    iproute2 net-tools iputils-arping iputils-ping procps psmisc tcpdump";
 
 /// Parts of packages no machine of the lab looks at. Half the image and half
 /// the time to build it would be theirs.

@@ -22,6 +22,9 @@ pub const EVENTS: &str = "/run/lab/events";
 /// The first port of the first virtio-serial device.
 const PORT: &str = "/dev/vport0p1";
 
+/// What the machine's programs log.
+const SYSLOG: &str = "/var/log/syslog";
+
 type Inputs = Arc<Mutex<HashMap<u32, ChildStdin>>>;
 
 /// The host, as seen from here; clones write to the same port.
@@ -75,6 +78,7 @@ fn serve() -> io::Result<Never> {
     let host = Host(Arc::new(Mutex::new(port.try_clone()?)));
     let mut port = Patient(port);
     pass_on_events(host.clone())?;
+    keep_syslog()?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     host.tell(&Frame::new(0, Kind::Hello, boot.trim()));
     let inputs = Inputs::default();
@@ -217,6 +221,23 @@ fn pump(
         }
         let _ = closed.send(());
     });
+}
+
+/// What programs log goes to one file, as a syslog daemon would have it.
+fn keep_syslog() -> io::Result<()> {
+    let _ = fs::remove_file("/dev/log");
+    let socket = UnixDatagram::bind("/dev/log")?;
+    fs::set_permissions("/dev/log", fs::Permissions::from_mode(0o666))?;
+    let mut file = OpenOptions::new().append(true).create(true).open(SYSLOG)?;
+    thread::spawn(move || {
+        let mut buffer = vec![0; 16384];
+        while let Ok(count) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            let text = text.split_once('>').map_or(&*text, |(_, text)| text);
+            let _ = writeln!(file, "{}", text.trim_end_matches(['\n', '\0']));
+        }
+    });
+    Ok(())
 }
 
 /// The recorder's messages become events.

@@ -3,6 +3,7 @@
 //! without pause and prints every acknowledgement.
 
 use super::SELF;
+use super::record::around;
 use crate::ledger::service::{self, Client};
 use crate::ledger::{Ledger, Record};
 use crate::timeline::now;
@@ -72,25 +73,26 @@ pub fn write(words: &[String]) -> ExitCode {
 /// The resource: the words of LSB and heartbeat, and what Pacemaker asks an
 /// OCF agent.
 pub fn resource(words: &[String]) -> ExitCode {
-    match words.last().map(String::as_str) {
-        Some("start") => start(),
-        Some("stop") => stop(),
-        Some("status") if running().is_some() => {
-            println!("running");
-            ExitCode::SUCCESS
-        }
-        Some("status") => {
-            println!("stopped");
-            ExitCode::from(3)
-        }
-        Some("monitor") => ExitCode::from(if running().is_some() { 0 } else { 7 }),
-        Some("meta-data") => {
-            print!("{META}");
-            ExitCode::SUCCESS
-        }
-        Some("validate-all") => ExitCode::SUCCESS,
-        _ => ExitCode::from(3),
+    let action = words.last().map_or("", String::as_str);
+    if action == "meta-data" {
+        print!("{META}");
+        return ExitCode::SUCCESS;
     }
+    around("ledger", action, || match action {
+        "start" => start(),
+        "stop" => stop(),
+        "status" if running().is_some() => {
+            println!("running");
+            0
+        }
+        "status" => {
+            println!("stopped");
+            3
+        }
+        "monitor" => if running().is_some() { 0 } else { 7 },
+        "validate-all" => 0,
+        _ => 3,
+    })
 }
 
 /// The pid of the daemon, if it is one of ours and alive.
@@ -100,15 +102,15 @@ fn running() -> Option<Pid> {
     line.starts_with(SELF.as_bytes()).then_some(Pid::from_raw(pid))
 }
 
-fn start() -> ExitCode {
+fn start() -> u8 {
     if running().is_some() {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     let _ = fs::remove_file(READY);
     let config = fs::read_to_string(CONFIG).unwrap_or_default();
     let Some((directory, port)) = config.trim().split_once(' ') else {
         eprintln!("ledger: {CONFIG} does not say DIRECTORY PORT");
-        return ExitCode::from(6);
+        return 6;
     };
     let daemon = Command::new(SELF)
         .args(["ledger-serve", &format!("{directory}/ledger"), port])
@@ -117,34 +119,39 @@ fn start() -> ExitCode {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn();
-    let Ok(daemon) = daemon else { return ExitCode::FAILURE };
+    let Ok(daemon) = daemon else { return 1 };
     let _ = fs::write(PID, daemon.id().to_string());
     let begin = Instant::now();
     loop {
         match fs::read_to_string(READY).as_deref() {
-            Ok("") => return ExitCode::SUCCESS,
+            Ok("") => return 0,
             Ok(why) => {
                 eprintln!("ledger: {why}");
-                return ExitCode::FAILURE;
+                return 1;
             }
-            Err(_) if begin.elapsed() > Duration::from_secs(20) => return ExitCode::FAILURE,
+            Err(_) if begin.elapsed() > Duration::from_secs(20) => return 1,
             Err(_) => sleep(Duration::from_millis(5)),
         }
     }
 }
 
-fn stop() -> ExitCode {
+fn stop() -> u8 {
     let begin = Instant::now();
-    while let Some(pid) = running() {
-        let _ = kill(pid, Signal::SIGKILL);
+    // The process is gone when its files are closed, not when it is killed.
+    while let Some(pid) = fs::read_to_string(PID).ok().and_then(|pid| pid.trim().parse::<i32>().ok()) {
+        if running().is_some() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        } else if !Path::new(&format!("/proc/{pid}")).exists() {
+            break;
+        }
         if begin.elapsed() > Duration::from_secs(20) {
             eprintln!("ledger: process {pid} does not end");
-            return ExitCode::FAILURE;
+            return 1;
         }
         sleep(Duration::from_millis(5));
     }
     let _ = fs::remove_file(PID);
-    ExitCode::SUCCESS
+    0
 }
 
 const META: &str = r#"<?xml version="1.0"?>

@@ -3,7 +3,7 @@
 //! environment and streams, and tells how it ended.
 //!
 //! `/run/lab/traps` may ask it to kill the agent in the middle: lines of
-//! `agent action milliseconds`, each of which works once.
+//! `agent action microseconds`, each of which works once.
 
 use super::{REAL, agent::EVENTS};
 use std::fs;
@@ -25,15 +25,13 @@ pub fn run(called: &str, words: &[String]) -> ExitCode {
             Command::new(real).arg0(called).args(words).status().map_or(126, code),
         );
     }
-    tell(&format!("begin {} {action} {name}", std::process::id()));
-    let start = Instant::now();
     let mut command = Command::new(&real);
     command.arg0(called).args(words);
     let trap = take_trap(called, action);
     if trap.is_some() {
         command.process_group(0);
     }
-    let code = match command.spawn() {
+    around(&name, action, || match command.spawn() {
         Ok(mut child) => {
             if let Some(delay) = trap {
                 kill_after(&mut child, delay, &name, action);
@@ -44,12 +42,16 @@ pub fn run(called: &str, words: &[String]) -> ExitCode {
             eprintln!("lab: cannot run {}: {err}", real.display());
             126
         }
-    };
-    tell(&format!(
-        "end {} {action} {name} {code} {}",
-        std::process::id(),
-        start.elapsed().as_micros()
-    ));
+    })
+}
+
+/// Tells the host when an action begins, when it ends, and how.
+pub fn around(name: &str, action: &str, act: impl FnOnce() -> u8) -> ExitCode {
+    let pid = std::process::id();
+    tell(&format!("begin {pid} {action} {name}"));
+    let start = Instant::now();
+    let code = act();
+    tell(&format!("end {pid} {action} {name} {code} {}", start.elapsed().as_micros()));
     ExitCode::from(code)
 }
 
@@ -86,7 +88,7 @@ fn take_trap(called: &str, action: &str) -> Option<Duration> {
     let delay = traps.lines().find(meant)?.split_whitespace().nth(2)?.parse().ok()?;
     let rest: Vec<&str> = traps.lines().filter(|line| !meant(line)).collect();
     fs::write(TRAPS, rest.join("\n")).ok()?;
-    Some(Duration::from_millis(delay))
+    Some(Duration::from_micros(delay))
 }
 
 /// The agent and all it started, as if the machine had lost them.

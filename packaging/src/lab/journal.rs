@@ -1,0 +1,190 @@
+//! What was seen while scenarios were played: every call of an agent, every
+//! acknowledgement the client got, and the state of both nodes twice a second.
+
+use super::client::{Event, Lab};
+use super::guest::SELF;
+use super::observe::Node;
+use super::setting::{NODES, PORT, Setting};
+use super::wire::{Frame, Kind};
+use crate::ledger::Ack;
+use crate::timeline::now;
+use anyhow::Result;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// One look at both nodes.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// When.
+    pub at: Duration,
+    /// In the order of [`NODES`].
+    pub nodes: [Node; 2],
+}
+
+/// One call of an agent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The index of its node.
+    pub node: usize,
+    /// Such as `Filesystem::/dev/drbd0::...` or `Filesystem(fs)`.
+    pub what: String,
+    /// Such as `start`.
+    pub action: String,
+    /// When it began.
+    pub from: Duration,
+    /// When it ended; `None` if its machine lost power.
+    pub to: Option<Duration>,
+    /// Its exit code.
+    pub code: Option<u8>,
+    /// It was killed by an armed fault.
+    pub killed: bool,
+    pid: String,
+}
+
+/// Everything seen so far.
+#[derive(Default)]
+struct Seen {
+    events: Vec<Event>,
+    acks: Vec<Ack>,
+    refusals: Vec<(Duration, String)>,
+    looks: Vec<Look>,
+}
+
+/// See the module. Ends its threads when dropped.
+pub struct Journal {
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    client: UnixStream,
+}
+
+impl Journal {
+    /// Begins to watch, and starts the client.
+    pub fn begin(lab: &Lab, setting: &Setting) -> Result<Self> {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let over = Arc::new(AtomicBool::new(false));
+        let events = lab.events()?;
+        let kept = seen.clone();
+        thread::spawn(move || {
+            for event in events {
+                lock(&kept).events.push(event);
+            }
+        });
+        let address = format!("{}:{PORT}", setting.article.address);
+        let client = lab.machine("client").start(&[SELF, "ledger-write", &address])?;
+        let stream = client.try_clone()?;
+        let kept = seen.clone();
+        thread::spawn(move || hear_client(stream, &kept));
+        let (kept, ended, lab, setting) = (seen.clone(), over.clone(), lab.clone(), *setting);
+        thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                let nodes = NODES.map(|node| Node::look(&lab, node, setting.article));
+                lock(&kept).looks.push(Look { at: now(), nodes });
+                thread::sleep(Duration::from_millis(400));
+            }
+        });
+        Ok(Self { seen, over, client })
+    }
+
+    /// The last look at both nodes that began after `after`.
+    pub fn latest(&self, after: Duration) -> Option<Look> {
+        // A look takes a moment, so one that ended just after may be older.
+        lock(&self.seen).looks.last().filter(|look| look.at > after).cloned()
+    }
+
+    /// All looks since `from`.
+    pub fn looks(&self, from: Duration) -> Vec<Look> {
+        lock(&self.seen).looks.iter().filter(|look| look.at >= from).cloned().collect()
+    }
+
+    /// Every acknowledgement since the client began.
+    pub fn acks(&self) -> Vec<Ack> {
+        lock(&self.seen).acks.clone()
+    }
+
+    /// What the client was refused with since `from`.
+    pub fn refusals(&self, from: Duration) -> Vec<(Duration, String)> {
+        lock(&self.seen).refusals.iter().filter(|(at, _)| *at >= from).cloned().collect()
+    }
+
+    /// What the machines told since `from`.
+    pub fn events(&self, from: Duration) -> Vec<Event> {
+        lock(&self.seen).events.iter().filter(|event| event.at >= from).cloned().collect()
+    }
+
+    /// The agents' calls since `from`.
+    pub fn calls(&self, from: Duration) -> Vec<Call> {
+        let mut calls: Vec<Call> = Vec::new();
+        for event in self.events(from) {
+            let Some(node) = NODES.iter().position(|node| *node == event.machine) else { continue };
+            let words: Vec<&str> = event.words.iter().map(String::as_str).collect();
+            let open = |call: &&mut Call, pid: &str| {
+                call.node == node && call.pid == pid && call.to.is_none()
+            };
+            match words[..] {
+                ["begin", pid, action, what] => calls.push(Call {
+                    node,
+                    what: what.into(),
+                    action: action.into(),
+                    from: event.at,
+                    to: None,
+                    code: None,
+                    killed: false,
+                    pid: pid.into(),
+                }),
+                ["end", pid, _, _, code, _] => {
+                    if let Some(call) = calls.iter_mut().rev().find(|call| open(call, pid)) {
+                        call.to = Some(event.at);
+                        call.code = code.parse().ok();
+                    }
+                }
+                ["kill", pid, ..] => {
+                    if let Some(call) = calls.iter_mut().rev().find(|call| open(call, pid)) {
+                        call.killed = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        calls
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.client.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The times are this host's: a machine's clock may run differently, and the
+/// channel takes no longer than a few milliseconds.
+fn hear_client(mut stream: UnixStream, seen: &Mutex<Seen>) {
+    let mut rest = String::new();
+    while let Ok(frame) = Frame::receive(&mut stream) {
+        let at = now();
+        if frame.kind != Kind::Stdout {
+            continue;
+        }
+        rest += &frame.text();
+        while let Some((line, tail)) = rest.split_once('\n') {
+            let mut words = line.splitn(4, ' ');
+            let (kind, number) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+            match (kind, number) {
+                (Some("ack"), Some(number)) => lock(seen).acks.push(Ack { number, at }),
+                (Some("err"), _) => {
+                    let why = words.nth(1).unwrap_or("").to_owned();
+                    lock(seen).refusals.push((at, why));
+                }
+                _ => {}
+            }
+            rest = tail.to_owned();
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is true on a node, read from its kernel through the channel: nothing
+//! is started in the machine, so looking often disturbs nothing.
+
+use super::article::{Article, DEVICE};
+use super::client::Lab;
+use std::fmt;
+
+/// One node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The machine answers.
+    pub up: bool,
+    /// DRBD's line for the device: connection, roles, disk states.
+    pub drbd: Drbd,
+    /// The file system is mounted.
+    pub mounted: bool,
+    /// The address is on a card.
+    pub address: bool,
+    /// The service under test runs.
+    pub ledger: bool,
+}
+
+/// `cs:`, `ro:` and `ds:` of /proc/drbd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drbd {
+    /// Such as `Connected`.
+    pub connection: String,
+    /// This side's role and the peer's.
+    pub roles: (String, String),
+    /// This side's disk and the peer's.
+    pub disks: (String, String),
+}
+
+impl Node {
+    /// Looks at one node.
+    pub fn look(lab: &Lab, name: &str, article: &Article) -> Self {
+        let machine = lab.machine(name);
+        let read = |path: &str| {
+            machine.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let Ok(mounts) = read("/proc/mounts") else { return Self::default() };
+        let mounted = mounts
+            .lines()
+            .any(|line| line.starts_with(&format!("{DEVICE} {} ", article.directory)));
+        let routes = read("/proc/net/fib_trie").unwrap_or_default();
+        let pid = read("/run/lab/ledger.pid").unwrap_or_default();
+        let command = read(&format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        Self {
+            up: true,
+            drbd: Drbd::parse(&read("/proc/drbd").unwrap_or_default()),
+            mounted,
+            address: has_local(&routes, article.address),
+            ledger: command.contains("ledger-serve"),
+        }
+    }
+
+    /// The whole group runs here.
+    pub fn active(&self) -> bool {
+        self.drbd.roles.0 == "Primary" && self.mounted && self.address && self.ledger
+    }
+
+    /// Nothing of the group is here.
+    pub fn idle(&self) -> bool {
+        self.drbd.roles.0 != "Primary" && !self.mounted && !self.address && !self.ledger
+    }
+
+    /// DRBD is connected and both its disks are good.
+    pub fn healthy(&self) -> bool {
+        let good = |state: &str| state == "UpToDate";
+        self.drbd.connection == "Connected" && good(&self.drbd.disks.0) && good(&self.drbd.disks.1)
+    }
+}
+
+impl Drbd {
+    fn parse(text: &str) -> Self {
+        let line = text.lines().find(|line| line.trim_start().starts_with("0: ")).unwrap_or("");
+        let field = |name: &str| {
+            line.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or("")
+        };
+        let pair = |name: &str| {
+            let (own, peer) = field(name).split_once('/').unwrap_or_default();
+            (own.to_owned(), peer.to_owned())
+        };
+        Self { connection: field("cs:").to_owned(), roles: pair("ro:"), disks: pair("ds:") }
+    }
+}
+
+/// The kernel lists an address of its own as `|-- ADDRESS` above a line that
+/// says `host LOCAL`.
+fn has_local(trie: &str, address: &str) -> bool {
+    let wanted = format!("|-- {address}");
+    let mut lines = trie.lines().map(str::trim_start).peekable();
+    while let Some(line) = lines.next() {
+        if line.trim_end() == wanted && lines.peek().is_some_and(|next| next.contains("host LOCAL"))
+        {
+            return true;
+        }
+    }
+    false
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        if !self.up {
+            return out.write_str("off");
+        }
+        let Drbd { connection, roles, disks } = &self.drbd;
+        write!(out, "drbd {connection} {}/{} {}/{}", roles.0, roles.1, disks.0, disks.1)?;
+        for (word, there) in
+            [("mount", self.mounted), ("address", self.address), ("ledger", self.ledger)]
+        {
+            write!(out, ", {}{word}", if there { "" } else { "no " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_proc_drbd_is_read() {
+        let text = "version: 8.4.11 (api:1/proto:86-101)\n\
+                    srcversion: F73C670A7EC572DB9CF3E5B \n \
+                    0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n    ns:0\n";
+        let drbd = Drbd::parse(text);
+        assert_eq!(drbd.connection, "Connected");
+        assert_eq!(drbd.roles, ("Primary".into(), "Secondary".into()));
+        assert_eq!(drbd.disks.1, "UpToDate");
+        assert_eq!(Drbd::parse(" 0: cs:Unconfigured\n").roles.0, "");
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_not_ours() {
+        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.10.1.10\n        /32 host LOCAL\n\
+                    \x20    |-- 10.10.1.0\n        /24 link UNICAST\n";
+        assert!(has_local(trie, "10.10.1.10"));
+        assert!(!has_local(trie, "10.10.1.1"));
+        assert!(!has_local(trie, "10.10.1.0"));
+    }
+}

@@ -1,0 +1,142 @@
+//! corosync and Pacemaker, configured by `crm configure`.
+
+use super::article::{Article, DEVICE, RESOURCE};
+use super::client::{Lab, Machine};
+use super::setting::{Agents, NODES, Setting};
+use anyhow::{Result, ensure};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Two links, as heartbeat has two; a token long enough for a slow machine.
+const COROSYNC: &str = "\
+totem {
+  version: 2
+  cluster_name: lab
+  transport: knet
+  crypto_cipher: none
+  crypto_hash: none
+  token: 5000
+}
+quorum {
+  provider: corosync_votequorum
+  two_node: 1
+}
+nodelist {
+  node {
+    name: node1
+    nodeid: 1
+    ring0_addr: 10.10.1.251
+    ring1_addr: 10.10.2.251
+  }
+  node {
+    name: node2
+    nodeid: 2
+    ring0_addr: 10.10.1.252
+    ring1_addr: 10.10.2.252
+  }
+}
+logging {
+  to_syslog: no
+  to_logfile: yes
+  logfile: /var/log/corosync/corosync.log
+}
+";
+
+/// Puts corosync's file in place on both nodes.
+pub fn configure(lab: &Lab, _setting: &Setting) -> Result<()> {
+    for node in NODES {
+        lab.machine(node).put("/etc/corosync/corosync.conf", 0o644, COROSYNC.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Starts both daemons as their init scripts would.
+pub fn start(machine: &Machine) -> Result<()> {
+    machine.shell(
+        "mkdir -p /var/log/corosync /var/log/crmsh /var/log/pacemaker /run/crm\n\
+         chown hacluster:haclient /var/log/pacemaker /run/crm\n\
+         corosync || exit 1\n\
+         PCMK_logfacility=none PCMK_logfile=/var/log/pacemaker/pacemaker.log \
+         setsid pacemakerd </dev/null >/dev/null 2>&1 &",
+        LIMIT,
+    )?;
+    Ok(())
+}
+
+/// Loads the resources once both nodes are online.
+pub fn load_resources(lab: &Lab, setting: &Setting) -> Result<()> {
+    let first = lab.machine(NODES[0]);
+    let start = Instant::now();
+    loop {
+        let output = first.run(&["crm_mon", "-1", "--exclude=all", "--include=nodes"], LIMIT)?;
+        if output.stdout.contains("Online: [ node1 node2 ]") {
+            break;
+        }
+        ensure!(start.elapsed() < LIMIT, "the nodes are not online after {LIMIT:?}");
+        thread::sleep(Duration::from_millis(500));
+    }
+    let text = resources(setting);
+    first
+        .run_with(&["crm", "-F", "configure", "load", "update", "-"], text.as_bytes(), LIMIT)?
+        .success("crm configure")?;
+    Ok(())
+}
+
+/// What an administrator would type.
+fn resources(setting: &Setting) -> String {
+    let article = setting.article;
+    let Article { fstype, directory, options, address, .. } = article;
+    let options = if options.is_empty() { String::new() } else { format!(" options={options}") };
+    let (provider, ip) = match setting.agents {
+        Agents::Stock => ("heartbeat", "IPaddr2"),
+        Agents::Sturdy => ("sturdy", "IPaddr"),
+    };
+    let limits = "op start timeout=120s op stop timeout=120s";
+    let mut text = format!(
+        "property stonith-enabled=false\n\
+         rsc_defaults resource-stickiness=100\n\
+         primitive ip ocf:{provider}:{ip} params ip={address} cidr_netmask=24 nic=bond0 \
+         {limits} op monitor interval=10s timeout=60s\n\
+         primitive fs ocf:{provider}:Filesystem params device={DEVICE} directory={directory} \
+         fstype={fstype}{options} {limits} op monitor interval=20s timeout=60s\n\
+         primitive ledger ocf:lab:ledger {limits} op monitor interval=10s timeout=60s\n"
+    );
+    match setting.agents {
+        Agents::Stock => {
+            let order = if article.address_first { "ip fs ledger" } else { "fs ip ledger" };
+            text += &format!(
+                "primitive drbd ocf:linbit:drbd params drbd_resource={RESOURCE} \
+                 op start timeout=240s op promote timeout=120s op demote timeout=120s \
+                 op stop timeout=120s op monitor interval=29s role=Master timeout=60s \
+                 op monitor interval=31s role=Slave timeout=60s\n\
+                 clone drbd-clone drbd meta promotable=true promoted-max=1 clone-max=2 notify=true\n\
+                 group storage {order}\n\
+                 colocation with-drbd inf: storage drbd-clone:Master\n\
+                 order after-drbd inf: drbd-clone:promote storage:start\n"
+            );
+        }
+        Agents::Sturdy => {
+            let order = if article.address_first { "ip disk fs ledger" } else { "disk fs ip ledger" };
+            text += &format!(
+                "primitive disk ocf:sturdy:drbddisk params drbd_resource={RESOURCE} \
+                 {limits} op monitor interval=20s timeout=60s\n\
+                 group storage {order}\n"
+            );
+        }
+    }
+    text
+}
+
+/// A move: a preference that is taken back once it has had its effect.
+pub fn hand_over(machine: &Machine, to: &str) -> Result<()> {
+    machine.shell(&format!("crm_resource -r storage --move -N {to} 2>&1"), LIMIT)?;
+    Ok(())
+}
+
+/// Forgets preferences and failures.
+pub fn clean_up(machine: &Machine) -> Result<()> {
+    machine.shell("crm_resource -r storage --clear 2>&1; crm_resource --cleanup 2>&1", LIMIT)?;
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! Playing a scenario and judging it. How long anything took is reported;
+//! only what must hold on a machine of any speed decides:
+//!
+//! 1. no acknowledged record is missing or damaged;
+//! 2. the group is never active on both nodes;
+//! 3. in the end the group is on one node, nothing of it on the other, and
+//!    DRBD is connected with both disks up to date;
+//! 4. every armed fault has struck, so nothing passed untried.
+
+use super::article::Article;
+use super::client::{Events, Lab};
+use super::journal::{Journal, Look};
+use super::keeper::Verb;
+use super::machine::Network;
+use super::progress::Progress;
+use super::scenario::{Fault, Scenario, Side, Step};
+use super::setting::{NODES, Setting};
+use crate::ledger::{self, Verdict};
+use crate::timeline::now;
+use anyhow::{Context, Result, bail, ensure};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+/// A state that is not reached by then is not reached: generous, since a slow
+/// machine must not fail a scenario.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// How a scenario went.
+pub struct Outcome {
+    /// When it began and ended.
+    pub window: (Duration, Duration),
+    /// What was done when; `true` for a fault.
+    pub marks: Vec<(Duration, String, bool)>,
+    /// What the ledger holds.
+    pub verdict: Option<Verdict>,
+    /// The invariants that broke, in words.
+    pub broken: Vec<String>,
+    /// The agent had ended before the fault struck: nothing was tried.
+    pub late: bool,
+}
+
+/// One scenario under way.
+struct Play<'a> {
+    lab: &'a Lab,
+    setting: &'a Setting,
+    journal: &'a Journal,
+    progress: &'a Progress,
+    /// The label shown with the progress.
+    label: String,
+    /// Where the group was in the beginning.
+    first: usize,
+    random: Random,
+    fault: Option<Receiver<Result<Struck>>>,
+    marks: Vec<(Duration, String, bool)>,
+    /// Nodes that are switched off at the moment.
+    off: [bool; 2],
+    late: bool,
+}
+
+/// When an armed fault struck, and what it was.
+struct Struck {
+    at: Duration,
+    what: String,
+    late: bool,
+}
+
+/// A fault that waits for its moment.
+#[derive(Clone, Copy)]
+struct Armed {
+    node: &'static str,
+    agent: &'static str,
+    action: &'static str,
+    fault: Fault,
+    delay: Duration,
+}
+
+/// Plays one scenario. What goes wrong is part of the outcome.
+pub fn play(
+    lab: &Lab,
+    setting: &Setting,
+    scenario: &Scenario,
+    journal: &Journal,
+    seed: u64,
+    progress: &Progress,
+) -> Outcome {
+    let begin = now();
+    let mut broken = Vec::new();
+    let mut play = Play {
+        lab,
+        setting,
+        journal,
+        progress,
+        label: format!("{} {}", setting.name(), scenario.name),
+        first: 0,
+        random: Random::new(seed, &scenario.name),
+        fault: None,
+        marks: Vec::new(),
+        off: [false; 2],
+        late: false,
+    };
+    let done = play.all(scenario);
+    if let Err(err) = done {
+        broken.push(format!("{err:#}"));
+    }
+    let looks = journal.looks(begin);
+    if let Some(look) = looks.iter().find(|look| look.nodes.iter().all(|node| node.active())) {
+        broken.push(format!("the group was active on both nodes at {:?}", look.at - begin));
+    }
+    let verdict = match check_ledger(lab, setting.article, journal) {
+        Ok(verdict) => {
+            if !verdict.holds() {
+                broken.push(verdict.sentence());
+            }
+            Some(verdict)
+        }
+        Err(err) => {
+            broken.push(format!("the ledger cannot be checked: {err:#}"));
+            None
+        }
+    };
+    Outcome { window: (begin, now()), marks: play.marks, verdict, broken, late: play.late }
+}
+
+impl Play<'_> {
+    fn all(&mut self, scenario: &Scenario) -> Result<()> {
+        self.first = self.settled("before the scenario")?;
+        // A stretch of plain work, for the timeline and the ledger.
+        thread::sleep(Duration::from_secs(1));
+        for step in &scenario.steps {
+            self.step(step).with_context(|| format!("{step:?}"))?;
+        }
+        self.heal()?;
+        self.settled("in the end")?;
+        thread::sleep(Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn node(&self, side: Side) -> usize {
+        match side {
+            Side::First => self.first,
+            Side::Second => 1 - self.first,
+        }
+    }
+
+    fn mark(&mut self, what: String, grave: bool) {
+        self.marks.push((now(), what, grave));
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match *step {
+            Step::HandOver(side) => {
+                let to = NODES[self.node(side)];
+                self.mark(format!("hand over to {to}"), false);
+                self.setting.hand_over(self.lab, to)
+            }
+            Step::PowerOff(side) => {
+                let node = self.node(side);
+                self.mark(format!("{} loses power", NODES[node]), true);
+                self.off[node] = true;
+                self.lab.tell(&Verb::PowerOff { machine: NODES[node].into() })
+            }
+            Step::PowerOn(side) => self.power_on(self.node(side)),
+            Step::Cut { side, network, silent } => self.cut(self.node(side), network, silent),
+            Step::Mend => self.mend(),
+            Step::Wait(seconds) => {
+                thread::sleep(Duration::from_secs(seconds));
+                Ok(())
+            }
+            Step::Arm { side, agent, action, fault } => {
+                self.arm(self.node(side), agent, action, fault)
+            }
+            Step::AwaitFault => self.await_fault(),
+            Step::AwaitGroup(side) => self.await_group(side.map(|side| self.node(side))),
+            Step::CleanUp => {
+                thread::sleep(Duration::from_secs(5));
+                let up = NODES[usize::from(self.off[0])];
+                self.setting.clean_up(self.lab, up)
+            }
+        }
+    }
+
+    fn power_on(&mut self, node: usize) -> Result<()> {
+        if !self.off[node] {
+            return Ok(());
+        }
+        self.mark(format!("{} is switched on", NODES[node]), false);
+        self.lab.tell(&Verb::PowerOn { machine: NODES[node].into() })?;
+        self.off[node] = false;
+        self.setting.start_node(self.lab, NODES[node])
+    }
+
+    fn cut(&mut self, node: usize, network: Network, silent: bool) -> Result<()> {
+        let how = if silent { "is silent" } else { "has no carrier" };
+        self.mark(format!("{}: {} network {how}", NODES[node], network.name()), true);
+        self.lab.tell(&Verb::Cut {
+            machine: NODES[node].into(),
+            network: network.name().into(),
+            silent,
+        })
+    }
+
+    fn mend(&mut self) -> Result<()> {
+        self.mark("networks whole again".into(), false);
+        for node in NODES {
+            for network in Network::ALL {
+                self.lab.tell(&Verb::Mend {
+                    machine: node.into(),
+                    network: network.name().into(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever a scenario left broken is mended before the final look.
+    fn heal(&mut self) -> Result<()> {
+        for node in 0..NODES.len() {
+            self.power_on(node)?;
+        }
+        // A node may have restarted by itself, which heartbeat does on
+        // purpose; its services come up as at any boot.
+        for node in 0..NODES.len() {
+            let restarted = self.journal.events(self.begin()).iter().any(|event| {
+                event.machine == NODES[node] && event.words.first().is_some_and(|w| w == "restart")
+            });
+            if restarted {
+                self.mark(format!("{} restarted by itself", NODES[node]), true);
+                self.setting.start_node(self.lab, NODES[node])?;
+            }
+        }
+        // A move's preference would hold the group in the next scenario.
+        self.setting.clean_up(self.lab, NODES[0])
+    }
+
+    fn begin(&self) -> Duration {
+        self.marks.first().map_or(Duration::ZERO, |(at, _, _)| *at)
+    }
+
+    fn arm(
+        &mut self,
+        node: usize,
+        agent: &'static str,
+        action: &'static str,
+        fault: Fault,
+    ) -> Result<()> {
+        let usual = self.usual(agent, action).as_micros() as u64;
+        let delay = Duration::from_micros(self.random.below(usual.max(1000)));
+        let armed = Armed { node: NODES[node], agent, action, fault, delay };
+        let events = self.lab.events()?;
+        let (send, receive) = mpsc::channel();
+        if fault == Fault::Kill {
+            let trap = format!("{agent} {action} {}\n", delay.as_micros());
+            self.lab.machine(NODES[node]).put("/run/lab/traps", 0o644, trap.as_bytes())?;
+        } else {
+            self.off[node] = true;
+        }
+        let lab = self.lab.clone();
+        thread::spawn(move || send.send(armed.strike(&lab, events)));
+        self.fault = Some(receive);
+        Ok(())
+    }
+
+    /// How long the action took the last time, so that the fault strikes in
+    /// the middle of it on a machine of any speed.
+    fn usual(&self, agent: &str, action: &str) -> Duration {
+        self.journal
+            .calls(Duration::ZERO)
+            .iter()
+            .rev()
+            .filter(|call| call.action == action && call.what.starts_with(agent))
+            .find_map(|call| Some(call.to? - call.from))
+            .unwrap_or(Duration::from_millis(20))
+    }
+
+    fn await_fault(&mut self) -> Result<()> {
+        let fault = self.fault.take().context("no fault is armed")?;
+        match fault.recv_timeout(LIMIT) {
+            Ok(struck) => {
+                let Struck { at, what, late } = struck?;
+                self.marks.push((at, what, true));
+                self.late |= late;
+                Ok(())
+            }
+            Err(_) => bail!("the armed fault did not strike within {LIMIT:?}"),
+        }
+    }
+
+    fn await_group(&mut self, wanted: Option<usize>) -> Result<()> {
+        self.await_look("the group runs", |look| {
+            look.nodes
+                .iter()
+                .enumerate()
+                .any(|(node, state)| state.active() && wanted.is_none_or(|wanted| wanted == node))
+        })?;
+        Ok(())
+    }
+
+    /// Waits until all is well, and says where the group is.
+    fn settled(&self, when: &str) -> Result<usize> {
+        let mut well = 0;
+        let look = self.await_look(&format!("one node active, DRBD whole ({when})"), |look| {
+            let [one, other] = &look.nodes;
+            let now = one.healthy()
+                && other.healthy()
+                && ((one.active() && other.idle()) || (other.active() && one.idle()));
+            well = if now { well + 1 } else { 0 };
+            well >= 3
+        })?;
+        Ok(usize::from(look.nodes[1].active()))
+    }
+
+    /// Waits for a look that satisfies.
+    fn await_look(&self, wanted: &str, mut enough: impl FnMut(&Look) -> bool) -> Result<Look> {
+        let begin = now();
+        let mut seen = begin;
+        loop {
+            if let Some(look) = self.journal.latest(seen) {
+                seen = look.at;
+                if enough(&look) {
+                    return Ok(look);
+                }
+                let [one, other] = &look.nodes;
+                ensure!(
+                    now() - begin < LIMIT,
+                    "wanted: {wanted}; found after {} s: node1 {one}; node2 {other}",
+                    LIMIT.as_secs()
+                );
+            }
+            ensure!(now() - begin < LIMIT * 2, "wanted: {wanted}; the nodes cannot be looked at");
+            let waited = (now() - begin).as_secs();
+            self.progress.show("scenario", &format!("{}: {wanted} ({waited} s)", self.label));
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Armed {
+    /// Waits for the call and strikes; a kill is done in the machine itself.
+    fn strike(&self, lab: &Lab, events: Events) -> Result<Struck> {
+        let Armed { node, agent, action, fault, delay } = *self;
+        for event in events {
+            let words: Vec<&str> = event.words.iter().map(String::as_str).collect();
+            let [told, _, called, what, ..] = words[..] else { continue };
+            if event.machine != node || called != action || !what.starts_with(agent) {
+                continue;
+            }
+            let at = event.at;
+            match (fault, told) {
+                (Fault::PowerCut, "begin") => {
+                    thread::sleep(delay);
+                    let at = now();
+                    lab.tell(&Verb::PowerOff { machine: node.into() })?;
+                    let what = format!("{node} loses power {delay:.1?} into {agent} {action}");
+                    return Ok(Struck { at, what, late: false });
+                }
+                (Fault::Kill, "kill") => {
+                    let what = format!("{agent} {action} is killed after {delay:.1?}");
+                    return Ok(Struck { at, what, late: false });
+                }
+                (Fault::Kill, "late") => {
+                    let what = format!("{agent} {action} was over before {delay:.1?}");
+                    return Ok(Struck { at, what, late: true });
+                }
+                _ => {}
+            }
+        }
+        bail!("the lab ended before the fault could strike")
+    }
+}
+
+/// Reads the ledger from the node that has it, and holds it against the
+/// client's acknowledgements.
+fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdict> {
+    let acks = journal.acks();
+    let path = format!("{}/ledger", article.directory);
+    let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
+    let holder = last.nodes.iter().position(|node| node.mounted).context("no node has it mounted")?;
+    let bytes = lab.machine(NODES[holder]).read(&path)?;
+    let copy = tempfile::NamedTempFile::new()?;
+    std::fs::write(copy.path(), bytes)?;
+    ledger::check(copy.path(), &acks)
+}
+
+/// Numbers that look random and come again with the same seed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64, name: &str) -> Self {
+        Self(super::place::hash(name.as_bytes()) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// SplitMix64.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % limit
+    }
+}

@@ -1,0 +1,235 @@
+//! `lab run`: plays scenarios, each setting on fresh machines, and reports.
+
+use super::client::Lab;
+use super::journal::Journal;
+use super::place::{Place, hash};
+use super::play::{self, Outcome};
+use super::progress::Progress;
+use super::report::{self, Entry};
+use super::scenario::{self, Scenario};
+use super::setting::{self, Agents, NODES, Setting};
+use super::{boot, end, story};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// What the words of the command ask for.
+struct Order {
+    wanted: Vec<String>,
+    agents: Vec<Agents>,
+    seed: u64,
+    keep: bool,
+}
+
+/// The command.
+pub fn run(words: &[&str]) -> Result<()> {
+    let order = Order::read(words)?;
+    let plan = order.plan()?;
+    let place = Place::of_workspace();
+    ensure!(
+        Lab::running(&place).is_none(),
+        "a lab is up already, and a run needs machines of its own; end it with \
+         `cargo xtask lab down`"
+    );
+    let count: usize = plan.iter().map(|(_, scenarios)| scenarios.len()).sum();
+    eprintln!("{count} scenarios under {} settings, seed {}", plan.len(), order.seed);
+    let archive = if order.agents.contains(&Agents::Sturdy) {
+        eprintln!("  building the agents");
+        setting::pack_agents()?
+    } else {
+        Vec::new()
+    };
+    let mut entries = Vec::new();
+    for (setting, scenarios) in &plan {
+        let wrecked = play_setting(setting, scenarios, &archive, &order, &mut entries)?;
+        if wrecked && order.keep {
+            eprintln!("The wreck is kept: `cargo xtask lab shell node1`, then `lab down`.");
+            break;
+        }
+    }
+    conclude(&entries, &place, count)
+}
+
+/// Plays the scenarios of one setting; after a failure the rest get fresh
+/// machines. Returns whether the last one failed.
+fn play_setting(
+    setting: &Setting,
+    scenarios: &[Scenario],
+    archive: &[u8],
+    order: &Order,
+    entries: &mut Vec<Entry>,
+) -> Result<bool> {
+    let mut rest = scenarios;
+    let mut wrecked = false;
+    while !rest.is_empty() {
+        let place = Place::of_workspace();
+        eprintln!("\n{}: {}", setting.name(), setting.article.about);
+        let (lab, lease, progress) = boot(&place)?;
+        progress.show("set-up", "DRBD, file system, engine");
+        setting
+            .set_up(&lab, archive)
+            .with_context(|| format!("cannot set up {}", setting.name()))?;
+        progress.done("set-up", &format!("ready after {:.0} s", progress.seconds()));
+        let journal = Journal::begin(&lab, setting)?;
+        wrecked = false;
+        while let [scenario, more @ ..] = rest {
+            rest = more;
+            let entry = play_one(&lab, setting, scenario, &journal, order.seed, &progress);
+            println!("{}", entry.story.terminal(width(), std::io::stdout().is_terminal()));
+            if !entry.logs.is_empty() {
+                println!("{}", entry.logs);
+            }
+            wrecked = !entry.passed();
+            entries.push(entry);
+            if wrecked {
+                break;
+            }
+        }
+        if wrecked && order.keep {
+            lease.keep()?;
+            return Ok(true);
+        }
+        drop((journal, lease));
+        end(&place)?;
+    }
+    Ok(wrecked)
+}
+
+fn play_one(
+    lab: &Lab,
+    setting: &Setting,
+    scenario: &Scenario,
+    journal: &Journal,
+    seed: u64,
+    progress: &Progress,
+) -> Entry {
+    let mut outcome = play::play(lab, setting, scenario, journal, seed, progress);
+    // A fault that came too late has tried nothing; another moment is chosen.
+    for again in 1..4u64 {
+        if !outcome.late || !outcome.broken.is_empty() {
+            break;
+        }
+        progress.done("scenario", "the agent was faster than the fault; once more");
+        let seed = seed.wrapping_add(again << 32);
+        outcome = play::play(lab, setting, scenario, journal, seed, progress);
+    }
+    if outcome.late {
+        outcome.broken.push("the agent was faster than the fault four times".into());
+    }
+    let figures = story::measure(journal, &outcome);
+    let story = story::tell(setting, scenario, journal, &outcome, &figures);
+    let logs = if outcome.broken.is_empty() { String::new() } else { wreckage(lab, &outcome) };
+    Entry { setting: *setting, scenario: scenario.clone(), story, figures, logs }
+}
+
+/// What broke, and what the nodes logged last that sounds like trouble.
+fn wreckage(lab: &Lab, outcome: &Outcome) -> String {
+    let mut out = outcome.broken.join("\n");
+    for node in NODES {
+        out += &format!("\n\n{node}:\n");
+        let script = "for log in /var/log/heartbeat-log /var/log/syslog /var/log/pacemaker/pacemaker.log; do \
+             [ -f $log ] && grep -iE 'error|crit|warn|fail|refus|cannot|split' $log | tail -n 12; done; \
+             dmesg | grep -iE 'drbd|error' | tail -n 8; cat /proc/drbd";
+        match lab.machine(node).run(&["/bin/sh", "-c", script], Duration::from_secs(20)) {
+            Ok(output) if output.code != 255 => out += &output.stdout,
+            Ok(output) => out += &output.why.unwrap_or_default(),
+            Err(err) => out += &format!("{err:#}"),
+        }
+    }
+    out
+}
+
+fn conclude(entries: &[Entry], place: &Place, count: usize) -> Result<()> {
+    let dir = place.files.join("report");
+    fs::create_dir_all(&dir)?;
+    let page = dir.join("index.html");
+    report::write(entries, "sturdy: what the lab saw", &page)?;
+    println!("{}", report::summary(entries));
+    eprintln!("The page: {}", page.display());
+    let broken = entries.iter().filter(|entry| !entry.passed()).count();
+    ensure!(broken == 0, "{broken} of {} scenarios broke an invariant", entries.len());
+    ensure!(entries.len() == count, "only {} of {count} scenarios were played", entries.len());
+    Ok(())
+}
+
+fn width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(110)
+}
+
+impl Order {
+    fn read(words: &[&str]) -> Result<Self> {
+        let mut order = Self {
+            wanted: Vec::new(),
+            agents: vec![Agents::Stock, Agents::Sturdy],
+            seed: 1,
+            keep: false,
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--keep" => order.keep = true,
+                "--seed" => {
+                    let seed = words.next().context("--seed wants a number")?;
+                    order.seed = seed.parse().unwrap_or_else(|_| hash(seed.as_bytes()));
+                }
+                "--agents" => {
+                    order.agents = match words.next().copied() {
+                        Some("stock") => vec![Agents::Stock],
+                        Some("sturdy") => vec![Agents::Sturdy],
+                        Some("both") => vec![Agents::Stock, Agents::Sturdy],
+                        other => bail!("--agents wants stock, sturdy or both, not {other:?}"),
+                    }
+                }
+                flag if flag.starts_with('-') => bail!("no option {flag}"),
+                name => order.wanted.push(name.to_owned()),
+            }
+        }
+        ensure!(
+            !order.wanted.is_empty(),
+            "which scenarios? `core`, `all`, a scenario's name, or \
+             engine[/set-up[/agents[/scenario]]]; `cargo xtask lab list` names them"
+        );
+        Ok(order)
+    }
+
+    /// The settings with the scenarios that are wanted of each.
+    fn plan(&self) -> Result<Vec<(Setting, Vec<Scenario>)>> {
+        let mut plan = Vec::new();
+        for setting in scenario::settings(&self.agents) {
+            let wanted: Vec<Scenario> = scenario::scenarios(&setting)
+                .into_iter()
+                .filter(|scenario| self.wanted.iter().any(|word| wants(word, &setting, scenario)))
+                .collect();
+            if !wanted.is_empty() {
+                plan.push((setting, wanted));
+            }
+        }
+        ensure!(!plan.is_empty(), "no scenario is called {}", self.wanted.join(" or "));
+        Ok(plan)
+    }
+}
+
+fn wants(word: &str, setting: &Setting, scenario: &Scenario) -> bool {
+    match word {
+        "all" => true,
+        "core" => scenario.core && scenario::is_core(setting),
+        _ => {
+            let name = format!("{}/{}", setting.name(), scenario.name);
+            scenario.name == word
+                || name == word
+                || name.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
+        }
+    }
+}
+
+/// `lab list`: every scenario there is.
+pub fn list() {
+    for setting in scenario::settings(&[Agents::Sturdy]) {
+        println!("{}: {}", setting.name(), setting.article.about);
+        for scenario in scenario::scenarios(&setting) {
+            let core = if scenario.core && scenario::is_core(&setting) { "core" } else { "" };
+            println!("  {:<28} {core:<5} {}", scenario.name, scenario.about);
+        }
+    }
+}

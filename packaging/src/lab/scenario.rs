@@ -1,0 +1,176 @@
+//! The scenarios, as data: what is done to a cluster whose group runs on one
+//! node, the first, while the other, the second, stands by. What must hold
+//! afterwards is the same for all and stands in `play`.
+
+use super::article::{JFS, NFS};
+use super::machine::Network;
+use super::setting::{Agents, Engine, Setting};
+
+/// A node by its part in the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where the group runs at the beginning.
+    First,
+    /// The other.
+    Second,
+}
+
+/// What happens to an agent in the middle of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its machine loses power.
+    PowerCut,
+    /// The agent and all it started are killed.
+    Kill,
+}
+
+/// One thing that is done or waited for.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The engine is asked to move the group, with nothing wrong.
+    HandOver(Side),
+    /// A machine loses power.
+    PowerOff(Side),
+    /// It comes back, and starts what its init system would start.
+    PowerOn(Side),
+    /// A machine is taken off a network: its frames vanish, or its cards
+    /// lose their carrier.
+    Cut { side: Side, network: Network, silent: bool },
+    /// All networks are whole again.
+    Mend,
+    /// Nothing, for so many seconds.
+    Wait(u64),
+    /// The fault strikes when the agent is called with the action there.
+    Arm { side: Side, agent: &'static str, action: &'static str, fault: Fault },
+    /// Until the armed fault has struck.
+    AwaitFault,
+    /// Until the whole group runs on a side, or on any.
+    AwaitGroup(Option<Side>),
+    /// What an administrator does once the cause is mended.
+    CleanUp,
+}
+
+/// A named sequence of steps.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What happens, in one line.
+    pub about: String,
+    /// Whether it belongs to the bounded subset that runs on every change.
+    pub core: bool,
+    /// From the first to the last.
+    pub steps: Vec<Step>,
+}
+
+/// The settings: both engines, both articles, for the given agents.
+pub fn settings(agents: &[Agents]) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (engine, article) in [
+        (Engine::Heartbeat, &NFS),
+        (Engine::Pacemaker, &NFS),
+        (Engine::Heartbeat, &JFS),
+        (Engine::Pacemaker, &JFS),
+    ] {
+        settings.extend(agents.iter().map(|agents| Setting { engine, article, agents: *agents }));
+    }
+    settings
+}
+
+/// Whether a setting belongs to the bounded subset.
+pub fn is_core(setting: &Setting) -> bool {
+    setting.article.name == "nfs"
+}
+
+/// The scenarios of a setting, in the order they are played.
+pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
+    use Side::{First, Second};
+    use Step::{AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
+    let mut all = vec![
+        scenario(
+            "hand-over",
+            "a clean hand-over, and back",
+            &[HandOver(Second), AwaitGroup(Some(Second)), HandOver(First), AwaitGroup(Some(First))],
+        )
+        .core(),
+        scenario(
+            "power-cut",
+            "the active node loses power, the other takes over",
+            &[PowerOff(First), AwaitGroup(Some(Second)), PowerOn(First)],
+        )
+        .core(),
+        scenario(
+            "standby-power-cut",
+            "the node that stands by loses power; the service must not notice",
+            &[PowerOff(Second), Wait(15), PowerOn(Second)],
+        ),
+        scenario(
+            "both-power-cut",
+            "both nodes lose power at once and come back",
+            &[
+                PowerOff(First),
+                PowerOff(Second),
+                Wait(2),
+                PowerOn(First),
+                PowerOn(Second),
+                AwaitGroup(None),
+            ],
+        ),
+        scenario(
+            "private-cut",
+            "the private network swallows every frame for a while",
+            &[Cut { side: First, network: Network::Private, silent: true }, Wait(20), Mend],
+        ),
+        scenario(
+            "private-carrier",
+            "the private network's cards lose their carrier for a while",
+            &[Cut { side: First, network: Network::Private, silent: false }, Wait(20), Mend],
+        ),
+        scenario(
+            "public-cut",
+            "the active node is cut off from the client for a while",
+            &[Cut { side: First, network: Network::Public, silent: true }, Wait(20), Mend],
+        ),
+    ];
+    for agent in setting.group() {
+        all.extend(strikes(agent));
+    }
+    all
+}
+
+/// The faults that strike one agent in the middle of its start and stop.
+fn strikes(agent: &'static str) -> Vec<Scenario> {
+    use Side::{First, Second};
+    use Step::{Arm, AwaitFault, AwaitGroup, CleanUp, HandOver, PowerOn};
+    let named = |name: &str, about: String, steps: &[Step]| {
+        scenario(&format!("{name}-{}", agent.to_lowercase()), &about, steps)
+    };
+    let mut all = Vec::new();
+    for (action, side) in [("start", Second), ("stop", First)] {
+        let arm = |fault| Arm { side, agent, action, fault };
+        all.push(named(
+            &format!("power-cut-{action}"),
+            format!("power is lost while {agent} is in its {action}"),
+            &[arm(Fault::PowerCut), HandOver(Second), AwaitFault, AwaitGroup(None), PowerOn(side)],
+        ));
+        let kill = named(
+            &format!("kill-{action}"),
+            format!("{agent} is killed in the middle of its {action}"),
+            &[arm(Fault::Kill), HandOver(Second), AwaitFault, CleanUp, AwaitGroup(None)],
+        );
+        let core = agent == "Filesystem" && action == "start";
+        all.push(if core { kill.core() } else { kill });
+    }
+    all
+}
+
+fn scenario(name: &str, about: &str, steps: &[Step]) -> Scenario {
+    Scenario { name: name.into(), about: about.into(), core: false, steps: steps.to_vec() }
+}
+
+impl Scenario {
+    fn core(mut self) -> Self {
+        self.core = true;
+        self
+    }
+}

@@ -1,0 +1,287 @@
+//! A setting: an article's group of resources under an engine, with stock
+//! agents or ours. It is set up on fresh machines, so no setting sees what
+//! another left behind.
+
+use super::article::{Article, DEVICE, LOWER, RESOURCE};
+use super::client::{Lab, Machine};
+use super::guest::{REAL, SELF};
+use super::{heartbeat, pacemaker};
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The nodes.
+pub const NODES: [&str; 2] = ["node1", "node2"];
+
+/// The port the service answers on.
+pub const PORT: u16 = 7000;
+
+/// What runs the resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// heartbeat 3 with a haresources file.
+    Heartbeat,
+    /// corosync and Pacemaker 2.1.
+    Pacemaker,
+}
+
+/// Whose resource agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agents {
+    /// Debian's shell agents, the yardstick.
+    Stock,
+    /// Ours.
+    Sturdy,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The engine.
+    pub engine: Engine,
+    /// The resources.
+    pub article: &'static Article,
+    /// The agents.
+    pub agents: Agents,
+}
+
+impl Engine {
+    /// Its name in a terminal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Heartbeat => "heartbeat",
+            Engine::Pacemaker => "pacemaker",
+        }
+    }
+}
+
+impl Agents {
+    /// Their name in a terminal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Agents::Stock => "stock",
+            Agents::Sturdy => "sturdy",
+        }
+    }
+}
+
+impl Setting {
+    /// Such as `heartbeat/nfs/sturdy`.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.engine.name(), self.article.name, self.agents.name())
+    }
+
+    /// Brings the whole group up on fresh machines. `agents` is a tar archive
+    /// of ours, laid out as the packages lay them out.
+    pub fn set_up(&self, lab: &Lab, agents: &[u8]) -> Result<()> {
+        on_both(|node| {
+            let machine = lab.machine(node);
+            self.install_agents(&machine, agents)?;
+            self.configure_drbd(&machine)
+        })?;
+        self.make_file_system(lab)?;
+        match self.engine {
+            Engine::Heartbeat => heartbeat::configure(lab, self.article)?,
+            Engine::Pacemaker => pacemaker::configure(lab, self)?,
+        }
+        on_both(|node| self.start_engine(lab, node))?;
+        if self.engine == Engine::Pacemaker {
+            pacemaker::load_resources(lab, self)?;
+        }
+        Ok(())
+    }
+
+    /// What the init system of a node would start at boot.
+    pub fn start_node(&self, lab: &Lab, node: &str) -> Result<()> {
+        let machine = lab.machine(node);
+        machine.await_up(Duration::from_secs(180))?;
+        if self.drbd_at_boot() {
+            bring_up_drbd(&machine)?;
+        } else {
+            map_lower(&machine)?;
+        }
+        self.start_engine(lab, node)
+    }
+
+    /// The stock promotable agent brings its own resource up.
+    fn drbd_at_boot(&self) -> bool {
+        !(self.engine == Engine::Pacemaker && self.agents == Agents::Stock)
+    }
+
+    fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
+        match self.engine {
+            Engine::Heartbeat => heartbeat::start(&lab.machine(node)),
+            Engine::Pacemaker => pacemaker::start(&lab.machine(node)),
+        }
+    }
+
+    /// Asks the engine to move the group to `to` with nothing wrong.
+    pub fn hand_over(&self, lab: &Lab, to: &str) -> Result<()> {
+        match self.engine {
+            Engine::Heartbeat => heartbeat::hand_over(&lab.machine(to)),
+            Engine::Pacemaker => pacemaker::hand_over(&lab.machine(to), to),
+        }
+    }
+
+    /// What an administrator does once the cause of a failure is mended.
+    pub fn clean_up(&self, lab: &Lab, node: &str) -> Result<()> {
+        match self.engine {
+            Engine::Heartbeat => Ok(()),
+            Engine::Pacemaker => pacemaker::clean_up(&lab.machine(node)),
+        }
+    }
+
+    /// The group's agents from left to right, as the recorder names them.
+    pub fn group(&self) -> Vec<&'static str> {
+        let (address, disk) = match (self.engine, self.agents) {
+            (Engine::Pacemaker, Agents::Stock) => ("IPaddr2", None),
+            _ => ("IPaddr", Some("drbddisk")),
+        };
+        let mut group: Vec<_> = disk.into_iter().chain(["Filesystem"]).collect();
+        group.insert(if self.article.address_first { 0 } else { group.len() }, address);
+        group
+    }
+
+    /// Where the cluster looks for the agents of this setting.
+    fn agent_paths(&self) -> &'static [&'static str] {
+        match (self.engine, self.agents) {
+            (Engine::Heartbeat, _) => &[
+                "/etc/ha.d/resource.d/IPaddr",
+                "/etc/ha.d/resource.d/Filesystem",
+                "/etc/ha.d/resource.d/drbddisk",
+            ],
+            (Engine::Pacemaker, Agents::Stock) => &[
+                "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
+                "/usr/lib/ocf/resource.d/heartbeat/Filesystem",
+                "/usr/lib/ocf/resource.d/linbit/drbd",
+            ],
+            (Engine::Pacemaker, Agents::Sturdy) => &[
+                "/usr/lib/ocf/resource.d/sturdy/IPaddr",
+                "/usr/lib/ocf/resource.d/sturdy/Filesystem",
+                "/usr/lib/ocf/resource.d/sturdy/drbddisk",
+            ],
+        }
+    }
+
+    /// Puts the agents in their places and the recorder in front of them.
+    fn install_agents(&self, machine: &Machine, agents: &[u8]) -> Result<()> {
+        let limit = Duration::from_secs(120);
+        if self.agents == Agents::Sturdy {
+            machine
+                .run_with(&["tar", "-xC", "/", "--keep-directory-symlink"], agents, limit)?
+                .success("unpack the agents")?;
+        }
+        let mut script = String::from("set -e\n");
+        for path in self.agent_paths() {
+            script += &format!(
+                "mkdir -p $(dirname {REAL}{path}); cp -L --preserve=mode {path} {REAL}{path}\n\
+                 ln -sf {SELF} {path}\n"
+            );
+        }
+        script += &format!(
+            "mkdir -p /usr/lib/ocf/resource.d/lab {}\n\
+             ln -sf {SELF} /etc/ha.d/resource.d/ledger\n\
+             ln -sf {SELF} /usr/lib/ocf/resource.d/lab/ledger\n\
+             echo '{} {PORT}' > /etc/lab-ledger\nsync\n",
+            self.article.directory, self.article.directory
+        );
+        machine.shell(&script, limit)?;
+        Ok(())
+    }
+
+    fn configure_drbd(&self, machine: &Machine) -> Result<()> {
+        for (name, text) in self.article.adapted()? {
+            if name.ends_with(".res") {
+                machine.put(&format!("/etc/drbd.d/{name}"), 0o644, text.as_bytes())?;
+            }
+        }
+        map_lower(machine)?;
+        machine.shell(
+            &format!("drbdadm create-md --force {RESOURCE} 2>&1"),
+            Duration::from_secs(60),
+        )?;
+        bring_up_drbd(machine)
+    }
+
+    /// Skips the first synchronisation of two empty disks: there is nothing
+    /// on either that could differ.
+    fn make_file_system(&self, lab: &Lab) -> Result<()> {
+        let first = lab.machine(NODES[0]);
+        let limit = Duration::from_secs(60);
+        let start = Instant::now();
+        while !first.shell("cat /proc/drbd", limit)?.contains("cs:Connected") {
+            ensure!(start.elapsed() < limit, "DRBD does not connect within 60 s");
+            thread::sleep(Duration::from_millis(100));
+        }
+        let mkfs = match self.article.fstype {
+            "jfs" => "mkfs.jfs -q",
+            _ => "mkfs.ext4 -q",
+        };
+        first.shell(
+            &format!(
+                "set -e\ndrbdadm new-current-uuid --clear-bitmap {RESOURCE}/0\n\
+                 drbdadm primary {RESOURCE}\n{mkfs} {DEVICE}\ndrbdadm secondary {RESOURCE}\n"
+            ),
+            Duration::from_secs(120),
+        )?;
+        if !self.drbd_at_boot() {
+            on_both(|node| {
+                let down = format!("drbdadm down {RESOURCE}");
+                lab.machine(node).shell(&down, limit).map(drop)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The mapping under DRBD is lost with the machine, like a cable.
+fn map_lower(machine: &Machine) -> Result<()> {
+    let name = LOWER.rsplit('/').next().unwrap_or(LOWER);
+    machine.shell(
+        &format!(
+            "modprobe -a dm_mod drbd; [ -e {LOWER} ] || \
+             dmsetup create {name} --table \"0 $(blockdev --getsz /dev/vdb) linear /dev/vdb 0\"; \
+             dmsetup mknodes"
+        ),
+        Duration::from_secs(60),
+    )?;
+    Ok(())
+}
+
+fn bring_up_drbd(machine: &Machine) -> Result<()> {
+    map_lower(machine)?;
+    machine.shell(&format!("drbdadm up {RESOURCE} 2>&1"), Duration::from_secs(60))?;
+    Ok(())
+}
+
+/// Does the same on both nodes at once.
+pub fn on_both(act: impl Fn(&'static str) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let threads = NODES.map(|node| scope.spawn(|| act(node)));
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a helper thread died"))??;
+        }
+        Ok(())
+    })
+}
+
+/// Our agents as the packages lay them out, in one archive.
+pub fn pack_agents() -> Result<Vec<u8>> {
+    let built = crate::host::build_agents()?;
+    let root = tempfile::tempdir()?;
+    crate::install::install(&built, root.path(), false)?;
+    pack(root.path())
+}
+
+fn pack(root: &Path) -> Result<Vec<u8>> {
+    let output = Command::new("tar")
+        .args(["--owner=0", "--group=0", "-cC"])
+        .arg(root)
+        .args(["usr/lib/ocf", "etc"])
+        .output()
+        .context("cannot run tar")?;
+    ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}
