@@ -5,7 +5,6 @@ mod bench;
 mod demo;
 mod host;
 mod install;
-#[allow(dead_code)]
 mod lab;
 mod ledger;
 #[allow(dead_code)]

@@ -122,7 +122,8 @@ impl Article {
         let mut out = String::new();
         for (name, published) in self.files {
             let used = self.adapt(published);
-            let (old, new): (Vec<_>, Vec<_>) = (published.lines().collect(), used.lines().collect());
+            let (old, new): (Vec<_>, Vec<_>) =
+                (published.lines().collect(), used.lines().collect());
             let kept = common(&old, &new);
             if kept.len() == old.len() && kept.len() == new.len() {
                 continue;

@@ -6,6 +6,9 @@ use super::setting::NODES;
 use anyhow::Result;
 use std::time::Duration;
 
+/// Where heartbeat logs, by a file of its own or through syslog.
+const LOGS: &str = "/var/log/heartbeat-log /var/log/syslog";
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Puts the files in place on both nodes.
@@ -27,8 +30,21 @@ pub fn start(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// `hb_takeover` on the node that is to have everything.
-pub fn hand_over(to: &Machine) -> Result<()> {
-    to.shell("/usr/share/heartbeat/hb_takeover all", LIMIT)?;
+/// `hb_standby` on the node that has everything, repeated until heartbeat has
+/// heard it: its script writes the request in pieces, and on a busy machine
+/// the reader of the pipe can take one piece for the whole.
+pub fn hand_over(from: &Machine) -> Result<()> {
+    from.shell(
+        &format!(
+            "heard() {{ cat {LOGS} 2>/dev/null | grep -c 'wants to go standby'; }}\n\
+             before=$(heard)\n\
+             for try in 1 2 3 4 5 6; do\n\
+             /usr/share/heartbeat/hb_standby all >/dev/null 2>&1\n\
+             for second in 1 2 3 4 5 6 7 8 9 10; do\n\
+             [ \"$(heard)\" != \"$before\" ] && exit 0\nsleep 1\ndone\ndone\n\
+             echo 'heartbeat did not hear hb_standby'; exit 1"
+        ),
+        LIMIT,
+    )?;
     Ok(())
 }

@@ -371,13 +371,15 @@ impl Keeper {
         Ok(())
     }
 
-    /// Ends every machine and this process; the disks' files stay.
+    /// Ends every machine, removes its files, and ends this process.
     #[allow(clippy::exit)]
     fn end(&self) {
         for index in 0..self.slots.len() {
             self.power_off(index);
         }
-        let _ = fs::remove_dir_all(&self.place.sockets);
+        for dir in [&self.place.sockets, &self.place.machines()] {
+            let _ = fs::remove_dir_all(dir);
+        }
         std::process::exit(0);
     }
 }

@@ -118,7 +118,8 @@ fn resources(setting: &Setting) -> String {
             );
         }
         Agents::Sturdy => {
-            let order = if article.address_first { "ip disk fs ledger" } else { "disk fs ip ledger" };
+            let order =
+                if article.address_first { "ip disk fs ledger" } else { "disk fs ip ledger" };
             text += &format!(
                 "primitive disk ocf:sturdy:drbddisk params drbd_resource={RESOURCE} \
                  {limits} op monitor interval=20s timeout=60s\n\

@@ -150,9 +150,11 @@ impl Play<'_> {
     fn step(&mut self, step: &Step) -> Result<()> {
         match *step {
             Step::HandOver(side) => {
-                let to = NODES[self.node(side)];
+                let (from, to) = (NODES[1 - self.node(side)], NODES[self.node(side)]);
                 self.mark(format!("hand over to {to}"), false);
-                self.setting.hand_over(self.lab, to)
+                let asked = self.setting.hand_over(self.lab, from, to);
+                // A node that lost power in the middle cannot answer any more.
+                if self.off.contains(&true) { Ok(()) } else { asked }
             }
             Step::PowerOff(side) => {
                 let node = self.node(side);
@@ -204,10 +206,8 @@ impl Play<'_> {
         self.mark("networks whole again".into(), false);
         for node in NODES {
             for network in Network::ALL {
-                self.lab.tell(&Verb::Mend {
-                    machine: node.into(),
-                    network: network.name().into(),
-                })?;
+                self.lab
+                    .tell(&Verb::Mend { machine: node.into(), network: network.name().into() })?;
             }
         }
         Ok(())
@@ -220,13 +220,13 @@ impl Play<'_> {
         }
         // A node may have restarted by itself, which heartbeat does on
         // purpose; its services come up as at any boot.
-        for node in 0..NODES.len() {
+        for name in NODES {
             let restarted = self.journal.events(self.begin()).iter().any(|event| {
-                event.machine == NODES[node] && event.words.first().is_some_and(|w| w == "restart")
+                event.machine == name && event.words.first().is_some_and(|w| w == "restart")
             });
             if restarted {
-                self.mark(format!("{} restarted by itself", NODES[node]), true);
-                self.setting.start_node(self.lab, NODES[node])?;
+                self.mark(format!("{name} restarted by itself"), true);
+                self.setting.start_node(self.lab, name)?;
             }
         }
         // A move's preference would hold the group in the next scenario.
@@ -375,7 +375,8 @@ fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdi
     let acks = journal.acks();
     let path = format!("{}/ledger", article.directory);
     let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
-    let holder = last.nodes.iter().position(|node| node.mounted).context("no node has it mounted")?;
+    let holder =
+        last.nodes.iter().position(|node| node.mounted).context("no node has it mounted")?;
     let bytes = lab.machine(NODES[holder]).read(&path)?;
     let copy = tempfile::NamedTempFile::new()?;
     std::fs::write(copy.path(), bytes)?;

@@ -118,9 +118,9 @@ impl Setting {
     }
 
     /// Asks the engine to move the group to `to` with nothing wrong.
-    pub fn hand_over(&self, lab: &Lab, to: &str) -> Result<()> {
+    pub fn hand_over(&self, lab: &Lab, from: &str, to: &str) -> Result<()> {
         match self.engine {
-            Engine::Heartbeat => heartbeat::hand_over(&lab.machine(to)),
+            Engine::Heartbeat => heartbeat::hand_over(&lab.machine(from)),
             Engine::Pacemaker => pacemaker::hand_over(&lab.machine(to), to),
         }
     }

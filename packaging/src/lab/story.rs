@@ -63,7 +63,8 @@ pub fn tell(
         .iter()
         .map(|(at, label, grave)| Mark { at: since(*at), label: label.clone(), grave: *grave })
         .collect();
-    let mut lanes: Vec<Lane> = (0..2).map(|node| node_lane(node, journal, outcome, &since)).collect();
+    let mut lanes: Vec<Lane> =
+        (0..2).map(|node| node_lane(node, journal, outcome, &since)).collect();
     lanes.push(client_lane(journal, outcome, &since));
     let verdict = outcome.broken.first().cloned().unwrap_or_else(|| {
         outcome.verdict.as_ref().map_or_else(String::new, |verdict| verdict.sentence())
@@ -156,8 +157,11 @@ fn client_lane(
 ) -> Lane {
     let (begin, end) = outcome.window;
     let acks = journal.acks();
-    let pulse: Vec<Duration> =
-        acks.iter().filter(|ack| (begin..=end).contains(&ack.at)).map(|ack| since(ack.at)).collect();
+    let pulse: Vec<Duration> = acks
+        .iter()
+        .filter(|ack| (begin..=end).contains(&ack.at))
+        .map(|ack| since(ack.at))
+        .collect();
     let silence = longest_silence(&acks, begin, end).map(|(from, to)| Band {
         from: since(from),
         to: since(to),
@@ -168,7 +172,12 @@ fn client_lane(
         .refusals(begin)
         .into_iter()
         .filter(|(at, _)| *at <= end)
-        .map(|(at, why)| Tick { at: since(at), hue: Hue::Slate, label: "refused".into(), about: why })
+        .map(|(at, why)| Tick {
+            at: since(at),
+            hue: Hue::Slate,
+            label: "refused".into(),
+            about: why,
+        })
         .collect();
     Lane {
         name: "client".into(),

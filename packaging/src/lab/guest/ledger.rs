@@ -89,7 +89,13 @@ pub fn resource(words: &[String]) -> ExitCode {
             println!("stopped");
             3
         }
-        "monitor" => if running().is_some() { 0 } else { 7 },
+        "monitor" => {
+            if running().is_some() {
+                0
+            } else {
+                7
+            }
+        }
         "validate-all" => 0,
         _ => 3,
     })
@@ -138,7 +144,9 @@ fn start() -> u8 {
 fn stop() -> u8 {
     let begin = Instant::now();
     // The process is gone when its files are closed, not when it is killed.
-    while let Some(pid) = fs::read_to_string(PID).ok().and_then(|pid| pid.trim().parse::<i32>().ok()) {
+    while let Some(pid) =
+        fs::read_to_string(PID).ok().and_then(|pid| pid.trim().parse::<i32>().ok())
+    {
         if running().is_some() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         } else if !Path::new(&format!("/proc/{pid}")).exists() {
