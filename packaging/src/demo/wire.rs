@@ -6,9 +6,15 @@ use crate::timeline::now;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
+use nix::time::ClockId;
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 /// Sends every announcement of one of `addresses` that arrives on any
 /// interface, until nobody receives any more.
@@ -28,19 +34,33 @@ pub fn listen(addresses: Vec<IpAddr>, to: &Sender<Frame>) -> Result<()> {
 
 fn receive(socket: &OwnedFd, addresses: &[IpAddr], to: &Sender<Frame>) {
     let mut bytes = [0; 1600];
-    loop {
-        let flags = nix::sys::socket::MsgFlags::empty();
-        let Ok(length) = nix::sys::socket::recv(socket.as_raw_fd(), &mut bytes, flags) else {
-            return;
-        };
+    while let Ok((length, at)) = receive_one(socket, &mut bytes) {
         let announced = announcement(&bytes[..length]).filter(|(at, ..)| addresses.contains(at));
         if let Some((address, mac, form)) = announced {
-            let frame = Frame { at: now(), address, mac, form: form.into() };
+            let frame = Frame { at, address, mac, form: form.into() };
             if to.send(frame).is_err() {
                 return;
             }
         }
     }
+}
+
+/// A frame's length and when the kernel received it: on a busy machine this
+/// process may come to it much later.
+fn receive_one(socket: &OwnedFd, bytes: &mut [u8]) -> nix::Result<(usize, Duration)> {
+    let mut parts = [IoSliceMut::new(bytes)];
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let stamp = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+        _ => None,
+    });
+    let ago = stamp.map_or(Duration::ZERO, |stamp| {
+        let clock = ClockId::CLOCK_REALTIME.now().map(Duration::from);
+        clock.unwrap_or(stamp).saturating_sub(stamp)
+    });
+    Ok((message.bytes, now().saturating_sub(ago)))
 }
 
 /// A socket that receives the frames of one Ethernet protocol.
@@ -52,7 +72,9 @@ fn frames_of(protocol: u16) -> Result<OwnedFd> {
     let fd = Errno::result(fd).context("cannot open a packet socket")?;
     // SAFETY: the kernel has just handed out this descriptor, to nobody else.
     #[allow(unsafe_code)]
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    setsockopt(&socket, ReceiveTimestampns, &true).context("cannot have frames time-stamped")?;
+    Ok(socket)
 }
 
 /// The address that a frame announces, where, and in which form.

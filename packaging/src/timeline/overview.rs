@@ -14,6 +14,7 @@ pub(super) fn draw(story: &Story, paper: &mut Paper, y: f64) -> f64 {
     let window = (Duration::ZERO, story.length);
     chapters(story, paper, window, (top, bottom));
     grid(paper, window, (top, bottom), 12);
+    marks(paper, &story.marks, window, (top, bottom), 2);
     for (place, lane) in story.lanes.iter().enumerate() {
         let y = top + place as f64 * LANE;
         name(paper, lane, y + LANE / 2.0);
@@ -25,7 +26,6 @@ pub(super) fn draw(story: &Story, paper: &mut Paper, y: f64) -> f64 {
             triangle(paper, across(tick.at, window), y + LANE / 2.0, shades(tick.hue)[0]);
         }
     }
-    marks(paper, &story.marks, window, (top, bottom), 2);
     end + 18.0
 }
 

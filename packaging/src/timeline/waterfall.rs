@@ -29,6 +29,7 @@ pub(super) fn draw(
     let x = LEFT + 48.0 + wide(&chapter.title, 17.0) + 10.0;
     paper.text(x, y + 33.5, "small soft", &chapter.about);
     grid(paper, window, (top, bottom), 12);
+    marks(paper, &story.marks, window, (top, bottom), 1);
     for (place, actions) in rows.iter().enumerate() {
         let lane = &story.lanes[actions[0].lane];
         row(paper, lane, actions, window, top + place as f64 * ROW);
@@ -37,7 +38,6 @@ pub(super) fn draw(
         let y = top + rows.len() as f64 * ROW + 8.0 + place as f64 * STRIP;
         strip(paper, lane, window, y);
     }
-    marks(paper, &story.marks, window, (top, bottom), 1);
     end + 18.0
 }
 
@@ -109,8 +109,14 @@ fn strip(paper: &mut Paper, lane: &Lane, window: (Duration, Duration), y: f64) {
     }
     let [strong, ..] = shades(lane.hue);
     let mut path = String::new();
+    let mut drawn = f64::MIN;
     for at in lane.pulse.iter().filter(|at| inside(**at)) {
-        path.push_str(&format!("M{:.2} {:.1}v{:.1}", across(*at, window), y + 12.0, STRIP - 24.0));
+        let x = across(*at, window);
+        // Closer ones could not be told apart.
+        if x - drawn > 0.7 {
+            path.push_str(&format!("M{x:.1} {:.1}v{:.1}", y + 12.0, STRIP - 24.0));
+            drawn = x;
+        }
     }
     if !path.is_empty() {
         paper.raw(&format!(
