@@ -196,7 +196,12 @@ nodes, each of which answers a part of the clients. This needs nftables.",
     }
 
     fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
-        Ok(self.plan_refresh(view, state))
+        let mut plan = Plan::new();
+        if let Some(found) = state.found.as_ref().filter(|_| state.thorough) {
+            self.plan_remember(view, &mut plan, found);
+        }
+        self.plan_refresh(view, &mut plan, state);
+        Ok(plan)
     }
 
     fn reload<'a>(&'a self, _view: &View, _from: &State) -> anyhow::Result<Plan<'a>> {

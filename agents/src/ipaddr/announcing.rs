@@ -104,15 +104,14 @@ impl Ipaddr {
     }
 
     /// Adds the announcements that a monitor was asked to make.
-    pub(super) fn plan_refresh<'a>(&'a self, view: &View, state: &State) -> Plan<'a> {
-        let mut plan = Plan::new();
+    pub(super) fn plan_refresh<'a>(&'a self, view: &View, plan: &mut Plan<'a>, state: &State) {
         let count = self.params.arp_count_refresh;
         let Some(found) = state.found.as_ref().filter(|_| count > 0 && self.may_announce()) else {
-            return plan;
+            return;
         };
-        if claim::holder(view, &claim_name(&self.request.instance)).is_some() {
+        if self.is_announcing(view) {
             view.note(format_args!("announcements are under way"));
-            return plan;
+            return;
         }
         let Holding { nic, prefix, index, .. } = found.clone();
         let what = format!("announce {} on {nic}, {count} times", self.ip);
@@ -122,7 +121,6 @@ impl Ipaddr {
             }
             Ok(())
         });
-        plan
     }
 
     /// Makes the first announcement and leaves the others to the background,

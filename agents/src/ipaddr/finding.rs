@@ -4,11 +4,11 @@
 use super::Ipaddr;
 use super::holding::{Holding, State};
 use anyhow::Result;
-use common::View;
+use common::{Plan, View};
 use common::host::address::{self, Uniqueness};
 use common::host::ifreq::Questions;
 use common::host::link::{self, LONGEST_NAME};
-use common::host::route;
+use common::host::route::{self, Route};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Ipaddr {
@@ -31,26 +31,23 @@ impl Ipaddr {
     }
 
     /// The kernel's routing table knows at once on which interface a local
-    /// address is; the prefix and the label come from the interface.
+    /// address is. Prefix and label it tells only in a list of all addresses
+    /// of the interface. Where that is long, an address that is where start
+    /// has verified it is taken to be as start has verified it.
     fn glance_v4(&self, view: &View, ask: &Questions, ip: Ipv4Addr) -> Result<Option<Holding>> {
-        let Some(route) = route::toward(view, ip.into())?.filter(|route| route.is_local()) else {
-            return Ok(None);
-        };
+        let own = |route: &Route| route.is_of_address(self.ip);
+        let Some(route) = route::toward(view, self.ip)?.filter(own) else { return Ok(None) };
         let Ok(nic) = ask.name(route.index) else { return Ok(None) };
         if !self.may_be_on(&nic, route.index, ask) {
             return Ok(None);
         }
-        let label = self.label(&nic).unwrap_or_else(|| nic.clone());
-        let Ok(Some(prefix)) = ask.prefix(&label, ip) else { return Ok(None) };
-        Ok(Some(Holding {
-            nic,
-            index: route.index,
-            ip: ip.into(),
-            prefix,
-            label: Some(label),
-            carries: true,
-            uniqueness: Uniqueness::Settled,
-        }))
+        let found = match address::few_v4(view, route.index)? {
+            Some(few) => few.into_iter().filter(|found| found.ip == ip).map(|found| {
+                Holding::new(&found, &nic, true)
+            }).find(|found| self.wrong_label(found).is_none()),
+            None => self.verified(view, route.index),
+        };
+        Ok(found)
     }
 
     fn glance_v6(&self, view: &View, ask: &Questions, ip: Ipv6Addr) -> Result<Option<Holding>> {
@@ -80,6 +77,36 @@ impl Ipaddr {
         }
     }
 
+    /// What was verified last, if it is the same interface still.
+    fn verified(&self, view: &View, index: u32) -> Option<Holding> {
+        let found = Holding::recall(self.ip, &view.hint(&self.hint_name())?)?;
+        (found.index == index && self.wrong_label(&found).is_none()).then_some(found)
+    }
+
+    /// The name of the hint that says what was verified.
+    pub(super) fn hint_name(&self) -> String {
+        format!("IPaddr-{}.verified", self.request.instance)
+    }
+
+    /// Adds the keeping of what was seen, where it saves the next look.
+    pub(super) fn plan_remember<'a>(&'a self, view: &View, plan: &mut Plan<'a>, seen: &Holding) {
+        let is_dear = || address::few_v4(view, seen.index).is_ok_and(|few| few.is_none());
+        let text = seen.remembered();
+        if self.ip.is_ipv6()
+            || view.hint(&self.hint_name()).is_some_and(|hint| hint == text)
+            || !is_dear()
+        {
+            return;
+        }
+        plan.step(format!("remember that {seen} was verified"), move |system| {
+            // Without it a monitor is slower, not wrong.
+            if let Err(err) = system.keep_hint(&self.hint_name(), &text) {
+                system.note(format_args!("{err:#}"));
+            }
+            Ok(())
+        });
+    }
+
     /// Every place where the address is, and which of them is the one wanted.
     pub(super) fn look(&self, view: &View) -> Result<State> {
         let wanted = match &self.nic {
@@ -89,7 +116,7 @@ impl Ipaddr {
             },
             None => None,
         };
-        let mut state = State::default();
+        let mut state = State { thorough: true, ..State::default() };
         for address in address::holding(view, self.ip)? {
             // An interface that goes away while we look takes its addresses along.
             let Some(link) = link::by_index(view, address.index)? else { continue };

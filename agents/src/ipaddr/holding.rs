@@ -47,6 +47,27 @@ impl Holding {
         }
     }
 
+    /// The line by which [`Holding::recall`] knows it again.
+    pub(super) fn remembered(&self) -> String {
+        let label = self.label.as_deref().unwrap_or(&self.nic);
+        format!("1 {} {} {} {} {label}\n", self.ip, self.prefix, self.index, self.nic)
+    }
+
+    /// What was remembered of this address.
+    pub(super) fn recall(ip: IpAddr, line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["1", remembered, prefix, index, nic, label] = *words else { return None };
+        Some(Self {
+            nic: nic.to_owned(),
+            index: index.parse().ok()?,
+            ip: remembered.parse().ok().filter(|remembered| *remembered == ip)?,
+            prefix: prefix.parse().ok()?,
+            label: Some(label.to_owned()),
+            carries: true,
+            uniqueness: Uniqueness::Settled,
+        })
+    }
+
     pub(super) fn address_text(&self) -> String {
         format!("{}/{}", self.ip, self.prefix)
     }
@@ -80,6 +101,8 @@ pub struct State {
     pub others: Vec<Holding>,
     /// Why there is nowhere it could be.
     pub gone: Option<String>,
+    /// Whether everything was looked at, not only what was needed for a yes.
+    pub thorough: bool,
     /// What this node has of an address that several nodes share.
     pub share: Option<cluster::Standing>,
 }
@@ -92,5 +115,29 @@ impl State {
 
     pub(super) fn at(found: Holding) -> Self {
         Self { found: Some(found), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_address_is_recalled() {
+        let held = Holding {
+            nic: "eth0".into(),
+            index: 3,
+            ip: "10.0.0.9".parse().unwrap(),
+            prefix: 24,
+            label: Some("eth0:web".into()),
+            carries: true,
+            uniqueness: Uniqueness::Settled,
+        };
+        let line = held.remembered();
+        assert_eq!(Holding::recall(held.ip, &line), Some(held));
+        assert_eq!(Holding::recall("10.0.0.8".parse().unwrap(), &line), None);
+        for torn in ["", "1 10.0.0.9 24 3", "2 10.0.0.9 24 3 eth0 eth0"] {
+            assert_eq!(Holding::recall("10.0.0.9".parse().unwrap(), torn), None);
+        }
     }
 }

@@ -53,6 +53,7 @@ impl Ipaddr {
         if let IpAddr::V6(ip) = self.ip {
             self.plan_v6(&mut plan, &place.link, ip);
         }
+        self.plan_remember(view, &mut plan, &Holding::new(&place.address, &place.link.name, true));
         self.plan_announce(&mut plan, &place.link, place.address.prefix);
         Ok(plan)
     }

@@ -34,6 +34,11 @@ impl Ipaddr {
             _ => held.iter().for_each(|held| self.plan_let_go(&mut plan, held)),
         }
         self.plan_onto_loopback(view, &mut plan);
+        if view.hint(&self.hint_name()).is_some() {
+            plan.step(format!("forget where {} was", self.ip), move |system| {
+                system.drop_hint(&self.hint_name())
+            });
+        }
         plan
     }
 

@@ -117,6 +117,17 @@ pub fn all_v4(view: &View, index: u32) -> Result<Vec<Address>> {
     found.context("cannot list the addresses")
 }
 
+/// All IPv4 addresses of one interface, if they are so few (some 40) that the
+/// kernel tells them in one breath; the cost has a bound.
+pub fn few_v4(view: &View, index: u32) -> Result<Option<Vec<Address>>> {
+    let header = header(libc::AF_INET as u8, 0, 0, index);
+    let question = Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
+    let of_link = |body: &[u8]| read(body).filter(|address| address.index == index);
+    let found = Netlink::open().and_then(|line| line.short_list(question, of_link));
+    view.note(format_args!("addresses of link {index}, if few = {found:?}"));
+    found.context("cannot list the addresses")
+}
+
 fn list(
     family: u8,
     index: u32,

@@ -1,5 +1,4 @@
-//! The oldest questions to the kernel about interfaces. They are blunt, but
-//! their cost does not grow with the number of addresses as a list's does.
+//! The oldest questions to the kernel about interfaces: blunt and cheap.
 
 #![allow(unsafe_code, reason = "ioctl has no safe wrapper for these")]
 
@@ -8,7 +7,6 @@ use super::system::{System, View};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A line for such questions.
@@ -49,21 +47,6 @@ impl Questions {
         let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
         let wanted = libc::IFF_UP | libc::IFF_RUNNING;
         Ok(flags & wanted == wanted)
-    }
-
-    /// The prefix of `ip`, where an interface has it under this label.
-    ///
-    /// The kernel falls back to any address of the label, so what it answers
-    /// is held against what was asked.
-    pub fn prefix(&self, label: &str, ip: Ipv4Addr) -> io::Result<Option<u8>> {
-        let mut request = blank(label)?;
-        request.ifr_ifru.ifru_addr = socket_address(ip);
-        self.ask(libc::SIOCGIFADDR, &mut request)?;
-        if address_in(&request) != Some(ip) {
-            return Ok(None);
-        }
-        self.ask(libc::SIOCGIFNETMASK, &mut request)?;
-        Ok(address_in(&request).map(|mask| u32::from(mask).count_ones() as u8))
     }
 
     /// Has the interface hear packets for a group's hardware address.
@@ -110,21 +93,4 @@ fn with_hardware(nic: &str, address: [u8; 6]) -> io::Result<libc::ifreq> {
     }
     request.ifr_ifru.ifru_hwaddr = hardware;
     Ok(request)
-}
-
-fn socket_address(ip: Ipv4Addr) -> libc::sockaddr {
-    let mut address =
-        libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: [0; 14] };
-    // Behind the family stand two bytes of port, then the address.
-    for (to, from) in address.sa_data[2..].iter_mut().zip(ip.octets()) {
-        *to = from.cast_signed();
-    }
-    address
-}
-
-fn address_in(request: &libc::ifreq) -> Option<Ipv4Addr> {
-    // SAFETY: every bit pattern is a valid `struct sockaddr`.
-    let address = unsafe { request.ifr_ifru.ifru_addr };
-    let [_, _, a, b, c, d, ..] = address.sa_data.map(|byte| byte.cast_unsigned());
-    (i32::from(address.sa_family) == libc::AF_INET).then(|| Ipv4Addr::new(a, b, c, d))
 }

@@ -188,6 +188,34 @@ impl Netlink {
         Err(io::Error::other("the kernel's list changes faster than it can be read"))
     }
 
+    /// Asks for all objects of a kind, and gives up if they do not fit into the
+    /// first part of the kernel's answer: to look at a few costs little, and
+    /// to learn that there are many costs no more.
+    pub(crate) fn short_list<T>(
+        &self,
+        question: Message,
+        mut read: impl FnMut(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<Vec<T>>> {
+        self.send(question)?;
+        let (mut found, mut part) = (Vec::new(), vec![0; PART]);
+        // The end may come in a part of its own.
+        for number in 0..2 {
+            let length = socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty())?;
+            let mut rest = &part[..length];
+            while let Some((kind, flags, body, following)) = next(rest) {
+                rest = following;
+                match kind {
+                    _ if flags & DISTURBED != 0 => return Ok(None),
+                    DONE => return Ok(Some(found)),
+                    ERROR => return Err(refusal(body).unwrap_or_else(garbled)),
+                    _ if number > 0 => return Ok(None),
+                    _ => found.extend(read(body)),
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn list_once<T>(
         &self,
         question: Message,

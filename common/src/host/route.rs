@@ -42,6 +42,12 @@ impl Route {
         self.kind == libc::RTN_LOCAL
     }
 
+    /// Whether the kernel has made it because an interface has this address.
+    pub fn is_of_address(&self, ip: IpAddr) -> bool {
+        const KERNEL: u8 = 2;
+        self.is_local() && self.prefix == width(ip) && self.origin == KERNEL
+    }
+
     /// Whether it covers more than the one address.
     fn is_network(&self, ip: IpAddr) -> bool {
         self.prefix < width(ip)
