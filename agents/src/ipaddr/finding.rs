@@ -4,11 +4,11 @@
 use super::Ipaddr;
 use super::holding::{Holding, State};
 use anyhow::Result;
-use common::{Plan, View};
 use common::host::address::{self, Uniqueness};
 use common::host::ifreq::Questions;
 use common::host::link::{self, LONGEST_NAME};
 use common::host::route::{self, Route};
+use common::{Plan, View};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Ipaddr {
@@ -42,9 +42,11 @@ impl Ipaddr {
             return Ok(None);
         }
         let found = match address::few_v4(view, route.index)? {
-            Some(few) => few.into_iter().filter(|found| found.ip == ip).map(|found| {
-                Holding::new(&found, &nic, true)
-            }).find(|found| self.wrong_label(found).is_none()),
+            Some(few) => few
+                .into_iter()
+                .filter(|found| found.ip == ip)
+                .map(|found| Holding::new(&found, &nic, true))
+                .find(|found| self.wrong_label(found).is_none()),
             None => self.verified(view, route.index),
         };
         Ok(found)

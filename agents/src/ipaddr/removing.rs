@@ -25,13 +25,16 @@ impl Ipaddr {
             self.plan_silence(&mut plan);
             self.plan_script(&mut plan, self.params.local_stop_script.as_deref());
         }
+        if self.params.lvs_ipv6_addrlabel {
+            self.plan_unlabel(view, &mut plan);
+        }
         match (&self.share, &from.share) {
             (Some(share), Some(standing)) => {
                 if !held.is_empty() || Share::is_left(standing) {
                     self.plan_leave(&mut plan, share, &held);
                 }
             }
-            _ => held.iter().for_each(|held| self.plan_let_go(&mut plan, held)),
+            _ => held.iter().for_each(|held| self.plan_remove(&mut plan, held)),
         }
         self.plan_onto_loopback(view, &mut plan);
         if view.hint(&self.hint_name()).is_some() {
@@ -42,22 +45,22 @@ impl Ipaddr {
         plan
     }
 
-    fn plan_let_go<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {
-        // The label first: as long as the address is there, a stop that was
-        // killed is taken up again.
-        if let IpAddr::V6(ip) = self.ip
-            && self.params.lvs_ipv6_addrlabel
-        {
-            let label = self.params.lvs_ipv6_addrlabel_value;
-            let what = format!("remove the label {label} of {ip} for source address selection");
-            plan.step(what, move |system| {
-                if let Err(err) = address::drop_source_label(system, ip, label) {
-                    system.warn(format_args!("{err:#}"));
-                }
-                Ok(())
-            });
+    /// Adds the removal of what keeps an IPv6 address from being a source. It
+    /// comes before that of the address: a stop that is killed in between is
+    /// followed by one that finds the address.
+    fn plan_unlabel<'a>(&'a self, view: &View, plan: &mut Plan<'a>) {
+        let IpAddr::V6(ip) = self.ip else { return };
+        let label = self.params.lvs_ipv6_addrlabel_value;
+        if !address::has_source_label(view, ip, label).unwrap_or(false) {
+            return;
         }
-        self.plan_remove(plan, held);
+        let what = format!("remove the label {label} of {ip} for source address selection");
+        plan.step(what, move |system| {
+            if let Err(err) = address::drop_source_label(system, ip, label) {
+                system.warn(format_args!("{err:#}"));
+            }
+            Ok(())
+        });
     }
 
     pub(super) fn plan_remove<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {

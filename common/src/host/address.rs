@@ -219,6 +219,24 @@ pub fn set_source_label(system: &System<'_>, ip: Ipv6Addr, label: u32) -> Result
         .with_context(|| format!("cannot label {ip} for source address selection"))
 }
 
+/// Whether the address has this label of its own.
+pub fn has_source_label(view: &View, ip: Ipv6Addr, label: u32) -> Result<bool> {
+    const WHOLE: u8 = 128;
+    let question =
+        Message::new(libc::RTM_GETADDRLABEL, 0, &source_label_header()).with(ADDRESS, &ip.octets());
+    let own = |body: &[u8]| {
+        let found = Attributes(body.get(12..)?).find(|(kind, _)| *kind == ADDRESS_LABEL);
+        let label_found = found.and_then(|(_, value)| u32_at(value, 0));
+        Some(body[2] == WHOLE && label_found == Some(label))
+    };
+    let found = match Netlink::open().and_then(|line| line.ask(question, own)) {
+        Err(err) if matches!(errno(&err), Some(Errno::ESRCH | Errno::EOPNOTSUPP)) => Ok(false),
+        found => found,
+    };
+    view.note(format_args!("source label {label} of {ip} = {found:?}"));
+    found.with_context(|| format!("cannot look for the label of {ip}"))
+}
+
 /// Takes that label away; one that is not there is no error.
 pub fn drop_source_label(system: &System<'_>, ip: Ipv6Addr, label: u32) -> Result<()> {
     source_label(system, libc::RTM_DELADDRLABEL, libc::NLM_F_ACK, ip, label, Errno::ESRCH)
@@ -233,9 +251,7 @@ fn source_label(
     label: u32,
     harmless: Errno,
 ) -> std::io::Result<()> {
-    // A `struct ifaddrlblmsg`.
-    let header = [libc::AF_INET6 as u8, 0, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let order = Message::new(kind, how, &header)
+    let order = Message::new(kind, how, &source_label_header())
         .with(ADDRESS, &ip.octets())
         .with(ADDRESS_LABEL, &label.to_ne_bytes());
     let done = match Netlink::open().and_then(|line| line.tell(order)) {
@@ -244,6 +260,11 @@ fn source_label(
     };
     system.note(format_args!("source label {label} of {ip}, order {kind} = {done:?}"));
     done
+}
+
+/// A `struct ifaddrlblmsg` for one whole address.
+fn source_label_header() -> [u8; 12] {
+    [libc::AF_INET6 as u8, 0, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// A `struct ifaddrmsg`.

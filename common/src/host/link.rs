@@ -47,12 +47,14 @@ impl Link {
     /// Whether it can carry anything now.
     ///
     /// A driver that does not tell its state is taken for one that works, and
-    /// so is a link that waits for a login to the network.
+    /// so is a link that waits for a login to the network. The loss of a
+    /// carrier shows in the flags at once, in the state within a second.
     pub fn carries(&self) -> bool {
         const DOWN_BELOW: u8 = 3;
         const DOWN: u8 = 2;
         const NOT_PRESENT: u8 = 1;
-        self.is_up() && !matches!(self.operstate, NOT_PRESENT | DOWN | DOWN_BELOW)
+        let has_carrier = has(self.flags, libc::IFF_LOWER_UP);
+        self.is_up() && has_carrier && !matches!(self.operstate, NOT_PRESENT | DOWN | DOWN_BELOW)
     }
 
     /// Whether it leads nowhere but back.
@@ -188,10 +190,12 @@ mod tests {
 
     #[test]
     fn a_driver_that_tells_nothing_is_believed() {
-        assert!(link(libc::IFF_UP, 0).carries());
-        assert!(link(libc::IFF_UP, 6).carries());
-        assert!(!link(libc::IFF_UP, 2).carries());
-        assert!(!link(libc::IFF_UP, 3).carries());
+        let wired = libc::IFF_UP | libc::IFF_LOWER_UP;
+        assert!(link(wired, 0).carries());
+        assert!(link(wired, 6).carries());
+        assert!(!link(wired, 2).carries());
+        assert!(!link(wired, 3).carries());
+        assert!(!link(libc::IFF_UP, 6).carries());
         assert!(!link(0, 6).carries());
     }
 
