@@ -14,12 +14,14 @@ mod crash;
 mod drbddisk;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod ipaddr;
 mod itself;
 mod pacemaker;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
         drbddisk::cases(cases);
+        ipaddr::cases(cases);
         itself::cases(cases);
         crash::cases(cases);
         pacemaker::cases(cases);
