@@ -11,6 +11,7 @@ pub mod fault;
 pub mod lifecycle;
 pub mod lock;
 pub mod log;
+pub mod promotion;
 pub mod report;
 pub mod request;
 pub mod trace;

@@ -7,6 +7,7 @@ pub mod host;
 
 pub use frame::agent::{Agent, Fact, Plan, Role, Status};
 pub use frame::fault::{Fault, configured, installed, not_here};
+pub use frame::promotion::Promotion;
 pub use frame::request::Request;
 pub use host::system::{System, View};
 

@@ -47,6 +47,12 @@ pub trait Agent: Sized {
     /// What was seen, for people.
     fn facts(&self, state: &Self::State) -> Vec<Fact>;
 
+    /// What `explain` says besides: what will be in the way one day. Takes its
+    /// time.
+    fn hints(&self, _view: &View, _state: &Self::State) -> Vec<Fact> {
+        Vec::new()
+    }
+
     /// How to bring the resource up from a state that is not running.
     fn start<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
 
@@ -60,7 +66,13 @@ pub trait Agent: Sized {
         Ok(Plan::new())
     }
 
-    /// How to promote a running instance.
+    /// What a recurring monitor does about a resource that it finds stopped.
+    /// Nothing of it can change what the monitor reports.
+    fn gone<'a>(&'a self, _view: &View, _state: &Self::State) -> Plan<'a> {
+        Plan::new()
+    }
+
+    /// How to promote an instance. One that is not running fails here.
     fn promote<'a>(&'a self, _view: &View, _from: &Self::State) -> Result<Plan<'a>> {
         Err(unimplemented("promote"))
     }

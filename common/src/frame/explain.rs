@@ -28,8 +28,27 @@ pub(crate) struct Explanation {
     stop: Prospect,
 }
 
+/// What was seen of one kind: a list where there is more than one.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen {
+    One(String),
+    Many(Vec<String>),
+}
+
 fn as_map<S: serde::Serializer>(facts: &[Fact], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(facts.iter().map(|fact| (fact.what, &fact.seen)))
+    let mut kinds: Vec<&str> = facts.iter().map(|fact| fact.what).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let all = |kind: &&str| {
+        let seen: Vec<&str> =
+            facts.iter().filter(|fact| fact.what == *kind).map(|fact| fact.seen.as_str()).collect();
+        match seen[..] {
+            [one] => Seen::One(one.to_owned()),
+            _ => Seen::Many(seen.into_iter().map(str::to_owned).collect()),
+        }
+    };
+    serializer.collect_map(kinds.iter().map(|kind| (*kind, all(kind))))
 }
 
 fn prospect(plan: Result<Plan<'_>>) -> Prospect {
@@ -55,7 +74,7 @@ pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Resul
         agent: A::META.name,
         instance: instance.to_owned(),
         state: status.to_string(),
-        facts: agent.facts(&state),
+        facts: agent.facts(&state).into_iter().chain(agent.hints(view, &state)).collect(),
         start,
         stop: prospect(agent.stop(view, &state)),
     })

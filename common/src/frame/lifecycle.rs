@@ -182,6 +182,9 @@ impl<A: Agent> Action<'_, A> {
         };
         let (role, code, reason) = match status {
             Status::Stopped => {
+                if !request.probe {
+                    let _ = self.carry_out_all(self.agent.gone(&self.view, &state));
+                }
                 return Report::new(dialect, Code::NotRunning).word(self.agent.word(&state));
             }
             Status::Failed(role, reason) => return failed(role, reason),
@@ -283,9 +286,6 @@ impl<A: Agent> Action<'_, A> {
         let (found, status) = self.observe()?;
         if status.is_promoted() {
             return Ok(Code::Success);
-        }
-        if status == Status::Stopped {
-            bail!("cannot promote: the resource is not running");
         }
         let plan = self.agent.promote(&self.view, &found)?;
         self.carry_out(plan)?;

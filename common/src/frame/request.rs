@@ -82,6 +82,15 @@ impl Request {
         request
     }
 
+    /// As [`plain`](Self::plain), with these meta attributes.
+    pub fn with_meta(instance: &str, meta: &[(&str, &str)]) -> Self {
+        let named = |(name, value): &(&str, &str)| (format!("{META}{name}").into(), value.into());
+        let env: Vec<(OsString, OsString)> = meta.iter().map(named).collect();
+        let mut request = Self::read(&env, instance.to_owned(), 20);
+        request.probe = false;
+        request
+    }
+
     /// A meta attribute by its name without the prefix: `on_node`.
     pub fn meta(&self, name: &str) -> Option<&str> {
         self.meta

@@ -64,7 +64,8 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     view.note(format_args!("apart {shown}"));
     let lock = view.lock();
     let kept = lock.as_ref().map(|lock| lock.as_raw_fd());
-    let ended = program::run_keeping(Path::new("/proc/self/exe"), &args, deadline, kept);
+    let surroundings = program::Surroundings { kept, ..Default::default() };
+    let ended = program::run_with(Path::new("/proc/self/exe"), &args, deadline, &surroundings);
     let output = match ended {
         Ok(output) => output,
         Err(err) => {

@@ -77,3 +77,10 @@ pub fn local_time(format: &str) -> String {
     };
     String::from_utf8_lossy(&text[..length]).into_owned()
 }
+
+/// The time since the machine was booted, suspended or not.
+pub fn since_boot() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+        .map(Duration::from)
+        .unwrap_or_default()
+}

@@ -170,8 +170,8 @@ fn nameless(row: Row) -> Resource {
 
 fn take(resource: &mut Resource, row: Row) {
     let number = u32::try_from(resource.volumes.len()).unwrap_or(u32::MAX);
-    let (minor, client, quorum) = (Some(row.minor), false, true);
-    resource.add(Volume { number, minor, role: row.role, disk: row.disk, client, quorum });
+    let (minor, backing, client, quorum) = (Some(row.minor), None, false, true);
+    resource.add(Volume { number, minor, role: row.role, disk: row.disk, backing, client, quorum });
     let disk = (number, row.peer_disk);
     match resource.peers.first_mut() {
         Some(peer) => peer.disks.push(disk),

@@ -24,7 +24,7 @@ pub fn of(view: &View, device: &str) -> Vec<String> {
 }
 
 /// Device-mapper, RAID and loop devices on top of it.
-fn stacked(view: &View, device: &str) -> Vec<String> {
+pub fn stacked(view: &View, device: &str) -> Vec<String> {
     let above = view.list(format!("/sys/class/block/{device}/holders")).unwrap_or_default();
     let mut found: Vec<String> = above.iter().map(|name| described(view, name)).collect();
     let path = format!("/dev/{device}");

@@ -97,19 +97,29 @@ pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
 /// the group gets it too, and it dies with us. At the deadline it is killed
 /// with all that it started.
 pub fn run<S: AsRef<OsStr>>(path: &Path, args: &[S], deadline: Deadline) -> Result<Output> {
-    run_keeping(path, args, deadline, None)
+    run_with(path, args, deadline, &Surroundings::default())
 }
 
-/// The same, where the child keeps one of our descriptors open.
-pub(crate) fn run_keeping<S: AsRef<OsStr>>(
+/// What a child gets besides its words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// Variables of the environment, besides ours.
+    pub(crate) env: &'a [(&'a str, &'a str)],
+    /// One of our descriptors that it keeps open.
+    pub(crate) kept: Option<RawFd>,
+}
+
+/// The same, with surroundings of its own.
+pub(crate) fn run_with<S: AsRef<OsStr>>(
     path: &Path,
     args: &[S],
     deadline: Deadline,
-    kept: Option<RawFd>,
+    &Surroundings { env, kept }: &Surroundings<'_>,
 ) -> Result<Output> {
     let mut command = Command::new(path);
     command
         .args(args)
+        .envs(env.iter().copied())
         .current_dir("/")
         .env("LC_ALL", "C")
         .env_remove("LANG")

@@ -14,7 +14,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How a [`View`] is made.
 #[derive(Debug)]
@@ -159,11 +159,22 @@ impl View {
     }
 
     fn run<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
+        self.run_until(self.deadline(), &[], name, args)
+    }
+
+    fn run_until<S: AsRef<OsStr>>(
+        &self,
+        deadline: Deadline,
+        env: &[(&str, &str)],
+        name: &str,
+        args: &[S],
+    ) -> Result<Output> {
         let path = self.program(name)?;
         let begun = Instant::now();
         let shown = program::shown(name, args);
         self.note(format_args!("run {shown}"));
-        let output = program::run(&path, args, self.deadline())
+        let surroundings = program::Surroundings { env, kept: None };
+        let output = program::run_with(&path, args, deadline, &surroundings)
             .with_context(|| format!("cannot run {shown}"))?;
         self.note(format_args!(
             "run {shown} = {} after {:.1?}{}{}",
@@ -194,6 +205,11 @@ impl View {
             }
             pace.rest(self.deadline());
         }
+    }
+
+    /// Lets time pass, but not beyond the deadline.
+    pub fn pause(&self, time: Duration) {
+        std::thread::sleep(time.min(self.deadline().left()));
     }
 
     /// What an earlier action left as a hint, or nothing. A hint is never
@@ -227,6 +243,18 @@ impl System<'_> {
     /// Runs a program that changes the machine.
     pub fn change<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
         self.run(name, args)
+    }
+
+    /// As [`change`](Self::change), for no longer than `limit`, and with these
+    /// in the program's environment besides.
+    pub fn change_within<S: AsRef<OsStr>>(
+        &self,
+        limit: Duration,
+        env: &[(&str, &str)],
+        name: &str,
+        args: &[S],
+    ) -> Result<Output> {
+        self.run_until(self.deadline().at_most(limit), env, name, args)
     }
 
     /// Starts this binary again in a session of its own, as `--background WORD

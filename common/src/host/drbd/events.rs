@@ -54,6 +54,7 @@ fn take(found: &mut Vec<Resource>, kind: &str, keys: &HashMap<&str, &str>) -> Op
             minor: number("minor"),
             role: Role::Unknown,
             disk: disk("disk")?,
+            backing: keys.get("backing_dev").map(|path| (*path).to_owned()),
             client: keys.get("client") == Some(&"yes"),
             quorum: keys.get("quorum") != Some(&"no"),
         }),

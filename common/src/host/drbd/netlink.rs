@@ -19,6 +19,7 @@ const GET_PEER_DEVICES: u8 = 33;
 
 // ... groups of attributes, ...
 const CONTEXT: u16 = 2;
+const DISK_CONF: u16 = 3;
 const STATE_INFO: u16 = 8;
 const RESOURCE_INFO: u16 = 15;
 const DEVICE_INFO: u16 = 16;
@@ -30,6 +31,7 @@ const CONTEXT_VOLUME: u16 = 1;
 const CONTEXT_RESOURCE: u16 = 2;
 const CONTEXT_CONNECTION: u16 = 5;
 const CONTEXT_NODE: u16 = 6;
+const BACKING_DEVICE: u16 = 1;
 const CURRENT_STATE: u16 = 2;
 const DEVICE_CLIENT: u16 = 2;
 const DEVICE_QUORUM: u16 = 3;
@@ -192,6 +194,10 @@ fn flag(groups: &[u8], group: u16, field: u16) -> Option<bool> {
     Some(find(find(groups, group)?, field)?.first()? != &0)
 }
 
+fn backing(groups: &[u8]) -> Option<String> {
+    find(find(groups, DISK_CONF)?, BACKING_DEVICE).map(text_of)
+}
+
 /// 8.4: one message has all that concerns a volume.
 fn status(
     resource: &mut Resource,
@@ -211,6 +217,7 @@ fn status(
         minor: Some(minor),
         role: Role::of(bits(0, 2)),
         disk: Disk::of(bits(9, 4), 1)?,
+        backing: backing(groups),
         client: false,
         quorum: true,
     });
@@ -245,6 +252,7 @@ fn device(
         minor,
         role: resource.role,
         disk: Disk::of(number(groups, DEVICE_INFO, FIRST)?, version)?,
+        backing: backing(groups),
         client: flag(groups, DEVICE_INFO, DEVICE_CLIENT).unwrap_or(false),
         quorum: flag(groups, DEVICE_INFO, DEVICE_QUORUM).unwrap_or(true),
     });
@@ -350,6 +358,7 @@ mod tests {
         let primary = captured(text!("primary"), "r1", &[GET_STATUS]);
         assert!(primary.is_primary() && primary.peers[0].is_up_to_date());
         assert_eq!(primary.volumes[0].minor, Some(1));
+        assert_eq!(primary.volumes[0].backing.as_deref(), Some("/dev/vdb"));
         let secondary = captured(text!("secondary"), "multi.0", &[GET_STATUS]);
         assert_eq!(
             (secondary.role, secondary.disks().as_str()),

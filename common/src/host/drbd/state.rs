@@ -102,6 +102,8 @@ pub struct Volume {
     pub role: Role,
     /// The local disk.
     pub disk: Disk,
+    /// The disk below it, where the kernel tells.
+    pub backing: Option<String>,
     /// Has no disk here on purpose.
     pub client: bool,
     /// Enough nodes are there to write.
@@ -124,6 +126,23 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Whether the two talk to each other.
+    pub fn is_connected(&self) -> bool {
+        const NOT_YET: [&str; 10] = [
+            "StandAlone",
+            "Disconnecting",
+            "Unconnected",
+            "Timeout",
+            "BrokenPipe",
+            "NetworkFailure",
+            "ProtocolError",
+            "TearDown",
+            "WFConnection",
+            "Connecting",
+        ];
+        !NOT_YET.contains(&self.connection.as_str())
+    }
+
     /// Whether every disk of the peer is known to be up to date.
     pub fn is_up_to_date(&self) -> bool {
         !self.disks.is_empty() && self.disks.iter().all(|(_, disk)| *disk == Disk::UpToDate)
@@ -162,11 +181,25 @@ impl Resource {
         self.role == Role::Primary
     }
 
+    /// Whether it may be written on a peer, as far as is known.
+    pub fn has_primary_peer(&self) -> bool {
+        self.peers.iter().any(|peer| peer.role == Role::Primary)
+    }
+
     /// The volumes that may not be written while others may: what is left of
     /// a change of role that was cut short, before DRBD 9.
     pub fn laggards(&self) -> Vec<u32> {
         let lags = |volume: &&Volume| self.is_primary() && volume.role != Role::Primary;
         self.volumes.iter().filter(lags).map(|volume| volume.number).collect()
+    }
+
+    /// Whether it is there in name only: nothing attached, nobody connected.
+    /// That is what is left of a start or a stop that was cut short.
+    pub fn is_idle(&self) -> bool {
+        let bare = |volume: &Volume| volume.disk == Disk::Diskless && !volume.client;
+        !self.is_primary()
+            && self.volumes.iter().all(bare)
+            && self.peers.iter().all(|peer| peer.connection == "StandAlone")
     }
 
     /// The local disks, in a few words: `UpToDate`, `UpToDate/Inconsistent`.

@@ -3,24 +3,23 @@
 
 use super::{Resource, Role};
 use crate::host::program::Output;
-use crate::host::system::System;
+use crate::host::system::{System, View};
 use anyhow::{Result, anyhow};
+use std::path::Path;
 use std::time::Duration;
 
 /// DRBD's programs: the configuration is broken, or lacks the resource.
-pub const NOT_CONFIGURED: i32 = 10;
+const NOT_CONFIGURED: i32 = 10;
 /// The kernel refuses the change: the device is in use, or the peer is Primary.
-pub const REFUSED: i32 = 11;
+const REFUSED: i32 = 11;
 /// There is no disk with up-to-date data, or the peer could not be fenced.
-pub const NO_DATA: i32 = 17;
+const NO_DATA: i32 = 17;
 
 /// Why a change was refused.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The program's exit code.
-    pub code: i32,
-    /// Its last words.
-    pub reason: String,
+    code: i32,
+    reason: String,
     words: String,
 }
 
@@ -37,14 +36,112 @@ impl Refusal {
     pub fn is_held_open(&self) -> bool {
         self.code == REFUSED && (self.reason.contains("-12") || self.reason.contains("held open"))
     }
+
+    /// Whether no amount of trying gets at good data.
+    pub fn is_without_data(&self) -> bool {
+        self.code == NO_DATA
+    }
+
+    /// Whether the program failed before it asked the kernel.
+    fn is_about_the_configuration(&self) -> bool {
+        matches!(self.code, 1 | NOT_CONFIGURED)
+    }
 }
 
-/// Runs one of the programs; what it says no to is a [`Refusal`].
-pub fn run(system: &System<'_>, program: &str, words: &[&str]) -> Result<()> {
-    refused(system.change(program, words)?, program, words)
+/// `drbdadm`, for one resource of one configuration.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    name: String,
+    options: Vec<String>,
 }
 
-fn refused(said: Output, program: &str, words: &[&str]) -> Result<()> {
+impl Admin {
+    /// For the resource of this name, by DRBD's own configuration.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), options: Vec::new() }
+    }
+
+    /// By this configuration file.
+    pub fn by(mut self, file: &Path) -> Self {
+        self.options.extend(["-c".into(), file.to_string_lossy().into_owned()]);
+        self
+    }
+
+    /// For a resource that is stacked on another.
+    pub fn stacked(mut self) -> Self {
+        self.options.push("--stacked".into());
+        self
+    }
+
+    /// The name of the resource.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn words<'a>(&'a self, verb: &[&'a str], object: &'a str) -> Vec<&'a str> {
+        let options = self.options.iter().map(String::as_str);
+        options.chain(verb.iter().copied()).chain([object]).collect()
+    }
+
+    /// Asks for something that changes nothing.
+    pub fn query(&self, view: &View, verb: &[&str]) -> Result<Output> {
+        view.query("drbdadm", &self.words(verb, &self.name))
+    }
+
+    /// Tells to do something. What it says no to is a [`Refusal`].
+    pub fn change(&self, system: &System<'_>, verb: &[&str]) -> Result<()> {
+        run(system, "drbdadm", &self.words(verb, &self.name))
+    }
+
+    /// Tells to do something to the connection with one peer.
+    pub fn change_peer(&self, system: &System<'_>, verb: &str, peer: &str) -> Result<()> {
+        run(system, "drbdadm", &self.words(&[verb], &format!("{}:{peer}", self.name)))
+    }
+
+    /// Sets the role through the configuration, or past it where that is broken
+    /// and the kernel has the resource.
+    pub fn set_role(
+        &self,
+        system: &System<'_>,
+        role: Role,
+        known: Option<&Resource>,
+    ) -> Result<()> {
+        let verb = if role == Role::Primary { "primary" } else { "secondary" };
+        self.or_past(system, verb, |system| match known {
+            Some(known) => past_the_configuration(system, known, verb),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// Takes the resource out of the kernel, in either way.
+    pub fn down(&self, system: &System<'_>) -> Result<()> {
+        self.or_past(system, "down", |_| Ok(vec![["down".into(), self.name.clone()]]))
+    }
+
+    fn or_past(
+        &self,
+        system: &System<'_>,
+        verb: &str,
+        past: impl FnOnce(&System<'_>) -> Result<Vec<[String; 2]>>,
+    ) -> Result<()> {
+        let Err(err) = self.change(system, &[verb]) else { return Ok(()) };
+        let refusal = err.downcast_ref::<Refusal>();
+        if refusal.is_some_and(|refusal| !refusal.is_about_the_configuration()) {
+            return Err(err);
+        }
+        let past = past(system)?;
+        if past.is_empty() {
+            return Err(err);
+        }
+        system.warn(format_args!("{err:#}; going past the configuration"));
+        past.iter()
+            .try_for_each(|words| run(system, "drbdsetup", &words.each_ref().map(String::as_str)))
+            .map_err(|past| anyhow!("{past:#}, and before that {err:#}"))
+    }
+}
+
+fn run(system: &System<'_>, program: &str, words: &[&str]) -> Result<()> {
+    let said = system.change(program, words)?;
     if said.success() {
         return Ok(());
     }
@@ -63,36 +160,9 @@ fn reason(said: &Output) -> String {
     line.map_or_else(|| said.reason(), str::to_owned)
 }
 
-/// Sets the role of a resource through its configuration, or past it where
-/// that is broken and the kernel has the resource.
-pub fn set_role(
-    system: &System<'_>,
-    name: &str,
-    role: Role,
-    known: Option<&Resource>,
-) -> Result<()> {
-    let verb = if role == Role::Primary { "primary" } else { "secondary" };
-    let asked = run(system, "drbdadm", &[verb, name]);
-    let (Err(err), Some(known)) = (&asked, known) else { return asked };
-    if !is_about_the_configuration(err) {
-        return asked;
-    }
-    system.warn(format_args!("{err:#}; going past the configuration"));
-    let past = past_the_configuration(system, known, verb)?
-        .iter()
-        .try_for_each(|words| run(system, "drbdsetup", &words.each_ref().map(String::as_str)));
-    past.map_err(|past| anyhow!("{past:#}, and before that {err:#}"))
-}
-
-/// Whether `drbdadm` failed before it asked the kernel.
-pub fn is_about_the_configuration(err: &anyhow::Error) -> bool {
-    let refusal = err.downcast_ref::<Refusal>();
-    refusal.is_none_or(|refusal| refusal.code == NOT_CONFIGURED || refusal.code == 1)
-}
-
 /// The words that make `drbdsetup` do it, for each object it takes: a resource
 /// since 9, its minors in 8.4, their devices before.
-pub fn past_the_configuration(
+fn past_the_configuration(
     system: &System<'_>,
     resource: &Resource,
     verb: &str,
@@ -109,24 +179,27 @@ pub fn past_the_configuration(
     Ok(minors.map(words).collect())
 }
 
-/// Tries up to `times`, a second apart, for as long as the deadline lets it.
+/// Tries up to `times`, a second apart, for as long as the deadline lets it
+/// and `worthwhile` is of the opinion that it may help.
 pub fn persist(
     system: &System<'_>,
     times: u32,
     mut attempt: impl FnMut() -> Result<()>,
+    mut worthwhile: impl FnMut(&anyhow::Error) -> Result<bool>,
 ) -> Result<()> {
     /// Long enough for DRBD to notice that a peer is gone.
     const PAUSE: Duration = Duration::from_secs(1);
     let mut tried = 1;
     loop {
-        let err = match attempt() {
-            Ok(()) => return Ok(()),
-            Err(err) => err,
-        };
-        if tried == times || system.deadline().left() <= PAUSE {
-            return Err(err.context(format!("gave up after {tried} tries")));
+        let Err(err) = attempt() else { return Ok(()) };
+        let is_over = tried == times || system.deadline().left() <= PAUSE;
+        if is_over || !worthwhile(&err)? {
+            return Err(match tried {
+                1 => err,
+                _ => err.context(format!("gave up after {tried} tries")),
+            });
         }
         tried += 1;
-        std::thread::sleep(PAUSE);
+        system.pause(PAUSE);
     }
 }
