@@ -1,3 +1,448 @@
-//! What the agents for DRBD share.
+//! `drbd`: a DRBD resource on all of its nodes, promoted on one or two.
+//!
+//! State comes from the kernel, by netlink. `drbdadm` is called only to change
+//! something, and `drbdsetup` where the configuration is broken and the
+//! resource has to come down all the same. How fit the node is to be promoted
+//! is worked out from the states of the disks and told to the cluster where it
+//! has changed.
+//!
+//! The shell agent of this name (ocf:linbit:drbd) reads state through
+//! `drbdsetup events2` or `drbdadm`, writes the score with every monitor, and
+//! takes a disk that is being attached for one that is up to date.
 
+pub mod cluster;
+pub mod hints;
 pub mod name;
+pub mod params;
+pub mod score;
+pub mod seen;
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Result, anyhow, bail};
+use cluster::Cluster;
+use common::host::drbd::tool::{self, Admin, Refusal};
+use common::host::drbd::{self, Found, Resource, Role};
+use common::{Agent, Fact, Plan, Promotion, Request, Status, System, View, configured, installed};
+use ocf_meta::action::{
+    DEMOTE, META_DATA, MONITOR, NOTIFY, PROMOTE, RELOAD_AGENT, START, STOP, VALIDATE_ALL,
+};
+use ocf_meta::{Examples, Meta, Params, Words};
+use params::{DrbdParams, Version};
+use score::{Advice, advice};
+use std::time::Duration;
+
+/// One instance of the clone.
+pub struct Drbd {
+    params: DrbdParams,
+    cluster: Cluster,
+    promotion: Option<Promotion>,
+}
+
+/// A promotion of something that is not there fails after this long: the
+/// cluster would try again at once.
+const DAMPING: Duration = Duration::from_secs(15);
+
+impl Agent for Drbd {
+    const META: &'static Meta = &Meta {
+        name: "drbd",
+        shortdesc: "Runs a DRBD resource, and promotes it",
+        longdesc: "Brings a DRBD resource up on all nodes of a promotable clone, makes it Primary where it is promoted, and tells the cluster by a promotion score how good the data of each node are.\n\nDRBD 8.4 and 9. The clone needs notify=true, clone-node-max=1 and promoted-node-max=1; promoted-max is 2 at most, and DRBD 8.4 has two nodes only. DRBD's own service must not bring the resource up.",
+        params: DrbdParams::TABLE,
+        words: Words::Positions,
+        actions: &[
+            START.timeout(240),
+            STOP.timeout(100),
+            PROMOTE.timeout(90),
+            DEMOTE.timeout(90),
+            NOTIFY.timeout(90),
+            MONITOR.timeout(20).every(20).role("Unpromoted"),
+            MONITOR.timeout(20).every(10).role("Promoted"),
+            RELOAD_AGENT.timeout(30),
+            VALIDATE_ALL,
+            META_DATA,
+        ],
+        examples: Examples {
+            pacemaker: "p_r1 ocf:sturdy:drbd params drbd_resource=r1",
+            haresources: "drbd::r1",
+            by_hand: "r1 status",
+        },
+        differences: &[
+            "State is read from the kernel and not through drbdadm or drbdsetup, so that a monitor runs no program and does not need the configuration.",
+            "The promotion score is written when it changes, and otherwise every five minutes, instead of with every monitor.",
+            "A disk that is being attached does not count as up to date.",
+            "Monitor never fails with code 6 or 2: the limits of the clone are checked by start and promote.",
+            "validate-all without a clone around it succeeds, as tools ask for it that way.",
+            "allow-two-primaries missing in the configuration is code 5, since the configuration is a file of the node.",
+            "A volume that is not Primary while others are makes monitor fail, so that a promotion cut short is recovered.",
+            "A demotion that fails because the device is in use says who uses it.",
+            "unfence-peer is called when the disks have become up to date and every five minutes, instead of with every monitor.",
+            "The action is reload-agent, which the cluster calls for parameters that can be changed while running.",
+        ],
+    };
+    type Params = DrbdParams;
+    type State = Found;
+
+    fn new(params: DrbdParams, request: &Request) -> Result<Self> {
+        let (cluster, promotion) = (Cluster::of(request), Promotion::of(request));
+        Ok(Self { params, cluster, promotion })
+    }
+
+    fn validate(&self) -> Result<()> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-%+./:=@_".contains(c);
+        match &self.params.drbdconf {
+            Some(file) if !file.to_string_lossy().chars().all(is_fit) => {
+                Err(configured("parameter drbdconf has a character that drbdadm does not take"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("drbdadm")?;
+        view.program("drbdsetup")?;
+        self.check_file(view)?;
+        start::admin(self, view).map(drop)
+    }
+
+    fn observe(&self, view: &View) -> Result<Found> {
+        drbd::find(view, &self.params.drbd_resource.0)
+    }
+
+    fn status(&self, found: &Found) -> Status {
+        let Some(resource) = running(found) else { return Status::Stopped };
+        match (resource.role, resource.laggards().first()) {
+            (Role::Primary, None) => Status::Running(common::Role::Promoted),
+            (Role::Primary, Some(volume)) => {
+                let reason = format!("volume {volume} is not Primary, others are");
+                Status::Failed(common::Role::Promoted, reason)
+            }
+            _ => Status::Running(common::Role::Unpromoted),
+        }
+    }
+
+    fn facts(&self, found: &Found) -> Vec<Fact> {
+        match found {
+            Found::NoModule => vec![Fact::new("drbd", "not in this kernel")],
+            Found::Unconfigured => vec![Fact::new("role", "Unconfigured")],
+            Found::Configured(resource) => {
+                let mut facts = seen::facts_of(resource);
+                facts.push(Fact::new("score", self.forecast(resource)));
+                facts
+            }
+        }
+    }
+
+    fn hints(&self, view: &View, found: &Found) -> Vec<Fact> {
+        match found {
+            Found::Configured(resource) => hints::hints(view, resource),
+            _ => Vec::new(),
+        }
+    }
+
+    fn start<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
+        self.cluster.check(self.params.ignore_missing_notifications)?;
+        self.check_file(view)?;
+        let name = &self.params.drbd_resource.0;
+        let admin = start::admin(self, view)?;
+        if self.cluster.dual_primary {
+            start::check_dual_primary(&admin, view)?;
+        }
+        if self.params.adjust_master_score.is_default_for_nonsense {
+            view.warn(format_args!(
+                "adjust_master_score is not four rising numbers; 0 10 1000 10000 is used"
+            ));
+        }
+        let mut plan = Plan::new();
+        if *found == Found::NoModule {
+            plan.step("load the module drbd", start::load_module);
+            plan.step("check the module's version", |system| start::check_version(self, system));
+        } else {
+            start::check_version(self, view)?;
+        }
+        plan.step(format!("bring DRBD resource {name} up"), move |system| {
+            start::bring_up(self, system, &admin)
+        });
+        if !self.params.connect_only_after_promote && self.params.wfc_timeout.0 > 0 {
+            let wait = format!("wait up to {} s for its peers", self.params.wfc_timeout.0);
+            plan.step(wait, |system| {
+                start::await_peers(self, system, None);
+                Ok(())
+            });
+        }
+        plan.step("tell the promotion score", |system| {
+            self.tell_score(system);
+            Ok(())
+        });
+        Ok(plan)
+    }
+
+    fn stop<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let name = &self.params.drbd_resource.0;
+        if let Found::Configured(resource) = found {
+            if resource.is_primary() {
+                let resource = resource.clone();
+                plan.step(format!("make DRBD resource {name} Secondary"), move |system| {
+                    self.secondary(system, &resource)
+                });
+            }
+            plan.step(format!("take DRBD resource {name} down"), |system| {
+                self.admin().down(system)
+            });
+            if self.params.stop_outdates_secondary && self.cluster.has_lasting_promoted_peer() {
+                plan.step("mark the data here as outdated", |system| self.outdate(system));
+            }
+        }
+        if self.promotion.is_some() {
+            plan.step("take the promotion score away", |system| {
+                self.set_score(system, None, "stopped");
+                Ok(())
+            });
+        }
+        Ok(plan)
+    }
+
+    fn tend<'a>(&'a self, view: &View, found: &Found, _level: u32) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let Found::Configured(resource) = found else { return Ok(plan) };
+        let advice = self.advice(resource, || self.is_peer_expected(view));
+        if let Some((score, why)) = settled(advice)
+            && self.promotion.as_ref().is_some_and(|promotion| promotion.is_stale(view, score))
+        {
+            plan.step("tell the promotion score", move |system| {
+                self.set_score(system, score, why);
+                Ok(())
+            });
+            if self.wants_unfencing(resource) {
+                plan.step("lift the constraint of a fencing that is over", |system| {
+                    self.unfence(system);
+                    Ok(())
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn gone<'a>(&'a self, view: &View, _found: &Found) -> Plan<'a> {
+        let mut plan = Plan::new();
+        if self.promotion.as_ref().is_some_and(|promotion| promotion.is_stale(view, None)) {
+            plan.step("take the promotion score away", |system| {
+                self.set_score(system, None, "not running");
+                Ok(())
+            });
+        }
+        plan
+    }
+
+    fn promote<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
+        self.cluster.check(self.params.ignore_missing_notifications)?;
+        let mut plan = Plan::new();
+        let name = &self.params.drbd_resource.0;
+        let Some(resource) = running(found).cloned() else {
+            plan.step("give up, slowly", move |system| {
+                system.pause(DAMPING);
+                bail!("cannot promote: DRBD resource {name} is not up")
+            });
+            return Ok(plan);
+        };
+        plan.step(format!("make DRBD resource {name} Primary"), move |system| {
+            self.primary(system, &resource)
+        });
+        if self.params.connect_only_after_promote {
+            plan.step("connect to the peers", |system| self.admin().change(system, &["adjust"]));
+        }
+        Ok(plan)
+    }
+
+    fn demote<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        if let Found::Configured(resource) = found {
+            let resource = resource.clone();
+            plan.step(format!("make DRBD resource {} Secondary", resource.name), move |system| {
+                self.secondary(system, &resource)
+            });
+        }
+        Ok(plan)
+    }
+
+    fn notify<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let Some((kind, operation)) = &self.cluster.notification else { return Ok(plan) };
+        let Some(resource) = running(found) else { return Ok(plan) };
+        if operation == "start" && !self.params.connect_only_after_promote {
+            plan.step("take in what the configuration says of the peers", |system| {
+                self.admin().change(system, &["adjust"])
+            });
+        }
+        if kind == "post" {
+            plan.step("tell the promotion score", |system| {
+                self.tell_score(system);
+                Ok(())
+            });
+            if self.must_outdate(resource) {
+                plan.step("mark the data here as outdated", |system| self.outdate(system));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn reload<'a>(&'a self, _view: &View, _found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        plan.step("take in what the configuration says", |system| {
+            self.admin().change(system, &["adjust"])
+        });
+        plan.step("tell the promotion score", |system| {
+            self.tell_score(system);
+            Ok(())
+        });
+        Ok(plan)
+    }
+}
+
+/// What runs, if it does; a name in the kernel alone is nothing.
+fn running(found: &Found) -> Option<&Resource> {
+    match found {
+        Found::Configured(resource) if !resource.is_idle() => Some(resource),
+        _ => None,
+    }
+}
+
+/// The score that the advice comes to, unless it is to be left alone.
+fn settled(advice: Advice) -> Option<(Option<u32>, &'static str)> {
+    match advice {
+        Advice::Set(score, why) => Some((Some(score), why)),
+        Advice::Remove(why) => Some((None, why)),
+        Advice::Leave => None,
+    }
+}
+
+impl Drbd {
+    fn admin(&self) -> Admin {
+        let admin = Admin::new(&self.params.drbd_resource.0);
+        match &self.params.drbdconf {
+            Some(file) => admin.by(file),
+            None => admin,
+        }
+    }
+
+    fn check_file(&self, view: &View) -> Result<()> {
+        match &self.params.drbdconf {
+            Some(file) => view.read(file).map(drop).map_err(|err| {
+                installed(format!("cannot read the configuration {}: {err}", file.display()))
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The oldest module that will do, and the oldest that will not again.
+    fn version_window(&self) -> (Version, Version) {
+        (self.params.require_drbd_module_version_ge, self.params.require_drbd_module_version_lt)
+    }
+
+    fn advice(&self, resource: &Resource, is_peer_expected: impl FnOnce() -> bool) -> Advice {
+        let remove = self.params.remove_master_score_if_peer_primary;
+        advice(resource, self.params.adjust_master_score, remove, is_peer_expected)
+    }
+
+    /// With two promoted a Primary peer is as it should be; otherwise the
+    /// cluster is asked, and where it does not answer the peer may be.
+    fn is_peer_expected(&self, view: &View) -> bool {
+        self.cluster.dual_primary || self.cluster.is_promoted_elsewhere(view).unwrap_or(true)
+    }
+
+    fn forecast(&self, resource: &Resource) -> String {
+        match self.advice(resource, || true) {
+            Advice::Set(score, why) => format!("{score}: {why}"),
+            Advice::Remove(why) => format!("none: {why}"),
+            Advice::Leave => "as it was: a disk is on its way up".into(),
+        }
+    }
+
+    /// Looks again and tells the score, whether it has changed or not.
+    fn tell_score(&self, system: &System<'_>) {
+        let Ok(Found::Configured(resource)) = self.observe(system) else { return };
+        if let Some((score, why)) =
+            settled(self.advice(&resource, || self.is_peer_expected(system)))
+        {
+            self.set_score(system, score, why);
+        }
+    }
+
+    fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {
+        if let Some(promotion) = &self.promotion {
+            promotion.set(system, score, why);
+        }
+    }
+
+    fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
+        let admin = self.admin();
+        let attempt = || admin.set_role(system, Role::Primary, Some(resource));
+        tool::persist(system, u32::MAX, attempt, |err| {
+            if err.downcast_ref::<Refusal>().is_some_and(Refusal::is_without_data) {
+                return Ok(false);
+            }
+            let is_unexpected = !self.cluster.dual_primary
+                && self.cluster.promoted_elsewhere().next().is_none()
+                && matches!(self.observe(system)?, Found::Configured(now) if now.has_primary_peer());
+            if is_unexpected && self.params.fail_promote_early_if_peer_primary {
+                self.set_score(system, None, "a peer is Primary without the cluster knowing");
+                bail!(
+                    "a peer of {} is Primary and the cluster does not know of it: {err:#}",
+                    resource.name
+                );
+            }
+            Ok(true)
+        })
+    }
+
+    fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
+        let admin = self.admin();
+        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+        tool::persist(system, u32::MAX, attempt, |_| Ok(true))
+            .map_err(|err| seen::in_use(system, resource, err))
+    }
+
+    /// Whether this node may hold old data without knowing.
+    fn must_outdate(&self, resource: &Resource) -> bool {
+        let is_alone = resource
+            .peers
+            .iter()
+            .any(|peer| peer.disks.iter().any(|(_, disk)| *disk == drbd::Disk::DUnknown));
+        self.params.stop_outdates_secondary && is_alone && self.cluster.has_lasting_promoted_peer()
+    }
+
+    fn outdate(&self, system: &System<'_>) -> Result<()> {
+        if self.observe(system)?.is_primary() {
+            return Err(anyhow!(
+                "{} is Primary here and on a peer, and they are not connected",
+                self.params.drbd_resource.0
+            ));
+        }
+        self.admin().change(system, &["outdate"])?;
+        self.set_score(system, None, "the data here are outdated");
+        Ok(())
+    }
+
+    fn wants_unfencing(&self, resource: &Resource) -> bool {
+        let all_good = resource.volumes.iter().all(|volume| volume.disk == drbd::Disk::UpToDate)
+            && resource.peers.iter().all(drbd::Peer::is_up_to_date);
+        self.params.unfence_if_all_uptodate && resource.is_primary() && all_good
+    }
+
+    /// The handler is the cluster's business; its failure is not the monitor's.
+    fn unfence(&self, system: &System<'_>) {
+        let env = [("UNFENCE_EXTRA_ARGS", self.params.unfence_extra_args.as_str())];
+        let words = ["unfence-peer", self.params.drbd_resource.0.as_str()];
+        let limit = system.deadline().left() / 3;
+        match system.change_within(limit, &env, "drbdadm", &words) {
+            Ok(said) if said.success() => {}
+            Ok(said) => system.warn(format_args!("drbdadm unfence-peer: {}", said.reason())),
+            Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),
+        }
+    }
+}

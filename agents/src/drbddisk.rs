@@ -10,9 +10,10 @@
 //! for unconfigured or unknown.
 
 use crate::drbd::name::Name;
-use anyhow::{Result, bail};
-use common::host::drbd::{self, Found, Resource, Role, tool};
-use common::host::holders;
+use crate::drbd::seen::{facts_of, in_use};
+use anyhow::Result;
+use common::host::drbd::tool::{self, Admin};
+use common::host::drbd::{self, Found, Resource, Role};
 use common::{Agent, Fact, Plan, Request, Status, System, View, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
@@ -143,9 +144,9 @@ impl Agent for Drbddisk {
             _ => None,
         };
         plan.step(format!("make DRBD resource {} Primary", self.resource), move |system| {
-            tool::persist(system, PRIMARY_TRIES, || {
-                tool::set_role(system, &self.resource, Role::Primary, known.as_ref())
-            })
+            let admin = Admin::new(&self.resource);
+            let attempt = || admin.set_role(system, Role::Primary, known.as_ref());
+            tool::persist(system, PRIMARY_TRIES, attempt, |_| Ok(true))
         });
         Ok(plan)
     }
@@ -194,42 +195,10 @@ impl State {
 
 /// Tells a resource to become Secondary, and says who is in the way.
 fn secondary(system: &System<'_>, resource: &Resource) -> Result<()> {
-    let done = tool::persist(system, SECONDARY_TRIES, || {
-        tool::set_role(system, &resource.name, Role::Secondary, Some(resource))
-    });
-    let Err(err) = done else { return Ok(()) };
-    let is_held = err.downcast_ref::<tool::Refusal>().is_some_and(tool::Refusal::is_held_open);
-    let holders = if is_held { holders_of(system, resource) } else { Vec::new() };
-    match holders.is_empty() {
-        true => Err(err),
-        false => {
-            bail!("{} stays Primary, its device is in use: {}", resource.name, holders.join("; "))
-        }
-    }
-}
-
-/// Who has one of the devices open, a clause for each.
-fn holders_of(view: &View, resource: &Resource) -> Vec<String> {
-    let minors = resource.volumes.iter().filter_map(|volume| volume.minor);
-    minors.flat_map(|minor| holders::of(view, &format!("drbd{minor}"))).collect()
-}
-
-/// What was seen of a resource, for people.
-fn facts_of(resource: &Resource) -> Vec<Fact> {
-    let mut facts =
-        vec![Fact::new("resource", &resource.name), Fact::new("role", resource.role.to_string())];
-    for volume in &resource.volumes {
-        let device = volume.minor.map_or_else(String::new, |minor| format!(" (/dev/drbd{minor})"));
-        let seen = format!("{}{device}: {} {}", volume.number, volume.role, volume.disk);
-        facts.push(Fact::new("volume", seen));
-    }
-    for peer in &resource.peers {
-        let name = if peer.name.is_empty() { String::new() } else { format!("{}: ", peer.name) };
-        let disks: Vec<String> = peer.disks.iter().map(|(_, disk)| disk.to_string()).collect();
-        let seen = format!("{name}{} {} {}", peer.connection, peer.role, disks.join("/"));
-        facts.push(Fact::new("peer", seen));
-    }
-    facts
+    let admin = Admin::new(&resource.name);
+    let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+    tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
+        .map_err(|err| in_use(system, resource, err))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use ocf_meta::Meta;
 pub const ALL: &[&Meta] = &[
     meta_of::<ipaddr::Ipaddr>(),
     meta_of::<filesystem::Filesystem>(),
+    meta_of::<drbd::Drbd>(),
     meta_of::<drbddisk::Drbddisk>(),
 ];
 

@@ -1,67 +1,13 @@
 #![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
 
 use super::*;
-use common::host::clock::Deadline;
+use crate::drbd::fake::Fake;
 use common::testing::{carry_out, words};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const SECONDARY: &str = " 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r----\n";
 const PRIMARY: &str = " 1: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r----\n";
-
-/// A machine with DRBD 8.3, on which `drbdadm` does what the test says.
-struct Fake(tempfile::TempDir);
-
-impl Fake {
-    fn new(rows: &str) -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
-        fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.3.13");
-        fake.file("/proc/sys/kernel/hostname", "node1\n");
-        fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd1; } }");
-        fake.rows(rows);
-        fake
-    }
-
-    fn rows(&self, rows: &str) -> &Self {
-        self.file("/proc/drbd", &format!("version: 8.3.13 (api:88/proto:86-96)\n{rows}"))
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        let path = self.0.path().join(path.trim_start_matches('/'));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn file(&self, path: &str, text: &str) -> &Self {
-        fs::write(self.path(path), text).unwrap();
-        self
-    }
-
-    /// A program that writes down its words and does what the shell says.
-    fn program(&self, name: &str, shell: &str) -> &Self {
-        let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());
-        let text = format!("#!/bin/sh\ncd {root}\necho {name} $* >> called\n{shell}\n");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        self
-    }
-
-    /// `drbdadm` as it is where the kernel does as told.
-    fn obedient(&self) -> &Self {
-        self.program("drbdadm", "case $1 in primary) ro=Primary;; *) ro=Secondary;; esac\nsed -i s,ro:[A-Za-z]*/,ro:$ro/, proc/drbd")
-    }
-
-    fn called(&self) -> Vec<String> {
-        let called = fs::read_to_string(self.path("/called")).unwrap_or_default();
-        called.lines().map(str::to_owned).collect()
-    }
-
-    fn view(&self, limit: Duration) -> View {
-        View::below(self.0.path(), Deadline::after(limit))
-    }
-}
 
 fn agent(resource: &str) -> Drbddisk {
     Drbddisk { resource: resource.into() }

@@ -1,0 +1,4 @@
+//! The binary of [`agents::drbd`].
+#![no_main]
+
+common::main!(agents::drbd::Drbd);

@@ -1,0 +1,62 @@
+//! A machine made of files, for the tests of the agents for DRBD.
+
+#![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
+
+use common::View;
+use common::host::clock::Deadline;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A machine with DRBD 8.3, on which `drbdadm` does what the test says.
+pub(crate) struct Fake(tempfile::TempDir);
+
+impl Fake {
+    pub(crate) fn new(rows: &str) -> Self {
+        let fake = Self(tempfile::tempdir().unwrap());
+        fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.3.13");
+        fake.file("/proc/sys/kernel/hostname", "node1\n");
+        fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd1; } }");
+        fake.rows(rows);
+        fake
+    }
+
+    pub(crate) fn rows(&self, rows: &str) -> &Self {
+        self.file("/proc/drbd", &format!("version: 8.3.13 (api:88/proto:86-96)\n{rows}"))
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        let path = self.0.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    pub(crate) fn file(&self, path: &str, text: &str) -> &Self {
+        fs::write(self.path(path), text).unwrap();
+        self
+    }
+
+    /// A program that writes down its words and does what the shell says.
+    pub(crate) fn program(&self, name: &str, shell: &str) -> &Self {
+        let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());
+        let text = format!("#!/bin/sh\ncd {root}\necho {name} $* >> called\n{shell}\n");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// `drbdadm` as it is where the kernel does as told.
+    pub(crate) fn obedient(&self) -> &Self {
+        self.program("drbdadm", "case $1 in primary) ro=Primary;; *) ro=Secondary;; esac\nsed -i s,ro:[A-Za-z]*/,ro:$ro/, proc/drbd")
+    }
+
+    pub(crate) fn called(&self) -> Vec<String> {
+        let called = fs::read_to_string(self.path("/called")).unwrap_or_default();
+        called.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn view(&self, limit: Duration) -> View {
+        View::below(self.0.path(), Deadline::after(limit))
+    }
+}

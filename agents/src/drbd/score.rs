@@ -1,0 +1,193 @@
+//! How fit a node is to be promoted, by what its kernel knows of the data.
+
+use super::params::{RemoveScore, Scores};
+use common::host::drbd::{Disk, Peer, Resource};
+
+/// What becomes of the score, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// It is this one.
+    Set(u32, &'static str),
+    /// There is none: the node must not be promoted.
+    Remove(&'static str),
+    /// What is going on will be over soon; as it was.
+    Leave,
+}
+
+impl Advice {
+    /// A score of nothing is none: the cluster would act on it.
+    fn of(score: u32, why: &'static str) -> Self {
+        if score == 0 { Self::Remove(why) } else { Self::Set(score, why) }
+    }
+}
+
+/// The first rule that fits decides. `is_peer_expected` says whether the
+/// cluster knows that a peer is promoted.
+pub fn advice(
+    resource: &Resource,
+    scores: Scores,
+    remove: RemoveScore,
+    is_peer_expected: impl FnOnce() -> bool,
+) -> Advice {
+    let volumes = &resource.volumes;
+    let all = |fits: fn(Disk) -> bool| {
+        !volumes.is_empty() && volumes.iter().all(|volume| fits(volume.disk))
+    };
+    let good_peer = resource.peers.iter().any(Peer::is_up_to_date);
+    if volumes.iter().any(|volume| !volume.quorum) {
+        return Advice::Remove("no quorum");
+    }
+    let is_barred = match remove {
+        RemoveScore::No => false,
+        _ => !resource.is_primary() && good_peer && resource.has_primary_peer(),
+    };
+    if is_barred && (remove == RemoveScore::Yes || !is_peer_expected()) {
+        return Advice::Remove("a peer is Primary");
+    }
+    if !volumes.is_empty() && volumes.iter().all(|volume| volume.client) {
+        return client(resource, scores, good_peer);
+    }
+    if all(|disk| disk == Disk::UpToDate) {
+        return Advice::of(here(resource, scores), "the data here are up to date");
+    }
+    if good_peer {
+        return Advice::of(scores.remote, "only a peer's data are up to date");
+    }
+    if volumes.iter().any(|volume| volume.disk.is_transient()) {
+        return Advice::Leave;
+    }
+    if all(|disk| disk >= Disk::Consistent) {
+        return Advice::of(scores.consistent, "the data here may be old");
+    }
+    Advice::Remove("no good data")
+}
+
+/// Of a node without disks: it lives on its peers'.
+fn client(resource: &Resource, scores: Scores, good_peer: bool) -> Advice {
+    let all_good = !resource.peers.is_empty() && resource.peers.iter().all(Peer::is_up_to_date);
+    match (good_peer, all_good || resource.is_primary()) {
+        (true, true) => Advice::of(scores.best.saturating_sub(1), "all peers' data are up to date"),
+        (true, false) => Advice::of(scores.alone.saturating_sub(1), "a peer's data are up to date"),
+        (false, _) => Advice::Remove("no disk, and no peer with good data"),
+    }
+}
+
+fn here(resource: &Resource, scores: Scores) -> u32 {
+    let mut disks = resource.peers.iter().flat_map(|peer| &peer.disks);
+    let is_sure = resource.is_primary() || disks.all(|(_, disk)| *disk != Disk::DUnknown);
+    if is_sure { scores.best } else { scores.alone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::host::drbd::{Role, Volume};
+    use ocf_meta::Value;
+
+    fn resource(role: Role, disk: Disk, peers: &[Disk]) -> Resource {
+        let volume = Volume {
+            number: 0,
+            minor: Some(1),
+            role,
+            disk,
+            backing: None,
+            client: false,
+            quorum: true,
+        };
+        let peer = |disk: &Disk| Peer {
+            name: String::new(),
+            node: 0,
+            connection: "Connected".into(),
+            role: Role::Secondary,
+            disks: vec![(0, *disk)],
+        };
+        let peers = peers.iter().map(peer).collect();
+        Resource { name: "r".into(), role, volumes: vec![volume], peers }
+    }
+
+    fn score(resource: &Resource) -> Option<u32> {
+        let scores = Scores::parse("0 10 1000 10000").unwrap();
+        match advice(resource, scores, RemoveScore::No, || false) {
+            Advice::Set(score, _) => Some(score),
+            Advice::Remove(_) => None,
+            Advice::Leave => Some(u32::MAX),
+        }
+    }
+
+    /// The peer's disk: up to date, outdated, inconsistent, not known.
+    const PEERS: [Disk; 4] = [Disk::UpToDate, Disk::Outdated, Disk::Inconsistent, Disk::DUnknown];
+
+    fn row(role: Role, disk: Disk) -> [Option<u32>; 4] {
+        PEERS.map(|peer| score(&resource(role, disk, &[peer])))
+    }
+
+    #[test]
+    fn the_table_of_scores() {
+        let best = Some(10_000);
+        assert_eq!(row(Role::Secondary, Disk::UpToDate), [best, best, best, Some(1000)]);
+        assert_eq!(row(Role::Primary, Disk::UpToDate), [best; 4]);
+        for disk in [Disk::Consistent, Disk::Outdated, Disk::Inconsistent, Disk::Diskless] {
+            assert_eq!(row(Role::Secondary, disk), [Some(10), None, None, None], "{disk}");
+        }
+    }
+
+    #[test]
+    fn a_disk_on_its_way_up_leaves_the_score() {
+        for disk in [Disk::Attaching, Disk::Negotiating] {
+            let left = Some(u32::MAX);
+            assert_eq!(row(Role::Secondary, disk), [Some(10), left, left, left], "{disk}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_disks_lives_on_its_peers() {
+        let client = |role, peers: &[Disk]| {
+            let mut resource = resource(role, Disk::Diskless, peers);
+            resource.volumes[0].client = true;
+            score(&resource)
+        };
+        assert_eq!(client(Role::Secondary, &[Disk::UpToDate]), Some(9999));
+        assert_eq!(client(Role::Secondary, &[Disk::UpToDate, Disk::DUnknown]), Some(999));
+        assert_eq!(client(Role::Primary, &[Disk::UpToDate, Disk::DUnknown]), Some(9999));
+        assert_eq!(client(Role::Secondary, &[Disk::DUnknown]), None);
+        assert_eq!(client(Role::Secondary, &[]), None);
+    }
+
+    #[test]
+    fn one_bad_volume_is_too_many() {
+        let mut two = resource(Role::Secondary, Disk::UpToDate, &[Disk::Outdated]);
+        let other = Volume { number: 1, disk: Disk::Inconsistent, ..two.volumes[0].clone() };
+        two.volumes.push(other);
+        assert_eq!(score(&two), None);
+        two.volumes[1].disk = Disk::UpToDate;
+        two.peers[0].disks.push((1, Disk::DUnknown));
+        assert_eq!(score(&two), Some(1000));
+        two.volumes[1].quorum = false;
+        assert_eq!(score(&two), None);
+    }
+
+    #[test]
+    fn no_volume_is_no_data() {
+        let mut bare = resource(Role::Secondary, Disk::UpToDate, &[]);
+        assert_eq!(score(&bare), Some(10_000));
+        bare.volumes.clear();
+        assert_eq!(score(&bare), None);
+    }
+
+    #[test]
+    fn a_primary_peer_bars_as_asked() {
+        let scores = Scores::parse("0 10 1000 10000").unwrap();
+        let mut barred = resource(Role::Secondary, Disk::UpToDate, &[Disk::UpToDate]);
+        let judged = |resource: &Resource, remove, is_expected| {
+            matches!(advice(resource, scores, remove, || is_expected), Advice::Remove(_))
+        };
+        assert!(!judged(&barred, RemoveScore::Yes, false));
+        barred.peers[0].role = Role::Primary;
+        assert!(judged(&barred, RemoveScore::Yes, true));
+        assert!(judged(&barred, RemoveScore::Unexpected, false));
+        assert!(!judged(&barred, RemoveScore::Unexpected, true));
+        assert!(!judged(&barred, RemoveScore::No, false));
+        barred.role = Role::Primary;
+        assert!(!judged(&barred, RemoveScore::Yes, false));
+    }
+}

@@ -1,0 +1,168 @@
+//! How a resource comes up: module, devices, disks, connections.
+
+use super::Drbd;
+use super::params::Version;
+use anyhow::{Context, Result, anyhow, ensure};
+use common::host::clock::Pace;
+use common::host::drbd::config::{self, Section};
+use common::host::drbd::tool::{self, Admin};
+use common::host::drbd::{self, Found};
+use common::{System, View, installed};
+use std::time::Duration;
+
+/// How often disks are attached before it is given up.
+const ATTACH_TRIES: u32 = 2;
+
+/// Checks that the configuration has the resource, and how it is addressed.
+pub(super) fn admin(agent: &Drbd, view: &View) -> Result<Admin> {
+    let plain = agent.admin();
+    let asked = plain.query(view, &["sh-dev"])?;
+    if asked.success() {
+        return Ok(plain);
+    }
+    let stacked = plain.stacked();
+    if stacked.query(view, &["sh-dev"])?.success() {
+        return Ok(stacked);
+    }
+    let name = agent.admin().name().to_owned();
+    Err(installed(format!("the configuration here lacks resource {name}: {}", asked.reason())))
+}
+
+/// Checks that the configuration lets two nodes write, where the cluster will.
+pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
+    let dumped = admin.query(view, &["dump"])?;
+    ensure!(dumped.success(), "drbdadm dump {}: {}", admin.name(), dumped.reason());
+    let parsed = config::parse(&dumped.stdout).context("cannot read what drbdadm dumps")?;
+    match allows_two(&parsed) {
+        true => Ok(()),
+        false => Err(installed(format!(
+            "promoted-max is 2, but the configuration of {} lacks allow-two-primaries",
+            admin.name()
+        ))),
+    }
+}
+
+fn allows_two(section: &Section) -> bool {
+    let says_so = |words: &Vec<String>| {
+        let value = words.get(1).map_or("yes", String::as_str);
+        words[0] == "allow-two-primaries" && value != "no"
+    };
+    section.statements.iter().any(says_so) || section.sections.iter().any(allows_two)
+}
+
+/// Checks the module's version against the window that the parameters set.
+pub(super) fn check_version(agent: &Drbd, view: &View) -> Result<()> {
+    let release = drbd::release(view)?;
+    let version = Version::of_release(&release)
+        .ok_or_else(|| anyhow!("the module's version {release} makes no sense"))?;
+    let (oldest, too_new) = agent.version_window();
+    if version < oldest || version >= too_new {
+        return Err(installed(format!("the DRBD module {release} is not one that is asked for")));
+    }
+    agent.cluster.check_peers((version.0, version.1))
+}
+
+/// Loads the module with the parameters that the configuration asks for.
+pub(super) fn load_module(system: &System<'_>) -> Result<()> {
+    let asked = system.query("drbdadm", &["sh-mod-parms"]);
+    let options = asked.map(|asked| asked.stdout).unwrap_or_default();
+    let mut words = vec!["-s", "drbd"];
+    words.extend(options.split_whitespace());
+    let done = system.change("modprobe", &words)?;
+    match done.success() && drbd::is_loaded(system)? {
+        true => Ok(()),
+        false => Err(installed(format!("cannot load the module drbd: {}", done.reason()))),
+    }
+}
+
+/// Creates the devices and attaches the disks, from whatever is there already,
+/// and unless it is to wait for a promotion connects to the peers.
+pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Result<()> {
+    let attempt = || match (agent.params.connect_only_after_promote, is_nine(system)) {
+        (false, false) => admin.change(system, &["adjust"]),
+        (true, false) => attach_only(system, admin),
+        (is_lonely, true) => {
+            admin.change(system, &["adjust", "--skip-net"])?;
+            if is_lonely { Ok(()) } else { connect(agent, system, admin) }
+        }
+    };
+    tool::persist(system, ATTACH_TRIES, attempt, |_| Ok(true))?;
+    await_nodes(system, admin.name())
+}
+
+pub(super) fn is_nine(view: &View) -> bool {
+    drbd::version(view).is_ok_and(|version| version >= (9, 0))
+}
+
+/// 8.4 has no way to leave out the network in one go.
+fn attach_only(system: &System<'_>, admin: &Admin) -> Result<()> {
+    let found = drbd::find(system, admin.name())?;
+    let has_volumes = matches!(&found, Found::Configured(known) if !known.volumes.is_empty());
+    if !has_volumes {
+        admin.change(system, &["new-resource"])?;
+        admin.change(system, &["new-minor"])?;
+    }
+    admin.change(system, &["attach"])
+}
+
+/// First to the peer that the cluster has promoted: its data decide.
+fn connect(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Result<()> {
+    for peer in agent.cluster.promoted_elsewhere() {
+        if let Err(err) = admin.change_peer(system, "adjust", peer) {
+            system.warn(format_args!("cannot connect to {peer} first: {err:#}"));
+        }
+        await_peers(agent, system, Some(peer));
+    }
+    admin.change(system, &["adjust"])
+}
+
+/// udev makes the device nodes, some time after the devices.
+fn await_nodes(view: &View, name: &str) -> Result<()> {
+    view.until(&format!("the device nodes of {name}"), || {
+        let Found::Configured(resource) = drbd::find(view, name)? else {
+            return Ok(Err("no resource in the kernel".into()));
+        };
+        let nodes = resource.volumes.iter().filter_map(|volume| volume.minor);
+        for node in nodes.map(|minor| format!("/dev/drbd{minor}")) {
+            if !view.exists(&node)? {
+                return Ok(Err(format!("no {node}")));
+            }
+        }
+        Ok(Ok(()))
+    })
+}
+
+/// Waits for the peers, or the one of this name, as long as the parameters say.
+/// One that does not come is no failure.
+pub(super) fn await_peers(agent: &Drbd, view: &View, name: Option<&str>) {
+    let limit = Duration::from_secs(agent.params.wfc_timeout.0.into());
+    // The score has to be written after this.
+    let deadline = view.deadline().at_most(limit.min(view.deadline().left() / 2));
+    let mut pace = Pace::new();
+    while !deadline.has_passed() {
+        let Ok(Found::Configured(resource)) = drbd::find(view, agent.admin().name()) else {
+            return;
+        };
+        let meant = |peer: &&drbd::Peer| name.is_none_or(|name| peer.name == name);
+        let comes = |peer: &drbd::Peer| !peer.is_connected() && peer.connection != "StandAlone";
+        if !resource.peers.iter().filter(meant).any(comes) {
+            return;
+        }
+        pace.rest(deadline);
+    }
+    view.info(format_args!("not all peers are connected after {limit:?}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_primaries_are_allowed_in_several_spellings() {
+        let allows = |text: &str| allows_two(&config::parse(text).unwrap());
+        assert!(allows("resource r { net { allow-two-primaries; } }"));
+        assert!(allows("resource r { net { protocol C; allow-two-primaries yes; } }"));
+        assert!(!allows("resource r { net { allow-two-primaries no; } }"));
+        assert!(!allows("resource r { net { protocol C; } }"));
+    }
+}
