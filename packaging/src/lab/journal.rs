@@ -49,7 +49,6 @@ pub struct Call {
 struct Seen {
     events: Vec<Event>,
     acks: Vec<Ack>,
-    refusals: Vec<(Duration, String)>,
     looks: Vec<Look>,
 }
 
@@ -102,11 +101,6 @@ impl Journal {
     /// Every acknowledgement since the client began.
     pub fn acks(&self) -> Vec<Ack> {
         lock(&self.seen).acks.clone()
-    }
-
-    /// What the client was refused with since `from`.
-    pub fn refusals(&self, from: Duration) -> Vec<(Duration, String)> {
-        lock(&self.seen).refusals.iter().filter(|(at, _)| *at >= from).cloned().collect()
     }
 
     /// What the machines told since `from`.
@@ -174,15 +168,11 @@ fn hear_client(mut stream: UnixStream, seen: &Mutex<Seen>) {
         }
         rest += &frame.text();
         while let Some((line, tail)) = rest.split_once('\n') {
-            let mut words = line.splitn(4, ' ');
-            let (kind, number) = (words.next(), words.next().and_then(|word| word.parse().ok()));
-            match (kind, number) {
-                (Some("ack"), Some(number)) => lock(seen).acks.push(Ack { number, at }),
-                (Some("err"), _) => {
-                    let why = words.nth(1).unwrap_or("").to_owned();
-                    lock(seen).refusals.push((at, why));
-                }
-                _ => {}
+            // What it was refused with is for whoever runs it by hand.
+            if let Some(number) =
+                line.strip_prefix("ack ").and_then(|rest| rest.split(' ').next()?.parse().ok())
+            {
+                lock(seen).acks.push(Ack { number, at });
             }
             rest = tail.to_owned();
         }

@@ -6,9 +6,7 @@ use super::play::Outcome;
 use super::scenario::Scenario;
 use super::setting::{NODES, Setting};
 use crate::ledger::longest_silence;
-use crate::timeline::{
-    Action, Band, Chapter, Fact, Hue, Kind, Lane, Mark, Story, Tick, grouped, human,
-};
+use crate::timeline::{Action, Band, Chapter, Fact, Hue, Kind, Lane, Mark, Story, grouped, human};
 use std::time::Duration;
 
 /// The figures that are reported and decide nothing.
@@ -168,24 +166,13 @@ fn client_lane(
         kind: Kind::Silence,
         label: human(to - from),
     });
-    let ticks = journal
-        .refusals(begin)
-        .into_iter()
-        .filter(|(at, _)| *at <= end)
-        .map(|(at, why)| Tick {
-            at: since(at),
-            hue: Hue::Slate,
-            label: "refused".into(),
-            about: why,
-        })
-        .collect();
     Lane {
         name: "client".into(),
         about: "acknowledged".into(),
         hue: Hue::Green,
         bands: silence.into_iter().collect(),
-        ticks,
         pulse,
+        ..Lane::default()
     }
 }
 
