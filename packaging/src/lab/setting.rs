@@ -18,6 +18,15 @@ pub const NODES: [&str; 2] = ["node1", "node2"];
 /// The port the service answers on.
 pub const PORT: u16 = 7000;
 
+/// The storage article's `rate 100M` in today's words. After a crash the whole
+/// disk may have to be sent again, and DRBD would take minutes for that while
+/// the client writes; so the disk is small, too.
+const COMMON: &str = "\
+global { usage-count no; }
+common { disk { c-plan-ahead 0; c-min-rate 0; resync-rate 100M; } }
+";
+const SECTORS: u32 = 48 * 2048;
+
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -197,6 +206,7 @@ impl Setting {
                 machine.put(&format!("/etc/drbd.d/{name}"), 0o644, text.as_bytes())?;
             }
         }
+        machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
         map_lower(machine)?;
         machine.shell(
             &format!("drbdadm create-md --force {RESOURCE} 2>&1"),
@@ -242,7 +252,7 @@ fn map_lower(machine: &Machine) -> Result<()> {
     machine.shell(
         &format!(
             "modprobe -a dm_mod drbd; [ -e {LOWER} ] || \
-             dmsetup create {name} --table \"0 $(blockdev --getsz /dev/vdb) linear /dev/vdb 0\"; \
+             dmsetup create {name} --table \"0 {SECTORS} linear /dev/vdb 0\"; \
              dmsetup mknodes"
         ),
         Duration::from_secs(60),
