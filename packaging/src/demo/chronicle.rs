@@ -12,6 +12,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 const HUES: [Hue; 2] = [Hue::Blue, Hue::Amber];
+/// What the stage does itself goes by this name among the actions.
+pub const DISK: &str = "disk";
 /// What is shown before a chapter's first action and after its last event.
 const MARGIN: Duration = Duration::from_millis(12);
 
@@ -301,7 +303,8 @@ impl Chronicle {
     /// The time spent in actions of agents within a window.
     fn busy(&self, (from, to): (Duration, Duration)) -> Duration {
         let within = |action: &&Action| action.from >= from && action.to <= to;
-        let ours = self.actions.iter().filter(within).filter(|action| action.what != "ledger");
+        let agents = |action: &&Action| ![DISK, "ledger"].contains(&action.what.as_str());
+        let ours = self.actions.iter().filter(within).filter(agents);
         ours.map(|action| action.to.saturating_sub(action.from)).sum()
     }
 

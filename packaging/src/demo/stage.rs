@@ -4,13 +4,13 @@
 //! that its end is the end of everything that was built.
 
 use super::cast::{Client, Node, tell};
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, DISK};
 use super::disk::{self, Attached};
 use super::plan::{Plan, plan};
 use super::words::{Boot, Errand, Frame, Order, Saying, Scene, Script, hear};
 use super::{beat, network, root, watch};
 use crate::ledger::{self, Ack, Verdict};
-use crate::timeline::{Kind, human, now};
+use crate::timeline::{Action, Kind, human, now};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount, umount};
 use std::path::{Path, PathBuf};
@@ -193,17 +193,11 @@ impl Stage {
 
     /// Makes the disks primary on a node and brings the group up there.
     fn take(&mut self, lane: usize) -> Result<()> {
+        let from = now();
         self.await_disks()?;
-        let mut attached: Vec<Attached> = Vec::new();
         self.chronicle.becomes(lane, Kind::Moving);
-        for number in 0..self.plan.disks.len() {
-            let disk = disk::attach(&image(&self.place, number), &self.place, false)?;
-            tell(&Scene::Loop(disk.number))?;
-            let path = self.plan.disks[number].device.clone();
-            self.order(lane, &Order::Disk { path, number: disk.number })?;
-            self.devices.push(disk.node().to_path_buf());
-            attached.push(disk);
-        }
+        let attached = self.attach(lane)?;
+        self.disk_moved(lane, "attach", from)?;
         self.order(lane, &Order::Take)?;
         drop(attached);
         for device in &self.devices {
@@ -214,11 +208,40 @@ impl Stage {
         self.step(&name, "holds the resources")
     }
 
+    fn attach(&mut self, lane: usize) -> Result<Vec<Attached>> {
+        let mut attached = Vec::new();
+        for number in 0..self.plan.disks.len() {
+            let disk = disk::attach(&image(&self.place, number), &self.place, false)?;
+            tell(&Scene::Loop(disk.number))?;
+            let path = self.plan.disks[number].device.clone();
+            self.order(lane, &Order::Disk { path, number: disk.number })?;
+            self.devices.push(disk.node().to_path_buf());
+            attached.push(disk);
+        }
+        Ok(attached)
+    }
+
     fn give(&mut self, lane: usize) -> Result<()> {
         self.chronicle.becomes(lane, Kind::Moving);
         self.order(lane, &Order::Give)?;
+        let from = now();
+        self.await_disks()?;
         self.chronicle.becomes(lane, Kind::Up);
-        self.await_disks().map(|_| ())
+        self.disk_moved(lane, "release", from)
+    }
+
+    /// Notes what would have been drbddisk's work, and the stage does instead.
+    fn disk_moved(&mut self, lane: usize, verb: &str, from: Duration) -> Result<()> {
+        let action = Action {
+            lane,
+            what: DISK.into(),
+            verb: verb.into(),
+            from,
+            to: now(),
+            answer: "by the stage".into(),
+            succeeded: true,
+        };
+        self.note(lane, &Saying::Acted { action, output: String::new() })
     }
 
     /// Waits until no node uses a disk: the kernel says so, not we.
