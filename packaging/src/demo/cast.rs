@@ -33,6 +33,8 @@ impl Node {
                     return;
                 }
             }
+            // To nobody, when the stage itself ends.
+            let _ = says.send((lane, Saying::Gone));
         });
         Ok(Node { child, orders })
     }

@@ -139,6 +139,7 @@ impl Stage {
             }
         }
         node.kill()?;
+        self.await_saying(0, "its end", |saying| matches!(saying, Saying::Gone))?;
         network::unplug(0, self.plan.nics[0].len());
         self.chronicle.becomes(0, Kind::Off);
         let lost = "loses power: link cut, disk cut off, every process killed";
@@ -314,6 +315,9 @@ impl Stage {
         match saying {
             Saying::PeerBack => self.hears[lane] = true,
             Saying::PeerSilent { .. } => self.hears[lane] = false,
+            Saying::Gone if self.nodes[lane].is_some() => {
+                bail!("{} has died, and not by our hand", self.plan.nodes[lane])
+            }
             _ => {}
         }
         if let Saying::Acted { action, output } = saying {

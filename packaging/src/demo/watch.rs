@@ -11,7 +11,7 @@ use std::io::{BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Under sudo, what was made belongs to the user who called it.
@@ -24,28 +24,30 @@ pub fn give_to_caller(path: &Path) -> Result<()> {
 
 nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
 
-/// What a shell reports of a program that SIGINT has ended.
-const INTERRUPTED: i32 = 130;
+/// What a shell adds to the number of the signal that has ended a program.
+const SIGNALLED: i32 = 128;
 const FAILED: i32 = 1;
 
 /// Plays the script and returns its story.
 pub fn play(script: &Script) -> Result<Story> {
-    let interrupted = Arc::new(AtomicI32::new(0));
     let signals = block_signals()?;
     let mut child = space::spawn("@stage")?;
-    await_signals(signals, &child, Arc::clone(&interrupted))?;
+    let interruption = Arc::new(Interruption::default());
+    await_signals(signals, &child, Arc::clone(&interruption))?;
     let mut audience = Audience::new();
     let stdin = child.stdin.take();
     let told = stdin.context("the stage has a standard input").and_then(|mut stdin| {
         say(&mut stdin, script)?;
         audience.follow(&mut child)
     });
+    interruption.over.store(true, Ordering::SeqCst);
     let status = child.wait().context("cannot await the stage's end")?;
     audience.clear_line();
     audience.await_loops()?;
-    if interrupted.load(Ordering::Relaxed) != 0 {
+    let signal = interruption.signal.load(Ordering::SeqCst);
+    if signal != 0 {
         eprintln!("interrupted; nothing is left behind");
-        std::process::exit(INTERRUPTED);
+        std::process::exit(SIGNALLED + signal);
     }
     match told {
         Ok(Some(story)) => Ok(story),
@@ -56,6 +58,16 @@ pub fn play(script: &Script) -> Result<Story> {
     }
 }
 
+/// What passes between the thread that waits for signals and the one that
+/// watches.
+#[derive(Default)]
+struct Interruption {
+    /// The signal that came, or 0.
+    signal: AtomicI32,
+    /// The stage is about to be gone, and its process id with it.
+    over: AtomicBool,
+}
+
 /// Takes the signals that would end this process out of their usual way.
 fn block_signals() -> Result<SigSet> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
@@ -64,11 +76,14 @@ fn block_signals() -> Result<SigSet> {
 }
 
 /// On a signal, kills the stage, and by that everything on it.
-fn await_signals(signals: SigSet, stage: &Child, interrupted: Arc<AtomicI32>) -> Result<()> {
+fn await_signals(signals: SigSet, stage: &Child, interruption: Arc<Interruption>) -> Result<()> {
     let stage = Pid::from_raw(i32::try_from(stage.id())?);
     std::thread::spawn(move || {
         while let Ok(signal) = signals.wait() {
-            interrupted.store(signal as i32, Ordering::Relaxed);
+            interruption.signal.store(signal as i32, Ordering::SeqCst);
+            if interruption.over.load(Ordering::SeqCst) {
+                std::process::exit(SIGNALLED + signal as i32);
+            }
             // It may have ended by itself just now.
             let _ = kill(stage, Signal::SIGKILL);
         }

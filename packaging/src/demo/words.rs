@@ -90,6 +90,8 @@ pub enum Saying {
         /// All that the agent said.
         output: String,
     },
+    /// It is no more, and this the last that is heard of it.
+    Gone,
     /// The order was carried out, or why it was not.
     Done {
         /// Why not.
