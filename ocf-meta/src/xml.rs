@@ -18,6 +18,8 @@ const HEAD: &str = r#"<?xml version="1.0"?>
 <!ELEMENT shortdesc ANY>
 <!ELEMENT parameters ANY>
 <!ELEMENT parameter ANY>
+<!ELEMENT deprecated ANY>
+<!ELEMENT replaced-with EMPTY>
 <!ELEMENT content ANY>
 <!ELEMENT option EMPTY>
 <!ELEMENT actions ANY>
@@ -27,6 +29,7 @@ const HEAD: &str = r#"<?xml version="1.0"?>
 <!ATTLIST shortdesc lang CDATA #IMPLIED>
 <!ATTLIST parameter name CDATA #REQUIRED required CDATA #IMPLIED unique CDATA #IMPLIED>
 <!ATTLIST parameter unique-group CDATA #IMPLIED reloadable CDATA #IMPLIED>
+<!ATTLIST replaced-with name CDATA #REQUIRED>
 <!ATTLIST content type CDATA #REQUIRED default CDATA #IMPLIED>
 <!ATTLIST option value CDATA #REQUIRED>
 <!ATTLIST action name CDATA #REQUIRED timeout CDATA #REQUIRED interval CDATA #IMPLIED>
@@ -48,7 +51,10 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
     describe(out, &long(meta), meta.shortdesc)?;
     writeln!(out, "\n<parameters>")?;
     for param in meta.all_params() {
-        parameter(out, param)?;
+        parameter(out, param, param.name)?;
+        if let Some(older) = param.alias {
+            parameter(out, param, older)?;
+        }
     }
     writeln!(out, "</parameters>\n\n<actions>")?;
     for action in meta.actions {
@@ -71,19 +77,27 @@ fn long(meta: &Meta) -> String {
     text::paragraphs(&[meta.longdesc]).join("\n\n")
 }
 
-fn parameter(out: &mut String, param: &Param) -> std::fmt::Result {
-    write!(out, r#"<parameter name="{}""#, param.name)?;
-    if param.required {
+/// The parameter under its name, or under its older one.
+///
+/// A required one with an older name is not marked as such: clients would ask
+/// for it under each of them. The agent itself insists on one.
+fn parameter(out: &mut String, param: &Param, name: &str) -> std::fmt::Result {
+    write!(out, r#"<parameter name="{name}""#)?;
+    if param.required && param.alias.is_none() {
         write!(out, r#" required="1""#)?;
     }
     if param.unique {
         // crmsh looks at the one, pcs at the other.
-        write!(out, r#" unique="1" unique-group="{}""#, param.name)?;
+        write!(out, r#" unique="1" unique-group="{name}""#)?;
     }
     if param.reloadable {
         write!(out, r#" reloadable="1""#)?;
     }
     writeln!(out, ">")?;
+    if name != param.name {
+        let new = param.name;
+        writeln!(out, r#"<deprecated><replaced-with name="{new}"/></deprecated>"#)?;
+    }
     describe(out, &param.longdesc().join("\n\n"), &param.shortdesc())?;
     let default =
         param.default.map(|text| format!(r#" default="{}""#, escape(text))).unwrap_or_default();
