@@ -187,6 +187,23 @@ impl Section {
 
     /// The minors of the devices that a resource has on this node.
     pub fn minors(&self, node: &str) -> Vec<u32> {
+        let mut minors: Vec<u32> = self.volumes(node).filter_map(Section::minor).collect();
+        minors.sort_unstable();
+        minors.dedup();
+        minors
+    }
+
+    /// The disks that a resource lies on, on this node.
+    pub fn disks(&self, node: &str) -> Vec<PathBuf> {
+        let disk = |section: &Section| {
+            let words = section.statements.iter().find(|words| words[0] == "disk")?;
+            words.get(1).filter(|path| path.starts_with('/')).map(PathBuf::from)
+        };
+        self.volumes(node).filter_map(disk).collect()
+    }
+
+    /// Where the devices that a resource has on this node are described.
+    fn volumes(&self, node: &str) -> impl Iterator<Item = &Section> {
         let ours = self.sections.iter().find(|inner| inner.is("on", node));
         let ours = ours.or_else(|| self.sections.iter().find(|inner| inner.is("on", "_this_host")));
         let ours = ours.or_else(|| {
@@ -194,14 +211,10 @@ impl Section {
             let nameless = ["floating", "stacked-on-top-of"];
             self.sections.iter().find(|inner| nameless.contains(&inner.kind()))
         });
-        let mut minors: Vec<u32> = Vec::new();
-        for place in [Some(self), ours].into_iter().flatten() {
+        [Some(self), ours].into_iter().flatten().flat_map(|place| {
             let volumes = place.sections.iter().filter(|inner| inner.kind() == "volume");
-            minors.extend([place].into_iter().chain(volumes).filter_map(Section::minor));
-        }
-        minors.sort_unstable();
-        minors.dedup();
-        minors
+            [place].into_iter().chain(volumes)
+        })
     }
 
     /// `device /dev/drbd1;`, `device minor 1;`, `device /dev/drbd_www minor 1;`
@@ -241,6 +254,7 @@ mod tests {
         assert!(r1.minors("elsewhere").is_empty());
         assert_eq!(found.resource("aoe.target.0").unwrap().minors("b"), [7]);
         assert!(found.resource("r").is_none());
+        assert_eq!(r1.disks("milo2"), [Path::new("/dev/hdd3")]);
     }
 
     #[test]
