@@ -3,6 +3,7 @@
 use crate::host::clock::{Deadline, Pace};
 use crate::host::file;
 use crate::host::journal::{Journal, Level};
+use crate::host::lock::{self, Lock};
 use crate::host::program::{self, Missing, Output};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::Flock;
@@ -262,6 +263,13 @@ impl System<'_> {
     pub fn background(&self, words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
         self.note(format_args!("background {}", words.join(" ")));
         program::background(words, handed).context("cannot start the background part")
+    }
+
+    /// Keeps the other instances away from what they share with this one, for
+    /// as long as the lock is kept.
+    pub fn hold(&self, name: &str) -> Result<Lock> {
+        self.note(format_args!("hold {name}"));
+        lock::take(self, name)
     }
 
     /// Leaves a hint for later actions, durable until the next boot.

@@ -1,0 +1,157 @@
+//! The devices that the kernel's device-mapper has made, as it tells of them
+//! itself: no program is asked, no disk is read, and nothing here can hang on
+//! a disk that is gone.
+//!
+//! The control device answers root alone. Where it cannot be asked, as in a
+//! container, sysfs tells the same but for how often a device is open.
+
+pub mod control;
+mod message;
+mod sysfs;
+
+use crate::host::block::Number;
+use crate::host::system::{System, View};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::io;
+
+pub use control::Control;
+
+/// A mapped device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub number: Number,
+    /// Its name: `vg-lv`.
+    pub name: String,
+    /// Its identity, as whoever made it chose: `LVM-...`. May be empty.
+    pub uuid: String,
+}
+
+/// What a mapped device is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// How often it is open, where that can be told.
+    pub open: Option<u32>,
+    /// Whether all that is written to it is being held back.
+    pub suspended: bool,
+    /// Whether it leads anywhere at all.
+    pub live: bool,
+    /// The devices beneath it.
+    pub beneath: Vec<Number>,
+}
+
+/// A way to ask the device-mapper.
+#[derive(Debug)]
+pub struct Mapper<'v> {
+    view: &'v View,
+    control: Option<Control>,
+}
+
+/// Which devices are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix<'a> {
+    /// What the name begins with.
+    pub name: &'a str,
+    /// What the identity begins with.
+    pub uuid: &'a str,
+}
+
+impl Prefix<'_> {
+    fn fits(&self, device: &Device) -> bool {
+        device.name.starts_with(self.name) && device.uuid.starts_with(self.uuid)
+    }
+}
+
+impl<'v> Mapper<'v> {
+    /// The kernel's device-mapper, or none where it has none. It is not loaded
+    /// by asking.
+    pub fn open(view: &'v View) -> Result<Option<Self>> {
+        // Opening the control device would load the module.
+        let class = "/sys/class/misc/device-mapper";
+        if !view.exists(class).with_context(|| format!("cannot look for {class}"))? {
+            return Ok(None);
+        }
+        let control = if view.is_real() { Control::open() } else { Ok(None) };
+        let control = control.context("cannot open /dev/mapper/control")?;
+        Ok(Some(Self { view, control }))
+    }
+
+    /// The devices whose name and identity begin so.
+    pub fn devices(&self, prefix: Prefix<'_>) -> Result<Vec<Device>> {
+        let listed = match &self.control {
+            Some(control) => control.devices(prefix),
+            None => sysfs::devices(self.view),
+        };
+        let mut devices = listed.context("cannot list the device-mapper's devices")?;
+        devices.retain(|device| prefix.fits(device));
+        self.view.note(format_args!("device-mapper {prefix:?} = {} devices", devices.len()));
+        Ok(devices)
+    }
+
+    /// What the device is made of; none if it has gone meanwhile.
+    pub fn table(&self, device: Number) -> Result<Option<Table>> {
+        let told = match &self.control {
+            Some(control) => control.table(device).map(|(_, table)| table),
+            None => sysfs::table(self.view, device),
+        };
+        match told {
+            Ok(table) => Ok(Some(table)),
+            Err(err) if is_gone(&err) => Ok(None),
+            Err(err) => {
+                Err(err).with_context(|| format!("cannot ask the device-mapper for {device}"))
+            }
+        }
+    }
+
+    /// The devices at the bottom: those that are not mapped to others. Of one
+    /// that is not a mapped device, that is itself.
+    pub fn bottom(&self, device: Number) -> Result<BTreeSet<Number>> {
+        let mut bottom = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut left = vec![device];
+        while let Some(device) = left.pop() {
+            if !seen.insert(device) {
+                continue;
+            }
+            match self.table(device)? {
+                Some(table) => left.extend(table.beneath),
+                None => drop(bottom.insert(device)),
+            }
+        }
+        Ok(bottom)
+    }
+
+    /// The kinds of its segments, each once: `linear`, `raid`. Empty where
+    /// that cannot be told.
+    pub fn kinds(&self, device: Number) -> Result<Vec<String>> {
+        match &self.control {
+            Some(control) => control
+                .kinds(device)
+                .with_context(|| format!("cannot ask the device-mapper for {device}")),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Removes a device that nobody has open, as lvm does once it knows that it
+/// may. What lies beneath is not touched, and need not be there.
+pub fn remove(system: &System<'_>, device: Number) -> Result<()> {
+    let control = Control::open().context("cannot open /dev/mapper/control")?;
+    let Some(control) = control else { bail!("there is no /dev/mapper/control for us") };
+    let removed = control.remove(device);
+    system.note(format_args!("device-mapper remove {device} = {removed:?}"));
+    match removed {
+        Err(err) if !is_gone(&err) => {
+            Err(err).with_context(|| format!("cannot remove the mapped device {device}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_gone(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::ENXIO | libc::ENODEV | libc::ENOENT))
+}
+
+#[cfg(test)]
+mod tests;

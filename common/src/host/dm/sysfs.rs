@@ -1,0 +1,45 @@
+//! What sysfs tells of the device-mapper's devices.
+
+use super::{Device, Table};
+use crate::host::block::Number;
+use crate::host::system::View;
+use std::io;
+
+pub(super) fn devices(view: &View) -> io::Result<Vec<Device>> {
+    let names = view.list("/sys/block")?;
+    let mut devices = Vec::new();
+    for kernel_name in names.iter().filter(|name| name.starts_with("dm-")) {
+        match device(view, kernel_name) {
+            Ok(device) => devices.push(device),
+            // It went while we looked.
+            Err(err) if super::is_gone(&err) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(devices)
+}
+
+fn device(view: &View, kernel_name: &str) -> io::Result<Device> {
+    let attribute = |name: &str| view.read(format!("/sys/block/{kernel_name}/{name}"));
+    let number = number(&attribute("dev")?)?;
+    let (name, uuid) = (attribute("dm/name")?, attribute("dm/uuid")?);
+    Ok(Device { number, name: name.trim_end().into(), uuid: uuid.trim_end().into() })
+}
+
+pub(super) fn table(view: &View, device: Number) -> io::Result<Table> {
+    let dir = format!("/sys/dev/block/{device}");
+    let attribute = |name: &str| view.read(format!("{dir}/{name}"));
+    let suspended = attribute("dm/suspended")?.trim() == "1";
+    // A device whose table was never made live has no size.
+    let live = attribute("size")?.trim() != "0";
+    let mut beneath = Vec::new();
+    for name in view.list(format!("{dir}/slaves"))? {
+        beneath.push(number(&attribute(&format!("slaves/{name}/dev"))?)?);
+    }
+    Ok(Table { open: None, suspended, live, beneath })
+}
+
+fn number(text: &str) -> io::Result<Number> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, format!("odd number `{text}`"));
+    Number::parse(text).ok_or_else(odd)
+}

@@ -1,0 +1,135 @@
+//! LVM's settings on this machine, as far as they decide who may activate what
+//! and which disks are seen.
+
+use super::report::why;
+use crate::host::system::View;
+use anyhow::{Result, bail};
+
+/// What is asked for.
+const WANTED: &[&str] = &[
+    "activation/volume_list",
+    "activation/auto_activation_volume_list",
+    "devices/filter",
+    "devices/global_filter",
+    "devices/multipath_component_detection",
+    "devices/use_devicesfile",
+    "global/event_activation",
+    "global/locking_type",
+    "global/system_id_source",
+    "global/use_lvmetad",
+    "global/use_lvmlockd",
+];
+
+/// The settings in force: lvm.conf, what it includes, and lvm's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    values: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Asks lvm. One of those that this lvm does not know is not set.
+    pub fn read(view: &View) -> Result<Self> {
+        let mut words = vec!["lvmconfig", "--typeconfig", "full"];
+        words.extend(WANTED);
+        let output = view.query("lvm", &words)?;
+        let settings = Self::parse(&output.stdout);
+        if settings.values.is_empty() {
+            bail!("lvm cannot tell its settings: {}", why(&output));
+        }
+        Ok(settings)
+    }
+
+    fn parse(text: &str) -> Self {
+        let pair = |line: &str| {
+            let (name, value) = line.trim().split_once('=')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        Self { values: text.lines().filter_map(pair).collect() }
+    }
+
+    fn raw(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a setting that is a number is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.raw(name).is_some_and(|value| value != "0")
+    }
+
+    /// A word; empty if it is not set.
+    pub fn word(&self, name: &str) -> &str {
+        self.raw(name).unwrap_or_default().trim_matches('"')
+    }
+
+    /// A list, if it is set; it may be set and empty.
+    pub fn list(&self, name: &str) -> Option<Vec<String>> {
+        let raw = self.raw(name)?;
+        let inner = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
+        // What is in quotes lies between every other pair of them.
+        let words = inner.split('"').skip(1).step_by(2);
+        Some(words.map(str::to_owned).collect())
+    }
+
+    /// Whether `volume_list` is set and has no place for the group. Which
+    /// tags this machine has is not known here: `@*` may stand for any.
+    pub fn shuts_out(&self, group: &str, tags: &[String]) -> bool {
+        let admits = |entry: &String| match entry.strip_prefix('@') {
+            Some(tag) => tag == "*" || tags.iter().any(|has| has == tag),
+            None => names(entry, group),
+        };
+        self.list("volume_list").is_some_and(|list| !list.iter().any(admits))
+    }
+
+    /// Whether the group may be activated as soon as its disks are seen.
+    pub fn lets_autoactivate(&self, group: &str) -> bool {
+        let list = self.list("auto_activation_volume_list");
+        self.is_on("event_activation")
+            && list.is_none_or(|list| list.iter().any(|entry| names(entry, group)))
+    }
+}
+
+/// Whether an entry of a volume list speaks of the group by its name.
+fn names(entry: &str, group: &str) -> bool {
+    entry.split_once('/').map_or(entry, |(of, _)| of) == group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPTURED: &str = r#"use_lvmlockd=0
+event_activation=1
+volume_list=["rootvg","@node1","data/only"]
+filter=["a|.*|"]
+global_filter=["r|/dev/sda3|","a|/dev/drbd[0-9]+|"]
+use_devicesfile=0
+system_id_source="none"
+"#;
+
+    #[test]
+    fn settings_are_read_as_lvm_prints_them() {
+        let settings = Settings::parse(CAPTURED);
+        assert_eq!(settings.word("system_id_source"), "none");
+        assert!(settings.is_on("event_activation") && !settings.is_on("use_lvmlockd"));
+        let filter = settings.list("global_filter").unwrap();
+        assert_eq!(filter, ["r|/dev/sda3|", "a|/dev/drbd[0-9]+|"]);
+        assert_eq!(settings.list("auto_activation_volume_list"), None);
+    }
+
+    #[test]
+    fn a_volume_list_shuts_out_what_it_does_not_name() {
+        let settings = Settings::parse(CAPTURED);
+        assert!(settings.shuts_out("vg", &[]) && !settings.shuts_out("rootvg", &[]));
+        assert!(!settings.shuts_out("data", &[]));
+        assert!(!settings.shuts_out("vg", &["node1".to_owned()]));
+        assert!(!Settings::parse("use_lvmlockd=0").shuts_out("vg", &[]));
+    }
+
+    #[test]
+    fn an_empty_list_is_not_an_unset_one() {
+        let shut = Settings::parse("event_activation=1\nauto_activation_volume_list=[]");
+        assert!(!shut.lets_autoactivate("vg"));
+        assert!(Settings::parse("event_activation=1").lets_autoactivate("vg"));
+        assert!(!Settings::parse("event_activation=0").lets_autoactivate("vg"));
+    }
+}

@@ -1,0 +1,77 @@
+use super::*;
+use crate::host::block::Number;
+
+const BACKUP: &str = include_str!("../../../../tests/data/lvm/backup");
+
+fn device(name: &str, volume: char, layer: &str, minor: u32) -> Device {
+    let id = |c: char| c.to_string().repeat(ID);
+    let uuid = format!("{MARK}{}{}{layer}", id('G'), id(volume));
+    Device { number: Number { major: 254, minor }, name: name.into(), uuid }
+}
+
+#[test]
+fn a_dash_in_a_name_is_not_the_one_between_names() {
+    let names = |device: &str| split(device).unwrap();
+    assert_eq!(names("vg-lv"), ("vg".into(), "lv".into()));
+    assert_eq!(names("vg--a-da--sh"), ("vg-a".into(), "da-sh".into()));
+    assert_eq!(names("vg--a-plain-real"), ("vg-a".into(), "plain".into()));
+    assert_eq!(names("a---b"), ("a-".into(), "b".into()));
+    assert_eq!(split("luks"), None);
+    assert_eq!(names(&format!("{}-{}", escaped("-x-"), "y")), ("-x-".into(), "y".into()));
+}
+
+#[test]
+fn layers_belong_to_the_volume_above_them() {
+    let found = sorted(vec![
+        device("vg-plain-real", 'p', "-real", 2),
+        device("vg-plain", 'p', "", 0),
+        device("vg-snap-cow", 's', "-cow", 3),
+        device("vg-snap", 's', "", 4),
+    ]);
+    let names: Vec<_> = found.iter().map(|(_, volume)| volume.name.as_str()).collect();
+    assert_eq!(names, ["plain", "snap"]);
+    let (group, plain) = &found[0];
+    assert_eq!((group.as_str(), plain.devices[0].name.as_str()), ("vg", "vg-plain"));
+    assert_eq!(plain.devices.len(), 2);
+}
+
+#[test]
+fn what_is_not_lvms_is_no_volume() {
+    let mut luks = device("vg-lv", 'x', "", 0);
+    luks.uuid = "CRYPT-LUKS2-0123".into();
+    assert_eq!(sorted(vec![luks]), []);
+}
+
+#[test]
+fn parts_of_volumes_are_known_by_their_names() {
+    assert!(is_hidden("raid_rimage_0") && is_hidden("pool_tdata") && is_hidden("pvmove0"));
+    assert!(!is_hidden("web_files") && !is_hidden("pool"));
+}
+
+#[test]
+fn a_name_that_lvm_would_take_for_an_option_is_none() {
+    assert!(is_name("my_vg") && is_name("a-b.c+d"));
+    for bad in ["", "-ay", ".", "..", "a/b", "a b", "@tag", &"x".repeat(128)] {
+        assert!(!is_name(bad), "{bad}");
+    }
+    assert!(is_tag("pacemaker") && is_tag("site:a/1") && !is_tag("@x") && !is_tag("a,b"));
+}
+
+#[test]
+fn the_copy_of_the_metadata_tells_what_is_wanted() {
+    let copy = metadata::parse(BACKUP, "vg-a").unwrap();
+    assert_eq!(copy.id, "ozULf2Gm860tVZiqq0w0tOGtrRjB8IMi");
+    assert_eq!(copy.disks, [std::path::Path::new("/dev/ram0"), std::path::Path::new("/dev/ram1")]);
+    let mut wanted: Vec<_> =
+        copy.volumes.iter().filter(|v| v.is_wanted).map(|v| v.name.as_str()).collect();
+    wanted.sort_unstable();
+    assert_eq!(wanted, ["idle", "plain", "pool", "pool2", "raid", "snap", "thin"]);
+    assert!(copy.volumes.iter().any(|volume| volume.name == "tsnap"));
+}
+
+#[test]
+fn a_copy_that_is_cut_off_or_of_another_group_is_none() {
+    assert_eq!(metadata::parse(BACKUP, "other"), None);
+    assert_eq!(metadata::parse("vg {\n list = [\n 1,\n", "vg"), None);
+    assert_eq!(metadata::parse("no metadata at all", "vg"), None);
+}
