@@ -10,6 +10,8 @@ pub mod drbd;
 pub mod drbddisk;
 pub mod filesystem;
 pub mod ipaddr;
+pub mod lvm;
+pub mod lvm2;
 
 use common::Agent;
 use ocf_meta::Meta;
@@ -21,6 +23,8 @@ pub const ALL: &[&Meta] = &[
     meta_of::<filesystem::Filesystem>(),
     meta_of::<drbd::Drbd>(),
     meta_of::<drbddisk::Drbddisk>(),
+    meta_of::<lvm::Lvm>(),
+    meta_of::<lvm2::Lvm2>(),
 ];
 
 const fn meta_of<A: Agent>() -> &'static Meta {

@@ -1,0 +1,4 @@
+//! The binary of [`agents::lvm`].
+#![no_main]
+
+common::main!(agents::lvm::Lvm);

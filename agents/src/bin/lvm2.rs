@@ -1,0 +1,4 @@
+//! The binary of [`agents::lvm2`].
+#![no_main]
+
+common::main!(agents::lvm2::Lvm2);

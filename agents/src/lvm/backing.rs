@@ -1,0 +1,42 @@
+//! Disks that belong to DRBD. A group on DRBD can be seen on the disk beneath
+//! it as well, byte for byte, and lvm takes what it sees: where DRBD is down
+//! or not promoted, it would activate the group from the disk, and what is
+//! then written there, DRBD does not know of.
+
+use common::View;
+use common::host::block::{self, Number};
+use common::host::drbd::config;
+use std::path::Path;
+
+/// A disk that DRBD is configured to lie on.
+#[derive(Debug)]
+pub(super) struct Backing {
+    resource: String,
+    disk: String,
+}
+
+impl std::fmt::Display for Backing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, the disk beneath DRBD's resource {}", self.disk, self.resource)
+    }
+}
+
+/// The first of the disks that is DRBD's by its configuration. One that cannot
+/// be read has nothing to say: then DRBD cannot come up either.
+pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Option<Backing> {
+    let disks: Vec<Number> = disks.collect();
+    if disks.is_empty() || !view.exists("/etc/drbd.conf").unwrap_or(true) {
+        return None;
+    }
+    let node = view.read("/proc/sys/kernel/hostname").ok()?;
+    let configuration = config::read(view, None).ok()?;
+    configuration.resources().find_map(|name| {
+        let paths = configuration.resource(name)?.disks(node.trim());
+        let ours = |path: &&std::path::PathBuf| {
+            let number = block::number(view, Path::new(path)).ok().flatten();
+            number.is_some_and(|number| disks.contains(&number))
+        };
+        let disk = paths.iter().find(ours)?;
+        Some(Backing { resource: name.to_owned(), disk: disk.display().to_string() })
+    })
+}

@@ -1,0 +1,140 @@
+//! What will hurt at the next failover, and can be told before.
+
+use super::Lvm;
+use super::look::{State, disk_name};
+use super::owner::Access;
+use common::View;
+use common::host::block::{self, Number};
+use common::host::lvm::metadata;
+use common::host::lvm::report::{self, Group};
+use common::host::lvm::settings::Settings;
+use std::path::Path;
+
+/// The major number of DRBD's devices.
+const DRBD: u32 = 147;
+
+impl Lvm {
+    pub(super) fn foresee(&self, view: &View, state: &State) -> Vec<String> {
+        let name = self.params.vgname.as_str();
+        let mut warnings = Vec::new();
+        let settings = match Settings::read(view) {
+            Ok(settings) => settings,
+            Err(err) => return vec![format!("{err:#}")],
+        };
+        if let Err(err) = self.suits_settings(&settings, &[]) {
+            warnings.push(format!("{err:#}"));
+        }
+        match report::group(view, name) {
+            Ok(Ok(group)) => self.foresee_of_group(view, &settings, &group, &mut warnings),
+            Ok(Err(why)) if state.is_active() => {
+                warnings.push(format!("{name} is active, but lvm does not see it: {why}"));
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        let disks = self.disks(view, state);
+        warnings.extend(seen_beneath(view, &settings, &disks));
+        warnings.extend(multipath(view, &disks));
+        warnings
+    }
+
+    fn foresee_of_group(
+        &self,
+        view: &View,
+        settings: &Settings,
+        group: &Group,
+        warnings: &mut Vec<String>,
+    ) {
+        let name = &group.name;
+        let guarded = matches!(self.access, Access::SystemId | Access::Lvmlockd(_));
+        if group.autoactivation != Some(false)
+            && settings.lets_autoactivate(name)
+            && !guarded
+            && !settings.shuts_out(name, &group.tags)
+        {
+            warnings.push(format!(
+                "LVM activates {name} by itself wherever it sees the disks, as at boot: lvm vgchange \
+                 --setautoactivation n {name}"
+            ));
+        }
+        for disk in group.disks.iter().filter(|disk| disk.duplicate) {
+            warnings
+                .push(format!("LVM sees a disk of {name} twice, also as {}", disk.path.display()));
+        }
+        if group.missing > 0 {
+            warnings.push(format!("{name} misses {} of its disks", group.missing));
+        }
+        if let Err(err) = self.claim(view, group) {
+            warnings.push(format!("{err:#}"));
+        }
+    }
+
+    /// The group's disks: those beneath what is active, or where they were
+    /// when this node last saw them.
+    fn disks(&self, view: &View, state: &State) -> Vec<Number> {
+        if !state.disks.is_empty() {
+            return state.disks.iter().copied().collect();
+        }
+        let copy = metadata::copy(view, self.params.vgname.as_str());
+        let paths = copy.into_iter().flat_map(|copy| copy.disks);
+        paths.filter_map(|path| block::number(view, path).ok().flatten()).collect()
+    }
+}
+
+/// Whether LVM may find a group on the disk beneath DRBD, where it must not
+/// be touched.
+fn seen_beneath(view: &View, settings: &Settings, disks: &[Number]) -> Option<String> {
+    let drbd = disks.iter().find(|disk| disk.major == DRBD)?;
+    let admits_all = |name: &str| {
+        let list = settings.list(name).unwrap_or_default();
+        !list.iter().any(|pattern| pattern.starts_with('r'))
+    };
+    let unfiltered =
+        admits_all("filter") && admits_all("global_filter") && !settings.is_on("use_devicesfile");
+    unfiltered.then(|| {
+        let device = disk_name(view, *drbd);
+        format!(
+            "LVM looks also at the disk beneath {device} and may activate the group from there: set global_filter = \
+             [ \"a|^/dev/drbd|\", \"r|.*|\" ] in lvm.conf, or reject the disk"
+        )
+    })
+}
+
+/// Whether multipath has its hands on a disk.
+fn multipath(view: &View, disks: &[Number]) -> Option<String> {
+    disks.iter().find_map(|disk| {
+        let holders = view.list(format!("/sys/dev/block/{disk}/holders")).unwrap_or_default();
+        holders.iter().find_map(|holder| {
+            let read = |what: &str| view.read(format!("/sys/class/block/{holder}/dm/{what}")).ok();
+            let uuid = read("uuid").filter(|uuid| uuid.starts_with("mpath-"))?;
+            let name = read("name").unwrap_or(uuid);
+            let device = disk_name(view, *disk);
+            Some(format!(
+                "multipath has taken {device} as {}: blacklist it in multipath.conf",
+                name.trim()
+            ))
+        })
+    })
+}
+
+/// Why a group may not be to be seen: a clause to follow what lvm says.
+pub(super) fn absence(view: &View, group: &str) -> String {
+    let Some(copy) = metadata::copy(view, group) else { return String::new() };
+    for path in copy.disks {
+        match block::number(view, &path) {
+            Ok(Some(disk)) if disk.major == DRBD && is_read_only(view, disk) => {
+                return format!("; it was last on {}, which is not promoted here", path.display());
+            }
+            Err(_) | Ok(None) => {
+                return format!("; it was last on {}, which is not there", path.display());
+            }
+            Ok(Some(_)) => {}
+        }
+    }
+    String::new()
+}
+
+/// DRBD's secondaries are, and can be asked without opening them.
+fn is_read_only(view: &View, disk: Number) -> bool {
+    view.read(Path::new("/sys/dev/block").join(disk.to_string()).join("ro"))
+        .is_ok_and(|ro| ro.trim() == "1")
+}

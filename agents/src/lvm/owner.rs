@@ -1,0 +1,320 @@
+//! Whose a group is, and how it becomes this node's.
+
+use super::{AccessMode, ActivationMode, Lvm, LvmParams};
+use anyhow::{Result, bail};
+use common::host::lvm::report::{self, Group, why};
+use common::host::lvm::settings::Settings;
+use common::{System, View, configured, not_here};
+
+/// How one node alone is made to use a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// By something else.
+    None,
+    /// By a tag.
+    Tagging,
+    /// By the owner in the metadata.
+    SystemId,
+    /// By a lock manager.
+    Lvmlockd(ActivationMode),
+}
+
+/// What start finds out about the owner, and does about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is ours, or nobody's business.
+    Ours,
+    /// Put the tag on it.
+    Tag(String),
+    /// Become the owner, in the place of another one or of none.
+    Own { mine: String, theirs: String },
+    /// Start the lock space.
+    Lock,
+}
+
+impl Access {
+    pub(super) fn of(params: &LvmParams) -> Self {
+        match params.vg_access_mode {
+            Some(AccessMode::Lvmlockd) => Self::Lvmlockd(params.activation_mode),
+            Some(AccessMode::SystemId) => Self::SystemId,
+            Some(AccessMode::Tagging) => Self::Tagging,
+            None if params.exclusive => Self::Tagging,
+            Some(AccessMode::None) | None => Self::None,
+        }
+    }
+
+    /// Whether the group must not be active on two nodes.
+    pub(super) fn is_for_one_node(self) -> bool {
+        !matches!(self, Self::None | Self::Lvmlockd(ActivationMode::Shared))
+    }
+}
+
+/// Where lvmlockd listens.
+const LVMLOCKD: &str = "/run/lvm/lvmlockd.socket";
+
+impl Lvm {
+    pub(super) fn settings(&self, view: &View) -> Result<Settings> {
+        Settings::read(view)
+    }
+
+    /// Whether this node's lvm.conf goes with the access mode.
+    pub(super) fn suits_settings(&self, settings: &Settings, tags: &[String]) -> Result<()> {
+        let (group, tag) = (&self.params.vgname.as_str(), self.params.tag.as_str());
+        match self.access {
+            Access::Tagging => {
+                let Some(list) = settings.list("volume_list") else {
+                    return Err(not_here(
+                        "tagging needs a volume_list in lvm.conf, or every node could activate the group at any time",
+                    ));
+                };
+                let own = format!("@{tag}");
+                if list.contains(&own) || !settings.shuts_out(group, &[]) {
+                    return Err(not_here(format!(
+                        "volume_list in lvm.conf lets {group} be activated without the cluster: take out {group} and {own}"
+                    )));
+                }
+            }
+            Access::Lvmlockd(_) if !settings.is_on("use_lvmlockd") => {
+                return Err(not_here("use_lvmlockd is not set in lvm.conf"));
+            }
+            Access::SystemId if matches!(settings.word("system_id_source"), "" | "none") => {
+                return Err(not_here(
+                    "system_id_source is not set in lvm.conf, so this node has no system ID",
+                ));
+            }
+            _ => {}
+        }
+        if self.access != Access::Tagging && settings.shuts_out(group, tags) {
+            return Err(not_here(format!(
+                "volume_list in lvm.conf keeps {group} from being activated"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What it takes for the group to be ours, or why it cannot be.
+    pub(super) fn claim(&self, view: &View, group: &Group) -> Result<Claim> {
+        self.fits_metadata(group)?;
+        let name = &group.name;
+        match self.access {
+            Access::Lvmlockd(_) => {
+                if !view.exists(LVMLOCKD)? {
+                    bail!("lvmlockd is not running: there is no {LVMLOCKD}");
+                }
+                Ok(Claim::Lock)
+            }
+            Access::Tagging => self.claim_by_tag(group),
+            Access::SystemId => {
+                let mine = report::system_id(view)?;
+                if mine.is_empty() {
+                    return Err(not_here(
+                        "this node has no system ID: see system_id_source in lvm.conf",
+                    ));
+                }
+                match &group.owner {
+                    owner if *owner == mine => Ok(Claim::Ours),
+                    owner if !is_system_id(owner) => {
+                        bail!("{name} has a system ID that LVM cannot have given: `{owner}`")
+                    }
+                    owner => Ok(Claim::Own { mine, theirs: owner.clone() }),
+                }
+            }
+            Access::None if group.owner.is_empty() => Ok(Claim::Ours),
+            Access::None => match report::system_id(view)? {
+                mine if mine == group.owner => Ok(Claim::Ours),
+                _ => bail!(
+                    "volume group {name} belongs to the machine with the system ID {}",
+                    group.owner
+                ),
+            },
+        }
+    }
+
+    fn claim_by_tag(&self, group: &Group) -> Result<Claim> {
+        let (name, tag) = (&group.name, self.params.tag.as_str());
+        let harmless = self.params.other_tags.as_deref().unwrap_or_default();
+        let harmless: Vec<&str> = harmless.split(',').map(str::trim).collect();
+        let is_foreign = |found: &&String| *found != tag && !harmless.contains(&found.as_str());
+        if let Some(foreign) = group.tags.iter().find(is_foreign) {
+            bail!(
+                "volume group {name} carries the tag {foreign}, which is not ours: if it marks no owner, name it in \
+                 other_tags; if its owner is gone for good, lvm vgchange --deltag {foreign} {name}"
+            );
+        }
+        match group.tags.iter().any(|found| found == tag) {
+            true => Ok(Claim::Ours),
+            false => Ok(Claim::Tag(tag.to_owned())),
+        }
+    }
+
+    /// Whether the group is of the kind that the access mode is for. That is
+    /// the same on every node, for the group is.
+    fn fits_metadata(&self, group: &Group) -> Result<()> {
+        let (name, kind) = (&group.name, &group.lock_type);
+        let locked = !kind.is_empty();
+        match self.access {
+            Access::Lvmlockd(_) if !locked => Err(configured(format!(
+                "vg_access_mode=lvmlockd, but volume group {name} has no lock type: lvm vgchange --locktype dlm {name}"
+            ))),
+            Access::Lvmlockd(_) => Ok(()),
+            _ if locked => Err(configured(format!(
+                "volume group {name} has the lock type {kind}: vg_access_mode has to be lvmlockd"
+            ))),
+            Access::Tagging if !group.owner.is_empty() => Err(configured(format!(
+                "volume group {name} has an owner by system ID, {}: vg_access_mode has to be system_id",
+                group.owner
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The claim in words, for the plan.
+    pub(super) fn claim_words(&self, claim: &Claim) -> Option<String> {
+        let group = self.params.vgname.as_str();
+        Some(match claim {
+            Claim::Ours => return None,
+            Claim::Tag(tag) => format!("put the tag {tag} on volume group {group}"),
+            Claim::Lock => format!("start the lock space of volume group {group}"),
+            Claim::Own { mine, theirs } if theirs.is_empty() => {
+                format!("make {mine} the owner of volume group {group}, which has none")
+            }
+            Claim::Own { mine, theirs } => {
+                format!("make {mine} the owner of volume group {group} in the place of {theirs}")
+            }
+        })
+    }
+
+    /// Makes the group ours. It is looked at again first: since the plan was
+    /// made it may have found another owner.
+    pub(super) fn take(&self, system: &System<'_>) -> Result<()> {
+        self.keep_others_off(system)?;
+        let group = self.group(system)?;
+        match self.claim(system, &group)? {
+            Claim::Ours => Ok(()),
+            Claim::Tag(tag) => self.change(system, &["vgchange", "--addtag", &tag, &group.name]),
+            Claim::Own { mine, theirs } => self.own(system, &group, &mine, &theirs),
+            Claim::Lock => self.start_locks(system, &group.name),
+        }
+    }
+
+    fn own(&self, system: &System<'_>, group: &Group, mine: &str, theirs: &str) -> Result<()> {
+        let name = group.name.as_str();
+        let as_them = format!("local/extra_system_ids=[\"{theirs}\"]");
+        let mut words = vec!["vgchange", "-y"];
+        if self.params.majority_pvs {
+            words.push("--majoritypvs");
+        }
+        if !theirs.is_empty() {
+            words.extend(["--config", &as_them]);
+        }
+        words.extend(["--systemid", mine, name]);
+        self.change(system, &words)?;
+        let now = self.group(system)?.owner;
+        if now != mine {
+            bail!("lvm has made {mine} the owner of {name}, and yet the owner is `{now}`");
+        }
+        system.info(format_args!("volume group {name}: the owner was `{theirs}` and is {mine}"));
+        if group.autoactivation == Some(true) {
+            // A node that comes back would activate it before the cluster has a say.
+            if let Err(err) = self.change(system, &["vgchange", "--setautoactivation", "n", name]) {
+                system.warn(format_args!("autoactivation of {name} stays on: {err:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_locks(&self, system: &System<'_>, group: &str) -> Result<()> {
+        system.until(&format!("the lock space of {group}"), || {
+            let output = system.change("lvm", &["vgchange", "--lockstart", group])?;
+            if output.success() {
+                return Ok(Ok(()));
+            }
+            let why = why(&output);
+            // Another instance or another node is at it.
+            let passing =
+                ["in progress", "try again", "starting"].iter().any(|word| why.contains(word));
+            if passing {
+                Ok(Err(why))
+            } else {
+                bail!("cannot start the lock space of {group}: {why}")
+            }
+        })
+    }
+
+    /// Gives back what was taken, once nothing of the group is active.
+    pub(super) fn give_back(&self, system: &System<'_>) -> Result<()> {
+        self.keep_others_off(system)?;
+        let found = self.target.look(system)?;
+        if found.is_active() || !found.others.is_empty() {
+            system.note(format_args!(
+                "volume group {} is still in use here",
+                self.params.vgname.as_str()
+            ));
+            return Ok(());
+        }
+        let (group, tag) = (self.params.vgname.as_str(), self.params.tag.as_str());
+        match self.access {
+            Access::Tagging => {
+                // Only ours; another one is not there for us to take off.
+                let tagged = self.group(system)?.tags.iter().any(|found| found == tag);
+                if tagged {
+                    self.change(system, &["vgchange", "--deltag", tag, group])
+                } else {
+                    Ok(())
+                }
+            }
+            Access::Lvmlockd(_) => self.change(system, &["vgchange", "--lockstop", group]),
+            // The owner stays the owner until another one takes its place.
+            Access::SystemId | Access::None => Ok(()),
+        }
+    }
+
+    /// What stop gives back, in words; none if nothing is ever taken.
+    pub(super) fn return_words(&self) -> Option<String> {
+        let group = self.params.vgname.as_str();
+        match self.access {
+            Access::Tagging => {
+                Some(format!("take the tag {} off volume group {group}", self.params.tag.as_str()))
+            }
+            Access::Lvmlockd(_) => Some(format!("stop the lock space of volume group {group}")),
+            Access::SystemId | Access::None => None,
+        }
+    }
+
+    /// Waits until no other instance is at work on the group, and keeps it so
+    /// until the action ends.
+    pub(super) fn keep_others_off(&self, system: &System<'_>) -> Result<()> {
+        let mut lock = self.lock.borrow_mut();
+        if self.access != Access::None && lock.is_none() {
+            *lock = Some(system.hold(&format!("LVM-{}", self.params.vgname.as_str()))?);
+        }
+        Ok(())
+    }
+
+    /// The group, as lvm sees it now.
+    pub(super) fn group(&self, view: &View) -> Result<Group> {
+        let name = self.params.vgname.as_str();
+        match report::group(view, name)? {
+            Ok(group) => Ok(group),
+            Err(why) => bail!(
+                "volume group {name} is not to be seen: {why}{}",
+                super::foresight::absence(view, name)
+            ),
+        }
+    }
+
+    /// Has lvm change something.
+    pub(super) fn change(&self, system: &System<'_>, words: &[&str]) -> Result<()> {
+        let output = system.change("lvm", words)?;
+        if !output.success() {
+            bail!("lvm {} failed: {}", words.join(" "), why(&output));
+        }
+        Ok(())
+    }
+}
+
+/// Whether LVM would take this as a system ID; nothing else goes into a
+/// setting on its command line.
+fn is_system_id(id: &str) -> bool {
+    id.len() < 128 && id.chars().all(|c| c.is_ascii_alphanumeric() || "+_.-/=!:&#".contains(c))
+}

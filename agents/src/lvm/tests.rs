@@ -1,0 +1,387 @@
+//! A machine of files, and an lvm that says what it is told to say. What the
+//! real one does, and the real device-mapper, the kernel tier tells.
+
+#![allow(clippy::disallowed_methods)] // A test builds the machine that an agent may only look at.
+
+use super::*;
+use common::host::clock::Deadline;
+use common::testing::{carry_out, words};
+use ocf_meta::{Given, Reading};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const GROUP: &str = "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG";
+
+struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { dir: tempfile::tempdir().unwrap() };
+        machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
+        machine.file("/sys/block/sda/dev", "8:0\n");
+        let settings = "event_activation=1\nsystem_id_source=\"uname\"\n";
+        machine
+            .disk("8:0")
+            .lvm("vgs", &group(""))
+            .lvm("lvs", &volumes(&["web", "mail"]))
+            .lvm("lvmconfig", settings)
+            .lvm("systemid", "  system ID: node1\n")
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.dir.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn file(&self, path: &str, text: &str) -> &Self {
+        std::fs::write(self.path(path), text).unwrap();
+        self
+    }
+
+    fn disk(self, number: &str) -> Self {
+        self.file(&format!("/sys/dev/block/{number}/dev"), number);
+        self
+    }
+
+    /// What `lvm COMMAND` prints.
+    fn lvm(self, command: &str, text: &str) -> Self {
+        self.file(&format!("/answers/{command}"), text);
+        let (answers, log) = (self.path("/answers/x"), self.path("/log"));
+        let answers = answers.parent().unwrap().display();
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{}\ncat {answers}/$1 2>/dev/null || exit 5\n",
+            log.display()
+        );
+        self.file("/usr/sbin/lvm", &script);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.path("/usr/sbin/lvm"), mode).unwrap();
+        self
+    }
+
+    /// A volume that is active, on the disk 8:0.
+    fn active(self, name: &str, minor: u32) -> Self {
+        for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
+            let uuid = format!("LVM-{GROUP}{}", id(name));
+            self.file(&format!("{home}/dev"), &format!("254:{minor}\n"))
+                .file(&format!("{home}/size"), "8192\n")
+                .file(&format!("{home}/dm/name"), &format!("vg-{name}\n"))
+                .file(&format!("{home}/dm/uuid"), &uuid)
+                .file(&format!("{home}/dm/suspended"), "0\n")
+                .file(&format!("{home}/slaves/sda/dev"), "8:0\n");
+        }
+        self
+    }
+
+    fn view(&self) -> View {
+        View::below(self.dir.path(), Deadline::after(Duration::from_secs(2)))
+    }
+
+    /// What lvm was called with.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("/log")).unwrap_or_default()
+    }
+
+    fn status(&self, agent: &Lvm) -> Status {
+        agent.status(&agent.observe(&self.view()).unwrap())
+    }
+
+    fn refusal(&self, agent: &Lvm) -> String {
+        let view = self.view();
+        let state = agent.observe(&view).unwrap();
+        agent.start(&view, &state).map(|plan| words(&plan)).unwrap_err().to_string()
+    }
+
+    fn plan(&self, agent: &Lvm) -> Vec<String> {
+        let view = self.view();
+        let state = agent.observe(&view).unwrap();
+        words(&agent.start(&view, &state).unwrap())
+    }
+}
+
+fn id(name: &str) -> String {
+    format!("{name:x<32}")
+}
+
+fn group(fields: &str) -> String {
+    let id = GROUP;
+    format!(
+        r#"{{"report":[{{"vg":[{{"vg_name":"vg","vg_uuid":"{id}","vg_missing_pv_count":"0","pv_name":"/dev/sda"{fields}}}]}}]}}"#
+    )
+}
+
+fn volumes(names: &[&str]) -> String {
+    let row = |name: &&str| {
+        format!(r#"{{"lv_name":"{name}","lv_uuid":"{}","lv_layout":"linear"}}"#, id(name))
+    };
+    let rows: Vec<String> = names.iter().map(row).collect();
+    format!(r#"{{"report":[{{"lv":[{}]}}]}}"#, rows.join(","))
+}
+
+fn agent(pairs: &[(&'static str, &str)]) -> Lvm {
+    let mut given = Given::default();
+    given.set("vgname", "vg");
+    for (name, value) in pairs {
+        given.set(*name, *value);
+    }
+    let params = LvmParams::read(&mut Reading::strict(&given)).unwrap();
+    let mut request = Request::plain("vg");
+    request.probe = true;
+    Lvm::new(params, &request).unwrap()
+}
+
+fn recurring(pairs: &[(&'static str, &str)]) -> Lvm {
+    let agent = agent(pairs);
+    let target = Target { is_asked_again: true, ..agent.target.clone() };
+    Lvm { target, ..agent }
+}
+
+fn wanted(machine: &Machine, names: &[&str]) {
+    let volumes: String =
+        names.iter().map(|name| format!("volume {} {name}\n", id(name))).collect();
+    let hint = format!("lvm 1\ngroup {GROUP}\n{volumes}disk 8:0\n");
+    machine.file("/run/resource-agents/LVM-vg.wanted", &hint);
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(machine.path("/run/resource-agents/LVM-vg.wanted"), mode).unwrap();
+}
+
+#[test]
+fn what_start_wanted_has_to_be_there() {
+    let machine = Machine::new().active("web", 0);
+    wanted(&machine, &["web", "mail"]);
+    let status = machine.status(&agent(&[]));
+    let Status::Failed(_, reason) = status else { panic!("{status}") };
+    assert_eq!(reason, "mail of volume group vg is not active");
+    let machine = machine.active("mail", 1);
+    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
+}
+
+#[test]
+fn a_record_of_another_group_of_that_name_says_nothing() {
+    let machine = Machine::new().active("web", 0);
+    wanted(&machine, &["web", "mail"]);
+    let hint = std::fs::read_to_string(machine.path("/run/resource-agents/LVM-vg.wanted")).unwrap();
+    let other = hint.replace(GROUP, &"H".repeat(32));
+    std::fs::write(machine.path("/run/resource-agents/LVM-vg.wanted"), other).unwrap();
+    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
+}
+
+#[test]
+fn a_volume_that_was_removed_since_is_not_missed() {
+    let machine = Machine::new().active("web", 0);
+    wanted(&machine, &["web", "mail"]);
+    let copy = format!(
+        "vg {{\n id = \"{GROUP}\"\n logical_volumes {{\n  web {{\n   id = \"{}\"\n  }}\n }}\n}}\n",
+        id("web")
+    );
+    machine.file("/etc/lvm/backup/vg", &copy);
+    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
+}
+
+#[test]
+fn nothing_active_is_stopped_unless_it_was_started_and_is_watched() {
+    let machine = Machine::new();
+    assert_eq!(machine.status(&recurring(&[])), Status::Stopped);
+    wanted(&machine, &["web"]);
+    assert_eq!(machine.status(&agent(&[])), Status::Stopped);
+    assert!(matches!(machine.status(&recurring(&[])), Status::Failed(..)));
+}
+
+#[test]
+fn a_lost_disk_is_a_fault_unless_it_can_be_borne() {
+    let machine = Machine::new().active("web", 0);
+    std::fs::remove_dir_all(machine.path("/sys/dev/block/8:0")).unwrap();
+    let status = machine.status(&agent(&[]));
+    let Status::Failed(_, reason) = status else { panic!("{status}") };
+    assert_eq!(reason, "disk 8:0 beneath web is gone or offline");
+    let bearing = agent(&[("partial_activation", "true")]);
+    assert!(matches!(machine.status(&bearing), Status::Degraded(..)));
+}
+
+#[test]
+fn one_lost_image_of_a_raid_is_a_blemish() {
+    let machine = Machine::new().active("raid_rimage_0", 0);
+    machine.file("/sys/dev/block/254:0/slaves/sda/dev", "8:16\n");
+    let status = machine.status(&agent(&[]));
+    assert!(matches!(status, Status::Degraded(..)), "{status}");
+}
+
+#[test]
+fn an_offline_disk_is_a_lost_one() {
+    let machine = Machine::new().active("web", 0);
+    machine.file("/sys/dev/block/8:0/device/state", "offline\n");
+    assert!(matches!(machine.status(&agent(&[])), Status::Failed(..)));
+    machine.file("/sys/dev/block/8:0/device/state", "running\n");
+    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
+}
+
+#[test]
+fn a_suspended_volume_is_a_fault_after_a_moment() {
+    let machine = Machine::new().active("web", 0);
+    machine.file("/sys/dev/block/254:0/dm/suspended", "1\n");
+    let status = machine.status(&agent(&[]));
+    assert!(status.to_string().contains("vg/web is suspended"), "{status}");
+}
+
+#[test]
+fn one_volume_is_not_the_others() {
+    let machine = Machine::new().active("web", 0);
+    assert_eq!(machine.status(&agent(&[("lvname", "mail")])), Status::Stopped);
+    assert_eq!(machine.status(&agent(&[("lvname", "web")])), Status::Running(Role::Started));
+    assert_eq!(machine.status(&agent(&[("lvname", "we")])), Status::Stopped);
+}
+
+#[test]
+fn a_foreign_tag_is_left_alone() {
+    let tagging = [("vg_access_mode", "tagging")];
+    let conf = "event_activation=1\nvolume_list=[\"root\"]\n";
+    let machine = Machine::new().lvm("lvmconfig", conf).lvm("vgs", &group(r#","vg_tags":"node2""#));
+    let refusal = machine.refusal(&agent(&tagging));
+    assert!(
+        refusal.starts_with("volume group vg carries the tag node2, which is not ours"),
+        "{refusal}"
+    );
+    assert!(!machine.log().contains("deltag"));
+    let told = agent(&[("vg_access_mode", "tagging"), ("other_tags", "db, node2")]);
+    assert!(machine.plan(&told).contains(&"put the tag pacemaker on volume group vg".to_owned()));
+}
+
+#[test]
+fn tagging_needs_a_volume_list_that_keeps_others_out() {
+    let tagging = agent(&[("exclusive", "true")]);
+    let refusal = Machine::new().refusal(&tagging);
+    assert!(refusal.starts_with("tagging needs a volume_list"), "{refusal}");
+    for open in ["\"vg\"", "\"@pacemaker\"", "\"vg/web\""] {
+        let machine = Machine::new().lvm("lvmconfig", &format!("volume_list=[{open}]\n"));
+        let refusal = machine.refusal(&tagging);
+        assert!(refusal.contains("without the cluster"), "{open}: {refusal}");
+    }
+}
+
+#[test]
+fn the_owner_by_system_id_is_replaced_knowingly() {
+    let by_id = agent(&[("vg_access_mode", "system_id")]);
+    let step = |owner: &str| {
+        let machine = Machine::new().lvm("vgs", &group(&format!(r#","vg_systemid":"{owner}""#)));
+        machine.plan(&by_id)[1].clone()
+    };
+    assert_eq!(step("node1"), "activate volume group vg");
+    assert_eq!(step(""), "make node1 the owner of volume group vg, which has none");
+    assert_eq!(step("node2"), "make node1 the owner of volume group vg in the place of node2");
+    let plain = agent(&[]);
+    let machine = Machine::new().lvm("vgs", &group(r#","vg_systemid":"node2""#));
+    assert!(machine.refusal(&plain).contains("belongs to the machine with the system ID node2"));
+}
+
+#[test]
+fn an_ownership_that_did_not_come_about_is_an_error() {
+    let machine =
+        Machine::new().lvm("vgs", &group(r#","vg_systemid":"node2""#)).lvm("vgchange", "");
+    let view = machine.view();
+    let by_id = agent(&[("vg_access_mode", "system_id")]);
+    let plan = by_id.start(&view, &by_id.observe(&view).unwrap()).unwrap();
+    let refused = carry_out(&view, plan).unwrap_err().to_string();
+    assert_eq!(refused, "lvm has made node1 the owner of vg, and yet the owner is `node2`");
+    let log = machine.log();
+    assert!(
+        log.contains("--config local/extra_system_ids=[\"node2\"] --systemid node1 vg"),
+        "{log}"
+    );
+}
+
+#[test]
+fn an_activation_that_brought_nothing_is_an_error_whatever_lvm_says() {
+    let machine = Machine::new().lvm("vgchange", "");
+    let view = machine.view();
+    let agent = agent(&[]);
+    let plan = agent.start(&view, &agent.observe(&view).unwrap()).unwrap();
+    let refused = carry_out(&view, plan).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "lvm claims to have activated volume group vg, but web, mail is not active"
+    );
+}
+
+#[test]
+fn what_is_missing_from_the_group_is_missing_here() {
+    let refusal = Machine::new().refusal(&agent(&[("lvname", "nolv")]));
+    assert_eq!(refusal, "there is no logical volume nolv in vg");
+    let machine = Machine::new().lvm("vgs", r#"{"report":[{"vg":[]}]}"#);
+    machine.file("/etc/lvm/backup/vg", &format!(
+        "vg {{\n id = \"{GROUP}\"\n physical_volumes {{\n  pv0 {{\n   device = \"/dev/drbd0\"\t# Hint only\n  }}\n }}\n}}\n"
+    ));
+    let refusal = machine.refusal(&agent(&[]));
+    assert!(refusal.ends_with("it was last on /dev/drbd0, which is not there"), "{refusal}");
+}
+
+#[test]
+fn a_group_that_lacks_a_disk_needs_leave_to_be_activated() {
+    let lacking = group(r#","vg_tags":"""#).replace("count\":\"0\"", "count\":\"1\"");
+    let machine = Machine::new().lvm("vgs", &lacking);
+    assert!(machine.refusal(&agent(&[])).contains("misses 1 of its 1 disks"));
+    assert!(!machine.plan(&agent(&[("partial_activation", "1")])).is_empty());
+}
+
+#[test]
+fn parameters_that_contradict_each_other_are_refused() {
+    let refused = |pairs: &[(&'static str, &str)]| agent(pairs).validate().unwrap_err().to_string();
+    assert!(refused(&[("exclusive", "1"), ("vg_access_mode", "none")]).contains("contradict"));
+    assert!(refused(&[("activation_mode", "shared")]).contains("needs vg_access_mode=lvmlockd"));
+}
+
+#[test]
+fn the_kind_of_lock_decides_the_access_mode() {
+    let machine = Machine::new().lvm("vgs", &group(r#","vg_lock_type":"dlm""#));
+    assert!(machine.refusal(&agent(&[])).contains("vg_access_mode has to be lvmlockd"));
+    let locked = agent(&[("vg_access_mode", "lvmlockd")]);
+    let machine = Machine::new().lvm("lvmconfig", "use_lvmlockd=1\n");
+    assert!(machine.refusal(&locked).contains("has no lock type"));
+}
+
+#[test]
+fn a_stop_gives_back_what_is_ours_alone() {
+    let machine =
+        Machine::new().lvm("vgs", &group(r#","vg_tags":"db,pacemaker""#)).lvm("vgchange", "");
+    wanted(&machine, &["web"]);
+    let view = machine.view();
+    let tagging = agent(&[("vg_access_mode", "tagging")]);
+    let plan = tagging.stop(&view, &tagging.observe(&view).unwrap()).unwrap();
+    assert_eq!(
+        words(&plan),
+        ["take the tag pacemaker off volume group vg", "forget what was wanted"]
+    );
+    carry_out(&view, plan).unwrap();
+    let log = machine.log();
+    assert!(log.contains("vgchange --deltag pacemaker vg") && !log.contains("deltag db"), "{log}");
+    assert!(!machine.path("/run/resource-agents/LVM-vg.wanted").exists());
+}
+
+#[test]
+fn a_stop_of_what_never_ran_runs_nothing() {
+    let machine = Machine::new();
+    let view = machine.view();
+    let tagging = agent(&[("vg_access_mode", "tagging")]);
+    assert!(tagging.stop(&view, &tagging.observe(&view).unwrap()).unwrap().is_empty());
+    assert_eq!(machine.log(), "");
+}
+
+#[test]
+fn the_disk_beneath_drbd_is_warned_of() {
+    let machine = Machine::new().disk("147:0").active("web", 0);
+    machine.file("/sys/dev/block/254:0/slaves/sda/dev", "147:0\n");
+    symlink("../../devices/virtual/block/drbd0", machine.path("/sys/dev/block/147:0/x")).unwrap();
+    let warned = |machine: &Machine| {
+        let view = machine.view();
+        let agent = agent(&[]);
+        agent.foresee(&view, &agent.observe(&view).unwrap()).join("\n")
+    };
+    let text = warned(&machine);
+    assert!(text.contains("LVM looks also at the disk beneath"), "{text}");
+    let filtered = "global_filter=[\"a|^/dev/drbd|\",\"r|.*|\"]\n";
+    let machine = machine.lvm("lvmconfig", filtered);
+    let text = warned(&machine);
+    assert!(!text.contains("beneath"), "{text}");
+}

@@ -1,0 +1,294 @@
+//! The volume groups that lie on DRBD, all at once: what the init script
+//! `lvm2` did in a haresources line, without the groups that the node itself
+//! lives on.
+//!
+//! The init script activated and deactivated every group that lvm could see.
+//! On a node whose own root lies on LVM, its stop was doing that too, as far
+//! as it got. Which groups are meant is told by what lies beneath them: each
+//! of their disks is a DRBD device. That is true of an active group as the
+//! device-mapper shows it, so a monitor needs no lvm. Groups on other shared
+//! disks can be named.
+
+mod need;
+
+use crate::lvm::{GroupName, Lvm, Seen, Target, some};
+use anyhow::{Context, Result, bail};
+use common::host::block::{self, Number};
+use common::host::dm::Mapper;
+use common::host::lvm::report::{self, Group};
+use common::host::lvm::{self, Volume};
+use common::{Agent, Fact, Plan, Request, Role, Status, View};
+use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, action, params};
+use std::collections::BTreeMap;
+
+/// The major number of DRBD's devices.
+const DRBD: u32 = 147;
+
+/// Names of groups with commas between them.
+#[derive(Clone, Debug)]
+pub struct GroupNames(Vec<GroupName>);
+
+impl Value for GroupNames {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(GroupName::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+params! {
+    /// Which groups.
+    pub struct Lvm2Params {
+        /// Volume groups.
+        ///
+        /// Names with commas between them. Unset, it is every group whose disks are all DRBD devices, which need to
+        /// be promoted for LVM to see it. A group that this node itself needs is never touched.
+        [position = 1] groups: Option<GroupNames>,
+    }
+}
+
+static META: Meta = Meta {
+    name: "lvm2",
+    shortdesc: "Activates all LVM volume groups that lie on DRBD",
+    longdesc: "Activates every volume group whose disks are all DRBD devices, and deactivates them again: what the \
+        init script lvm2 was used for in haresources, after drbddisk and before Filesystem.\n\n\
+        Groups that the node itself needs are left alone: those with the root file system, /boot, /usr, /var or swap \
+        on them, and what lies beneath those. LVM, with the name of a group, does the same for that group alone and \
+        is to be preferred under Pacemaker.",
+    params: Lvm2Params::TABLE,
+    words: Words::Positions,
+    actions: &[
+        action::START.timeout(90),
+        action::STOP.timeout(90),
+        action::MONITOR.timeout(90).every(30),
+        action::VALIDATE_ALL.timeout(20),
+        action::META_DATA.timeout(10),
+    ],
+    examples: Examples {
+        pacemaker: "groups ocf:sturdy:lvm2",
+        haresources: "node1 drbddisk::r0 lvm2 Filesystem::/dev/vg/web::/srv/web",
+        by_hand: "start",
+    },
+    differences: &[
+        "The init script activates and deactivates every group; this only those on DRBD, or those it is given.",
+        "A group that the node needs for itself is never deactivated.",
+        "start fails where there is no group to activate, for then DRBD is not promoted; the init script succeeds.",
+        "stop waits for users of the volumes until its deadline and names them; the init script gives up at once, \
+         and on later systems it has no stop at all.",
+    ],
+};
+
+/// The hint that names the groups which start has taken.
+const TAKEN: &str = "lvm2.groups";
+
+/// All groups that are ours.
+pub struct Lvm2 {
+    params: Lvm2Params,
+    request: Request,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Groups that are ours, or that start has taken, with what is active.
+    groups: Vec<(Target, Seen)>,
+    /// Groups that would be ours, were the node not to need them.
+    needed: Vec<String>,
+}
+
+impl Agent for Lvm2 {
+    const META: &'static Meta = &META;
+    type Params = Lvm2Params;
+    type State = State;
+
+    fn new(params: Lvm2Params, request: &Request) -> Result<Self> {
+        Ok(Self { params, request: request.clone() })
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("lvm").map(drop).map_err(Into::into)
+    }
+
+    fn observe(&self, view: &View) -> Result<State> {
+        let mut state = State::default();
+        let taken = taken(view);
+        if let Some(mapper) = Mapper::open(view)? {
+            let mut active: BTreeMap<String, Vec<Volume>> = BTreeMap::new();
+            for (group, volume) in lvm::all_active(&mapper)? {
+                active.entry(group).or_default().push(volume);
+            }
+            for (group, volumes) in active {
+                if taken.contains(&group) || !self.is_meant(&mapper, &group, &volumes)? {
+                    continue;
+                }
+                match need::of(view, &mapper, &volumes)? {
+                    Some(_) => state.needed.push(group),
+                    None => state.groups.push(self.seen(view, &group)?),
+                }
+            }
+        }
+        for group in taken {
+            state.groups.push(self.seen(view, &group)?);
+        }
+        Ok(state)
+    }
+
+    fn status(&self, state: &State) -> Status {
+        let active = state.groups.iter().filter(|(_, seen)| seen.is_active()).count();
+        if active == 0 {
+            let lost = !self.request.probe && !state.groups.is_empty();
+            return match lost {
+                true => Status::Failed(
+                    Role::Started,
+                    "all groups have been deactivated by somebody else".into(),
+                ),
+                false => Status::Stopped,
+            };
+        }
+        let mut status = Status::Running(Role::Started);
+        for (target, seen) in &state.groups {
+            match target.status(seen) {
+                Status::Running(_) => {}
+                Status::Stopped => {
+                    return Status::Failed(Role::Started, format!("{target} is not active"));
+                }
+                failed @ Status::Failed(..) => return failed,
+                degraded => status = degraded,
+            }
+        }
+        status
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for (target, seen) in &state.groups {
+            facts.push(Fact::new("group", target.group.clone()));
+            facts.extend(target.facts(seen));
+        }
+        if !state.needed.is_empty() {
+            facts.push(Fact::new("left alone", some(&state.needed)));
+        }
+        facts
+    }
+
+    fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let groups = self.candidates(view)?;
+        let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
+        let mut prospects = Vec::new();
+        for name in groups.iter().map(|group| GroupName::parse(&group.name)) {
+            let name = name.map_err(anyhow::Error::msg).context("odd name of a volume group")?;
+            if from.needed.iter().any(|needed| needed == name.as_str()) {
+                bail!("this node needs volume group {} for itself", name.as_str());
+            }
+            let member = Lvm::whole(&name, &self.request)?;
+            let prospect = member.prepare(view)?;
+            prospects.push((member, prospect));
+        }
+        plan.step(format!("note that {} are ours", some(&names)), move |system| {
+            system.keep_hint(TAKEN, &(names.join("\n") + "\n"))
+        });
+        for (member, prospect) in prospects {
+            let what = format!("activate {}: {}", member.target(), some(&prospect.names));
+            plan.step(what, move |system| member.bring_up(system, prospect));
+        }
+        Ok(plan)
+    }
+
+    fn stop<'a>(&'a self, _: &View, from: &State) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        for (target, seen) in &from.groups {
+            let target = target.clone();
+            if seen.is_active() {
+                plan.step(format!("deactivate {target}"), move |system| {
+                    target.deactivate(system)?;
+                    target.forget(system)
+                });
+            } else if seen.record.is_some() {
+                plan.step(format!("forget what was wanted of {target}"), move |system| {
+                    target.forget(system)
+                });
+            }
+        }
+        if !from.groups.is_empty() {
+            plan.step("forget which groups are ours", |system| {
+                match self.observe(system)?.groups.iter().any(|(_, seen)| seen.is_active()) {
+                    true => Ok(()),
+                    false => system.drop_hint(TAKEN),
+                }
+            });
+        }
+        Ok(plan)
+    }
+}
+
+fn taken(view: &View) -> Vec<String> {
+    let hint = view.hint(TAKEN).unwrap_or_default();
+    hint.lines().filter(|name| lvm::is_name(name)).map(str::to_owned).collect()
+}
+
+impl Lvm2 {
+    fn seen(&self, view: &View, group: &str) -> Result<(Target, Seen)> {
+        let target = Target::whole(group, !self.request.probe);
+        let seen = target.look(view)?;
+        Ok((target, seen))
+    }
+
+    fn names(&self) -> Option<&[GroupName]> {
+        self.params.groups.as_ref().map(|names| names.0.as_slice())
+    }
+
+    /// Whether an active group is one of those that we are there for.
+    fn is_meant(&self, mapper: &Mapper<'_>, group: &str, volumes: &[Volume]) -> Result<bool> {
+        if let Some(names) = self.names() {
+            return Ok(names.iter().any(|name| name.as_str() == group));
+        }
+        let mut on_drbd = false;
+        for device in volumes.iter().flat_map(|volume| &volume.devices) {
+            let bottom = mapper.bottom(device.number)?;
+            if bottom.iter().any(|disk| disk.major != DRBD) {
+                // One look is enough to tell a group of the node's own.
+                return Ok(false);
+            }
+            on_drbd |= !bottom.is_empty();
+        }
+        Ok(on_drbd)
+    }
+
+    /// The groups that start is to activate.
+    fn candidates(&self, view: &View) -> Result<Vec<Group>> {
+        let mut groups = report::groups(view)?;
+        if let Some(names) = self.names() {
+            for name in names.iter().map(GroupName::as_str) {
+                if !groups.iter().any(|group| group.name == name) {
+                    bail!("volume group {name} is not to be seen");
+                }
+            }
+            groups.retain(|group| names.iter().any(|name| name.as_str() == group.name));
+            return Ok(groups);
+        }
+        let mapper = Mapper::open(view)?;
+        let on_drbd = |disk: &Number| match &mapper {
+            Some(mapper) => mapper
+                .bottom(*disk)
+                .is_ok_and(|bottom| bottom.iter().all(|disk| disk.major == DRBD)),
+            None => disk.major == DRBD,
+        };
+        groups.retain(|group| {
+            let numbers =
+                group.disks.iter().map(|disk| block::number(view, &disk.path).ok().flatten());
+            let numbers: Vec<Option<Number>> = numbers.collect();
+            !numbers.is_empty() && numbers.iter().all(|number| number.as_ref().is_some_and(on_drbd))
+        });
+        if groups.is_empty() {
+            bail!(
+                "no volume group to be seen lies on DRBD devices: is DRBD promoted here, and does LVM's filter let it see them?"
+            );
+        }
+        Ok(groups)
+    }
+}
+
+#[cfg(test)]
+mod tests;

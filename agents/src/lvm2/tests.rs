@@ -1,0 +1,138 @@
+#![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
+
+use super::*;
+use common::host::clock::Deadline;
+use common::testing::words;
+use ocf_meta::{Given, Reading};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { dir: tempfile::tempdir().unwrap() };
+        machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
+        machine.file("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+        machine.file("/proc/swaps", "Filename Type Size Used Priority\n");
+        machine
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.dir.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn file(&self, path: &str, text: &str) {
+        std::fs::write(self.path(path), text).unwrap();
+    }
+
+    /// An active volume `GROUP-NAME` on the disk of this number.
+    fn active(self, device: &str, minor: u32, disk: &str) -> Self {
+        let (group, name) = device.split_once('-').unwrap();
+        self.file(&format!("/sys/dev/block/{disk}/dev"), disk);
+        for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
+            self.file(&format!("{home}/dev"), &format!("254:{minor}\n"));
+            self.file(&format!("{home}/size"), "8192\n");
+            self.file(&format!("{home}/dm/name"), device);
+            self.file(&format!("{home}/dm/uuid"), &format!("LVM-{group:x<32}{name:x<32}"));
+            self.file(&format!("{home}/dm/suspended"), "0\n");
+            self.file(&format!("{home}/slaves/disk/dev"), disk);
+        }
+        self
+    }
+
+    fn taken(&self, groups: &str) {
+        self.file("/run/resource-agents/lvm2.groups", groups);
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(self.path("/run/resource-agents/lvm2.groups"), mode).unwrap();
+    }
+
+    fn look(&self, agent: &Lvm2) -> (State, Status) {
+        let state = agent.observe(&self.view()).unwrap();
+        let status = agent.status(&state);
+        (state, status)
+    }
+
+    fn stop(&self, agent: &Lvm2) -> Vec<String> {
+        let view = self.view();
+        words(&agent.stop(&view, &agent.observe(&view).unwrap()).unwrap())
+    }
+
+    fn view(&self) -> View {
+        View::below(self.dir.path(), Deadline::after(Duration::from_secs(2)))
+    }
+}
+
+fn agent(groups: &str) -> Lvm2 {
+    let mut given = Given::default();
+    given.set("groups", groups);
+    let params = Lvm2Params::read(&mut Reading::strict(&given)).unwrap();
+    let mut request = Request::plain("lvm2");
+    request.probe = true;
+    Lvm2::new(params, &request).unwrap()
+}
+
+#[test]
+fn a_group_on_drbd_is_ours_and_one_on_a_disk_is_not() {
+    let machine = Machine::new().active("data-web", 0, "147:0").active("local-home", 1, "8:2");
+    let (_, status) = machine.look(&agent(""));
+    assert_eq!(status, Status::Running(Role::Started));
+    assert_eq!(
+        machine.stop(&agent("")),
+        ["deactivate volume group data", "forget which groups are ours"]
+    );
+    let machine = Machine::new().active("local-home", 1, "8:2");
+    assert_eq!(machine.look(&agent("")).1, Status::Stopped);
+    assert!(machine.stop(&agent("")).is_empty());
+}
+
+#[test]
+fn a_group_with_one_leg_off_drbd_is_not_ours() {
+    let machine = Machine::new().active("data-web", 0, "147:0");
+    machine.file("/sys/dev/block/254:0/slaves/other/dev", "8:3");
+    assert_eq!(machine.look(&agent("")).1, Status::Stopped);
+}
+
+#[test]
+fn what_lies_deeper_than_one_layer_is_found() {
+    let machine = Machine::new().active("data-web", 0, "254:7").active("luks-x", 7, "147:0");
+    machine.file("/sys/block/dm-7/dm/uuid", "CRYPT-1");
+    assert_eq!(machine.look(&agent("")).1, Status::Running(Role::Started));
+}
+
+#[test]
+fn the_group_of_the_root_is_left_alone_even_by_name() {
+    let machine = Machine::new().active("local-root", 1, "8:2");
+    machine.file("/proc/self/mountinfo", "22 1 254:1 / / rw - ext4 /dev/mapper/local-root rw\n");
+    let (state, status) = machine.look(&agent("local"));
+    assert_eq!((state.needed, status), (vec!["local".to_owned()], Status::Stopped));
+    assert!(machine.stop(&agent("local")).is_empty());
+}
+
+#[test]
+fn a_group_beneath_the_root_is_left_alone() {
+    let machine = Machine::new().active("local-root", 1, "8:2").active("luks-x", 2, "254:1");
+    machine.file("/sys/block/dm-2/dm/uuid", "CRYPT-1");
+    machine.file("/proc/self/mountinfo", "22 1 254:2 / /usr rw - ext4 /dev/mapper/x rw\n");
+    assert_eq!(machine.look(&agent("local")).0.needed, ["local"]);
+}
+
+#[test]
+fn a_group_with_data_is_not_the_nodes_own() {
+    let machine = Machine::new().active("local-home", 1, "8:2");
+    machine.file("/proc/self/mountinfo", "22 1 254:1 / /srv/data rw - ext4 /dev/mapper/x rw\n");
+    assert!(machine.look(&agent("local")).0.needed.is_empty());
+}
+
+#[test]
+fn a_group_that_was_taken_is_missed() {
+    let machine = Machine::new().active("data-web", 0, "147:0");
+    machine.taken("data\nmore\n");
+    let (_, status) = machine.look(&agent(""));
+    assert_eq!(status.to_string(), "failed: volume group more is not active");
+}
