@@ -5,7 +5,10 @@
 //! state. Which interface an address belongs on is asked of the kernel as the
 //! route it would take itself, so there is never more than one answer. A
 //! monitor asks for the one address, not for the list of all of them, and
-//! falls back to the list for anything but a plain yes.
+//! falls back to the list for anything but a plain yes. IPv4 tells prefix and
+//! label only in a list; where an interface has more addresses than the kernel
+//! tells in one breath, some forty, those two are taken to be what they were
+//! when they were last read, as long as the address is on the same interface.
 //!
 //! What differs from the shell agents: no external program sends, probes or
 //! looks; the network hears of the address before start returns, and hears
@@ -20,6 +23,7 @@ mod network;
 mod params;
 mod placing;
 mod removing;
+mod values;
 mod words;
 
 use common::host::address::Uniqueness;

@@ -3,7 +3,7 @@
 //! from it.
 
 use super::holding::{Holding, State};
-use super::params::AnnounceForm;
+use super::values::AnnounceForm;
 use super::{Ipaddr, cluster};
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::address::{self, Uniqueness};

@@ -5,7 +5,8 @@
 //! The table of nftables that does this carries a rule for each part that this
 //! node answers for, and a last one that drops the rest.
 
-use super::params::{Firewall, IpaddrParams};
+use super::params::IpaddrParams;
+use super::values::Firewall;
 use anyhow::{Context, Result};
 use common::host::claim::{self, Claim};
 use common::host::ifreq::Questions;

@@ -4,25 +4,36 @@
 use super::Ipaddr;
 use super::holding::{Holding, State};
 use anyhow::Result;
-use common::host::address::{self, Uniqueness};
+use common::host::address::{self, Address, Uniqueness, in_network};
 use common::host::ifreq::Questions;
 use common::host::link::{self, LONGEST_NAME};
 use common::host::route::{self, Route};
 use common::{Plan, View};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What a glance has found.
+struct Glance {
+    found: Holding,
+    /// Whether its prefix is that of the network it is in, for certain.
+    is_in_network: bool,
+}
 
 impl Ipaddr {
     /// A plain yes, or nothing: whatever is not as it should be takes a look.
     pub(super) fn glance(&self, view: &View) -> Result<Option<State>> {
         let Ok(questions) = Questions::open(view) else { return Ok(None) };
-        let found = match self.ip {
-            IpAddr::V4(ip) => self.glance_v4(view, &questions, ip)?,
+        let glanced = match self.ip {
+            IpAddr::V4(_) => self.glance_v4(view, &questions)?,
             IpAddr::V6(ip) => self.glance_v6(view, &questions, ip)?,
         };
-        let Some(found) = found else { return Ok(None) };
-        if !questions.runs(&found.nic).unwrap_or(false)
+        let Some(Glance { found, is_in_network }) = glanced else { return Ok(None) };
+        let has_wanted_prefix = match self.params.cidr_netmask {
+            None if is_in_network => true,
+            _ => self.has_wanted_prefix(view, found.index, found.prefix)?,
+        };
+        if !has_wanted_prefix
+            || !questions.runs(&found.nic).unwrap_or(false)
             || found.uniqueness != Uniqueness::Settled
-            || !self.has_wanted_prefix(view, found.index, found.prefix)?
         {
             return Ok(None);
         }
@@ -32,27 +43,28 @@ impl Ipaddr {
 
     /// The kernel's routing table knows at once on which interface a local
     /// address is. Prefix and label it tells only in a list of all addresses
-    /// of the interface. Where that is long, an address that is where start
-    /// has verified it is taken to be as start has verified it.
-    fn glance_v4(&self, view: &View, ask: &Questions, ip: Ipv4Addr) -> Result<Option<Holding>> {
+    /// of the interface. Where that was too long, there is a hint of what was
+    /// verified: an address that is where it was is taken to be as it was.
+    fn glance_v4(&self, view: &View, ask: &Questions) -> Result<Option<Glance>> {
         let own = |route: &Route| route.is_of_address(self.ip);
         let Some(route) = route::toward(view, self.ip)?.filter(own) else { return Ok(None) };
         let Ok(nic) = ask.name(route.index) else { return Ok(None) };
         if !self.may_be_on(&nic, route.index, ask) {
             return Ok(None);
         }
-        let found = match address::few_v4(view, route.index)? {
-            Some(few) => few
-                .into_iter()
-                .filter(|found| found.ip == ip)
-                .map(|found| Holding::new(&found, &nic, true))
-                .find(|found| self.wrong_label(found).is_none()),
-            None => self.verified(view, route.index),
-        };
-        Ok(found)
+        if let Some(found) = self.verified(view, route.index) {
+            return Ok(Some(Glance { found, is_in_network: true }));
+        }
+        let Some(few) = address::few_v4(view, route.index)? else { return Ok(None) };
+        let labelled = |found: &Holding| self.wrong_label(found).is_none();
+        let ours = few.iter().filter(|address| address.ip == self.ip);
+        Ok(ours
+            .map(|address| (address, Holding::new(address, &nic, true)))
+            .find(|(_, found)| labelled(found))
+            .map(|(address, found)| Glance { found, is_in_network: is_among(address, &few) }))
     }
 
-    fn glance_v6(&self, view: &View, ask: &Questions, ip: Ipv6Addr) -> Result<Option<Holding>> {
+    fn glance_v6(&self, view: &View, ask: &Questions, ip: Ipv6Addr) -> Result<Option<Glance>> {
         let index = match &self.nic {
             Some(nic) => match ask.index(nic) {
                 Ok(index) => index,
@@ -63,7 +75,8 @@ impl Ipaddr {
         let Some(address) = address::one_v6(view, ip, index)? else { return Ok(None) };
         let Ok(nic) = ask.name(address.index) else { return Ok(None) };
         let fits = self.may_be_on(&nic, address.index, ask);
-        Ok(fits.then(|| Holding::new(&address, &nic, true)))
+        let found = Holding::new(&address, &nic, true);
+        Ok(fits.then_some(Glance { found, is_in_network: false }))
     }
 
     /// Whether the address counts on this interface.
@@ -160,5 +173,41 @@ impl Ipaddr {
         }
         let wanted = self.network_at(view, index)?.map(|network| network.prefix);
         Ok(wanted.is_none_or(|wanted| wanted == prefix))
+    }
+}
+
+/// Whether other addresses of the interface make a network of this prefix, and
+/// none a smaller one. It saves asking for the routes, of which there is one
+/// for each address of the machine.
+fn is_among(address: &Address, few: &[Address]) -> bool {
+    let others = few.iter().filter(|other| {
+        other.ip != address.ip
+            && other.flags & address::NO_ROUTE == 0
+            && in_network(address.ip, other.ip, other.prefix)
+    });
+    others.map(|other| other.prefix).max() == Some(address.prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(ip: &str, prefix: u8) -> Address {
+        let ip = ip.parse().unwrap();
+        let (label, broadcast) = (None, None);
+        Address { ip, prefix, index: 2, label, broadcast, flags: 0, scope: 0 }
+    }
+
+    #[test]
+    fn the_smallest_network_of_the_others_counts() {
+        let ours = address("10.0.0.9", 24);
+        let among = |others: &[Address]| is_among(&ours, others);
+        assert!(among(&[ours.clone(), address("10.0.0.1", 24)]));
+        assert!(!among(std::slice::from_ref(&ours)));
+        assert!(!among(&[address("10.0.0.1", 24), address("10.0.0.2", 28)]));
+        assert!(!among(&[address("10.0.1.1", 24)]));
+        assert!(!among(&[address("10.0.1.1", 16)]));
+        let silent = Address { flags: address::NO_ROUTE, ..address("10.0.0.1", 24) };
+        assert!(!among(&[silent]));
     }
 }

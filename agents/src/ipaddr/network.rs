@@ -1,7 +1,7 @@
 //! Which network an address belongs to: what the kernel's routes say.
 
 use super::Ipaddr;
-use super::params::Broadcast;
+use super::values::Broadcast;
 use anyhow::{Result, anyhow};
 use common::host::address::{Address, width};
 use common::host::link::{self, Link};

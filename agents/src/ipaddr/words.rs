@@ -1,6 +1,6 @@
 //! The one word of a haresources entry: `10.10.1.250/24/bond0:web/10.10.1.255`.
 
-use super::params::Prefix;
+use super::values::Prefix;
 use ocf_meta::Value;
 use ocf_meta::words::Named;
 use std::net::{IpAddr, Ipv4Addr};

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// The most that the kernel puts into one part of a dump.
 const PART: usize = 32 << 10;
 
+/// How much of a list is looked at where only a short one is of interest. The
+/// kernel fills as much as was asked for last, read or not.
+const SHORT_PART: usize = 4 << 10;
+
 /// What the kernel answers at once cannot take longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -197,7 +201,7 @@ impl Netlink {
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Option<Vec<T>>> {
         self.send(question)?;
-        let (mut found, mut part) = (Vec::new(), vec![0; PART]);
+        let (mut found, mut part) = (Vec::new(), [0; SHORT_PART]);
         // The end may come in a part of its own.
         for number in 0..2 {
             let length = socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty())?;
