@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+/// How the images' names begin; by this the demo's loop devices are told from
+/// others on the machine.
+pub const IMAGE: &str = "sturdy-demo-disk";
 /// How long the client works undisturbed in each part of the story.
 const RUN: Duration = Duration::from_millis(3000);
 /// How long the returned node is watched before it gets the resources back.
@@ -371,7 +374,7 @@ fn step(at: Option<Duration>, who: &str, text: &str) -> Result<()> {
 }
 
 fn image(place: &Path, number: usize) -> PathBuf {
-    place.join(format!("disk{number}.img"))
+    place.join(format!("{IMAGE}{number}.img"))
 }
 
 fn boot(script: &Script, plan: &Plan, place: &Path, lane: usize) -> Boot {

@@ -2,6 +2,7 @@
 //! interrupted, and presents the story in the end.
 
 use super::space;
+use super::stage::IMAGE;
 use super::words::{Scene, Script, hear, say};
 use crate::timeline::{Hue, Story, grouped};
 use anyhow::{Context, Result, bail};
@@ -167,7 +168,7 @@ impl Audience {
         let end = Instant::now() + Duration::from_secs(5);
         for number in &self.loops {
             let file = format!("/sys/block/loop{number}/loop/backing_file");
-            let ours = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("/disk"));
+            let ours = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains(IMAGE));
             while ours() {
                 if Instant::now() > end {
                     bail!("loop{number} is still attached; see losetup -a");

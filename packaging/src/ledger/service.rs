@@ -53,7 +53,7 @@ pub struct Client {
 
 impl Client {
     /// How long a connection may take; a SYN is repeated only after a second.
-    pub const CONNECT: Duration = Duration::from_millis(50);
+    pub const CONNECT: Duration = Duration::from_millis(25);
     /// How long an acknowledgement may take, the disk's sync included.
     pub const ANSWER: Duration = Duration::from_millis(400);
 
