@@ -2,6 +2,7 @@
 
 use crate::harness::{self, Call, Machine, Outcome, STOCK, STOCK_HARESOURCES, State};
 use crate::intended::List;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,17 +97,25 @@ impl Pair {
         };
         let (theirs, ours) = (on(Side::Theirs)?, on(Side::Ours)?);
         if std::env::var_os("STURDY_SHOW").is_some() {
-            eprintln!("{}\n  theirs: {}\n  ours:   {}", self.name, theirs.short, ours.short);
+            eprintln!("{}\n  theirs: {}\n  ours:   {}", self.name, theirs.short(), ours.short());
         }
-        let (a, b) = (&theirs.short, &ours.short);
-        if a == b || intended.has(&self.name, a, b) {
+        let differs = |((step, theirs), (_, ours)): &(&Step, &Step)| {
+            theirs != ours && !intended.has(&self.name, step, theirs, ours)
+        };
+        // Every step is looked up, so that every entry that is needed is seen.
+        let steps = theirs.steps.iter().zip(&ours.steps);
+        let differing: Vec<_> = steps.filter(differs).collect();
+        if differing.is_empty() {
             return Ok(());
         }
-        let parameters: Vec<_> =
-            self.parameters.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let (a, b) = (&theirs.said, &ours.said);
-        let shown = format!("theirs: {}\nours:   {}", theirs.short, ours.short);
-        Err(format!("{}\n{shown}\ntheirs said:\n{a}ours said:\n{b}", parameters.join(" ")))
+        let mut text = String::new();
+        for (name, value) in &self.parameters {
+            text += &format!("{name}={value:?} ");
+        }
+        for ((step, theirs), (_, ours)) in differing {
+            text += &format!("\n{step}\n  theirs: {theirs}\n  ours:   {ours}");
+        }
+        Err(format!("{text}\ntheirs said:\n{}ours said:\n{}", theirs.said, ours.said))
     }
 
     fn transcript(&self, machine: &Machine, side: &Side) -> Transcript {
@@ -210,12 +219,14 @@ fn replace<'a>(
     names.iter().map(order).fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// What happened, in one line to compare and in many to read.
+/// What happened, step by step: what was asked, and what came of it.
 #[derive(Default)]
 struct Transcript {
-    short: String,
+    steps: Vec<Step>,
     said: String,
 }
+
+type Step = (String, String);
 
 impl Transcript {
     fn add(
@@ -226,18 +237,24 @@ impl Transcript {
         after: &State,
         names: &[(String, String)],
     ) {
-        if !self.short.is_empty() {
-            self.short += "; ";
-        }
-        self.short += &format!("{step} {result}");
+        let mut result = result.to_owned();
         let changes = before.changes(after);
         if !changes.is_empty() {
-            let changes = replace(&changes.join(", "), names, |(real, called)| (real, called));
-            self.short += &format!(" {{{changes}}}");
+            let changes = changes.iter().map(|change| replace(change, names, |(a, b)| (a, b)));
+            // In the order of the names, not of the devices behind them.
+            let changes: BTreeSet<_> = changes.collect();
+            let changes = changes.into_iter().collect::<Vec<_>>().join(", ");
+            result += &format!(" {{{changes}}}");
         }
+        self.steps.push((step.to_owned(), result));
     }
 
     fn hear(&mut self, step: &str, result: &Outcome) {
         self.said += &format!("  {step}: {}\n", **result);
+    }
+
+    fn short(&self) -> String {
+        let steps = self.steps.iter().map(|(step, result)| format!("{step} {result}"));
+        steps.collect::<Vec<_>>().join("; ")
     }
 }

@@ -180,7 +180,7 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    fn output(mut self, status: ExitStatus, timed_out: bool) -> Output {
+    fn output(&mut self, status: ExitStatus, timed_out: bool) -> Output {
         let took = self.since.elapsed();
         Output {
             code: status.code(),
@@ -189,6 +189,17 @@ impl Running {
             stderr: content(&mut self.stderr),
             took,
             timed_out,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The machine's first process cannot end before all others are waited
+        // for, and the last to do so is the one that has started them.
+        if !self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            self.kill_group();
+            let _ = self.child.wait();
         }
     }
 }
