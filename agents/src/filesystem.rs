@@ -212,6 +212,11 @@ impl Agent for Filesystem {
         if self.params.directory == Path::new("/") {
             return Err(configured("parameter directory is the root directory"));
         }
+        // It becomes a word to modprobe and a part of the names of helpers.
+        let is_name = |name: &str| !name.contains(['/', ' ']) && !name.starts_with('-');
+        if !self.params.fstype.as_deref().is_none_or(is_name) {
+            return Err(configured("parameter fstype is not the name of a file system's type"));
+        }
         let prefix = Path::new(&self.params.statusfile_prefix);
         if prefix.components().any(|part| part.as_os_str() == "..") {
             return Err(configured("parameter statusfile_prefix leads out of the mount"));
