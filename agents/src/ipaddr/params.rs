@@ -173,13 +173,19 @@ impl IpaddrParams {
     fn check_prefix(&self) -> Result<()> {
         let Some(prefix) = self.cidr_netmask else { return Ok(()) };
         let fits = match self.ip {
+            // An address for the whole internet would be its default route.
+            _ if prefix.bits == 0 => false,
             IpAddr::V4(_) => prefix.bits <= 32,
             IpAddr::V6(_) => !prefix.is_mask,
         };
         if fits {
             return Ok(());
         }
-        let what = if prefix.is_mask { "a netmask" } else { "too long" };
+        let what = match prefix {
+            Prefix { bits: 0, .. } => "no network",
+            Prefix { is_mask: true, .. } => "a netmask",
+            _ => "too long",
+        };
         Err(configured(format!("parameter cidr_netmask is {what}, for the address {}", self.ip)))
     }
 
