@@ -44,8 +44,14 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
         .collect();
     out.push_str(&text::wrap(&names.join(" "), 2, 78));
     let examples = &meta.examples;
-    writeln!(out, "\nPacemaker    {}", examples.pacemaker)?;
-    writeln!(out, "haresources  {}", examples.haresources)?;
-    writeln!(out, "by hand      {name} {}", examples.by_hand)?;
+    let by_hand = format!("{name} {}", examples.by_hand);
+    out.push('\n');
+    for (use_, example) in [
+        ("Pacemaker", examples.pacemaker),
+        ("haresources", examples.haresources),
+        ("by hand", &by_hand),
+    ] {
+        writeln!(out, "{use_:<12} {}", text::wrap(example, 13, 79).trim())?;
+    }
     writeln!(out, "\nAll of it: man 7 ocf_{PROVIDER}_{name}, or {name} --man | man -l -")
 }
