@@ -12,9 +12,10 @@ use super::client::{Events, Lab};
 use super::journal::{Journal, Look};
 use super::keeper::Verb;
 use super::machine::Network;
+use super::observe::Node;
 use super::progress::Progress;
 use super::scenario::{Fault, Scenario, Side, Step};
-use super::setting::{NODES, Setting};
+use super::setting::{Engine, NODES, Setting};
 use crate::ledger::{self, Verdict};
 use crate::timeline::now;
 use anyhow::{Context, Result, bail, ensure};
@@ -174,12 +175,29 @@ impl Play<'_> {
             }
             Step::AwaitFault => self.await_fault(),
             Step::AwaitGroup(side) => self.await_group(side.map(|side| self.node(side))),
-            Step::CleanUp => {
-                thread::sleep(Duration::from_secs(5));
-                let up = NODES[usize::from(self.off[0])];
-                self.setting.clean_up(self.lab, up)
-            }
+            Step::CleanUp => self.clean_up(),
         }
+    }
+
+    /// What an administrator does where the engine has given up: Pacemaker
+    /// waits for the failure to be forgotten, and heartbeat leaves a group
+    /// down whose own node could not start it.
+    fn clean_up(&mut self) -> Result<()> {
+        thread::sleep(Duration::from_secs(5));
+        if self.setting.engine == Engine::Pacemaker {
+            let up = NODES[usize::from(self.off[0])];
+            self.mark("the failure is forgotten".into(), false);
+            return self.setting.clean_up(self.lab, up);
+        }
+        let begin = now();
+        while now() - begin < Duration::from_secs(60) {
+            let look = self.journal.latest(begin);
+            if look.is_some_and(|look| look.nodes.iter().any(Node::active)) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        self.step(&Step::HandOver(Side::First))
     }
 
     fn power_on(&mut self, node: usize) -> Result<()> {
@@ -312,8 +330,8 @@ impl Play<'_> {
 
     /// Waits for a look that satisfies.
     fn await_look(&self, wanted: &str, mut enough: impl FnMut(&Look) -> bool) -> Result<Look> {
-        let mut begin = now();
-        let mut seen = begin;
+        let start = now();
+        let (mut begin, mut seen) = (start, start);
         loop {
             if let Some(look) = self.journal.latest(seen) {
                 seen = look.at;
@@ -321,7 +339,7 @@ impl Play<'_> {
                     return Ok(look);
                 }
                 let [one, other] = &look.nodes;
-                if one.drbd.connection.starts_with("Sync") {
+                if one.drbd.connection.starts_with("Sync") && now() - start < LIMIT * 4 {
                     // It gets on, however slowly.
                     begin = now();
                 }
