@@ -57,6 +57,8 @@ struct Play<'a> {
     /// Nodes that are switched off at the moment.
     off: [bool; 2],
     late: bool,
+    /// When the group was well and the scenario could begin.
+    began: Duration,
 }
 
 /// When an armed fault struck, and what it was.
@@ -99,6 +101,7 @@ pub fn play(
         marks: Vec::new(),
         off: [false; 2],
         late: false,
+        began: begin,
     };
     let done = play.all(scenario);
     if let Err(err) = done {
@@ -120,12 +123,13 @@ pub fn play(
             None
         }
     };
-    Outcome { window: (begin, now()), marks: play.marks, verdict, broken, late: play.late }
+    Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
 impl Play<'_> {
     fn all(&mut self, scenario: &Scenario) -> Result<()> {
         self.first = self.settled("before the scenario")?;
+        self.began = now();
         // A stretch of plain work, for the timeline and the ledger.
         thread::sleep(Duration::from_secs(1));
         for step in &scenario.steps {
@@ -239,7 +243,7 @@ impl Play<'_> {
         // A node may have restarted by itself, which heartbeat does on
         // purpose; its services come up as at any boot.
         for name in NODES {
-            let restarted = self.journal.events(self.begin()).iter().any(|event| {
+            let restarted = self.journal.events(self.began).iter().any(|event| {
                 event.machine == name && event.words.first().is_some_and(|w| w == "restart")
             });
             if restarted {
@@ -249,10 +253,6 @@ impl Play<'_> {
         }
         // A move's preference would hold the group in the next scenario.
         self.setting.clean_up(self.lab, NODES[0])
-    }
-
-    fn begin(&self) -> Duration {
-        self.marks.first().map_or(Duration::ZERO, |(at, _, _)| *at)
     }
 
     fn arm(
