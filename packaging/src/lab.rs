@@ -17,6 +17,7 @@
 mod archive;
 mod article;
 mod client;
+mod disk;
 pub mod guest;
 mod heartbeat;
 mod image;
@@ -40,7 +41,7 @@ mod wire;
 
 use crate::host;
 use anyhow::{Context, Result, bail, ensure};
-use client::{Lab, Lease};
+use client::{Lab, Lease, Machine};
 use keeper::Verb;
 use machine::PLANS;
 use place::Place;
@@ -57,7 +58,7 @@ const USAGE: &str = "Usage: cargo xtask lab VERB
   list                    the scenarios
   shell MACHINE [COMMAND] a shell in a machine, or one command
   fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
-                          mend NETWORK, slow DISK BYTES
+                          mend NETWORK, slow DISK BYTES, fail-disk, repair-disk
   logs [MACHINE]          what the machines and the cluster in them wrote down
   down                    ends the machines";
 
@@ -202,6 +203,13 @@ fn end(place: &Place) -> Result<()> {
 }
 
 fn fault(words: &[&str]) -> Result<()> {
+    let machine_of =
+        |lab: &Lab, name: &str, act: fn(&Machine) -> Result<()>| act(&lab.machine(name));
+    match words {
+        ["fail-disk", name] => return machine_of(&lab()?, name, disk::fail),
+        ["repair-disk", name] => return machine_of(&lab()?, name, disk::repair),
+        _ => {}
+    }
     let own = |word: &&str| (*word).to_owned();
     let verb = match words {
         ["power-off", machine] => Verb::PowerOff { machine: own(machine) },

@@ -136,8 +136,18 @@ pub fn hand_over(machine: &Machine, to: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forgets preferences and failures.
-pub fn clean_up(machine: &Machine) -> Result<()> {
-    machine.shell("crm_resource -r storage --clear 2>&1; crm_resource --cleanup 2>&1", LIMIT)?;
-    Ok(())
+/// Forgets preferences and failures, on whichever node knows the cluster: one
+/// that has just been started does not yet.
+pub fn clean_up(lab: &Lab) -> Result<()> {
+    let start = Instant::now();
+    let script = "crm_resource -r storage --clear 2>&1 && crm_resource --cleanup 2>&1";
+    loop {
+        for node in NODES {
+            match lab.machine(node).shell(script, Duration::from_secs(60)) {
+                Ok(_) => return Ok(()),
+                Err(err) if start.elapsed() > LIMIT => return Err(err),
+                Err(_) => thread::sleep(Duration::from_secs(1)),
+            }
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //! 4. every armed fault has struck, so nothing passed untried.
 
 use super::article::Article;
-use super::client::{Events, Lab};
+use super::client::{Events, Lab, Machine};
+use super::disk;
 use super::journal::{Journal, Look};
 use super::keeper::Verb;
 use super::machine::Network;
@@ -148,6 +149,24 @@ impl Play<'_> {
         }
     }
 
+    fn name(&self, side: Side) -> &'static str {
+        NODES[self.node(side)]
+    }
+
+    /// The machine that has the file system mounted.
+    fn holder(&self) -> Result<Machine<'_>> {
+        let look = self.journal.latest(Duration::ZERO).context("no node was looked at")?;
+        let node = look.nodes.iter().position(|node| node.mounted);
+        Ok(self.lab.machine(NODES[node.context("no node has it mounted")?]))
+    }
+
+    fn slow_disk(&mut self, machine: &str, bytes: u64) -> Result<()> {
+        let how = if bytes == 0 { "fast again" } else { "very slow" };
+        self.mark(format!("{machine}'s disk is {how}"), bytes != 0);
+        // The root is disk 0, and DRBD lies on the next.
+        self.lab.tell(&Verb::Slow { machine: machine.into(), disk: 1, bytes })
+    }
+
     fn mark(&mut self, what: String, grave: bool) {
         self.marks.push((now(), what, grave));
     }
@@ -170,6 +189,20 @@ impl Play<'_> {
             Step::PowerOn(side) => self.power_on(self.node(side)),
             Step::Cut { side, network, silent } => self.cut(self.node(side), network, silent),
             Step::Mend => self.mend(),
+            Step::FailDisk(side) => {
+                self.mark(format!("{}'s disk fails", self.name(side)), true);
+                disk::fail(&self.lab.machine(self.name(side)))
+            }
+            Step::RepairDisk(side) => {
+                self.mark(format!("{}'s disk works again", self.name(side)), false);
+                disk::repair(&self.lab.machine(self.name(side)))
+            }
+            Step::SlowDisk(side, bytes) => self.slow_disk(self.name(side), bytes),
+            Step::Fill => {
+                self.mark("the file system is filled".into(), true);
+                disk::fill(&self.holder()?, self.setting.article.directory)
+            }
+            Step::Empty => disk::empty(&self.holder()?, self.setting.article.directory),
             Step::Wait(seconds) => {
                 thread::sleep(Duration::from_secs(seconds));
                 Ok(())
@@ -189,9 +222,8 @@ impl Play<'_> {
     fn clean_up(&mut self) -> Result<()> {
         thread::sleep(Duration::from_secs(5));
         if self.setting.engine == Engine::Pacemaker {
-            let up = NODES[usize::from(self.off[0])];
             self.mark("the failure is forgotten".into(), false);
-            return self.setting.clean_up(self.lab, up);
+            return self.setting.clean_up(self.lab);
         }
         let begin = now();
         while now() - begin < Duration::from_secs(60) {
@@ -252,7 +284,7 @@ impl Play<'_> {
             }
         }
         // A move's preference would hold the group in the next scenario.
-        self.setting.clean_up(self.lab, NODES[0])
+        self.setting.clean_up(self.lab)
     }
 
     fn arm(

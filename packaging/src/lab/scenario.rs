@@ -38,6 +38,16 @@ pub enum Step {
     Cut { side: Side, network: Network, silent: bool },
     /// All networks are whole again.
     Mend,
+    /// The disk under DRBD fails.
+    FailDisk(Side),
+    /// It works again.
+    RepairDisk(Side),
+    /// The disk under DRBD takes this many bytes a second; 0 for no limit.
+    SlowDisk(Side, u64),
+    /// The file system is full to the last block.
+    Fill,
+    /// There is room again.
+    Empty,
     /// Nothing, for so many seconds.
     Wait(u64),
     /// The fault strikes when the agent is called with the action there.
@@ -132,10 +142,50 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             &[Cut { side: First, network: Network::Public, silent: true }, Wait(20), Mend],
         ),
     ];
+    all.extend(disk_faults());
     for agent in setting.group() {
         all.extend(strikes(agent, setting.engine));
     }
     all
+}
+
+/// The disk of the active node in trouble.
+fn disk_faults() -> Vec<Scenario> {
+    use Side::{First, Second};
+    use Step::{AwaitGroup, Empty, FailDisk, Fill, HandOver, RepairDisk, SlowDisk, Wait};
+    vec![
+        scenario(
+            "disk-failure",
+            "the active node's disk fails under DRBD, which goes on with the other node's",
+            &[FailDisk(First), Wait(15), RepairDisk(First)],
+        ),
+        scenario(
+            "disk-failure-hand-over",
+            "the active node's disk fails, and the group is moved to the good one",
+            &[
+                FailDisk(First),
+                Wait(5),
+                HandOver(Second),
+                AwaitGroup(Some(Second)),
+                RepairDisk(First),
+            ],
+        ),
+        scenario(
+            "disk-slow",
+            "the active node's disk becomes very slow during a hand-over",
+            &[
+                SlowDisk(First, 256 << 10),
+                HandOver(Second),
+                AwaitGroup(Some(Second)),
+                SlowDisk(First, 0),
+            ],
+        ),
+        scenario(
+            "disk-full",
+            "a hand-over of a file system that is full to the last block",
+            &[Fill, HandOver(Second), AwaitGroup(Some(Second)), Empty],
+        ),
+    ]
 }
 
 /// The faults that strike one agent in the middle of its start and stop.

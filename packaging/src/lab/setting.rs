@@ -2,10 +2,10 @@
 //! agents or ours. It is set up on fresh machines, so no setting sees what
 //! another left behind.
 
-use super::article::{Article, DEVICE, LOWER, RESOURCE};
+use super::article::{Article, DEVICE, RESOURCE};
 use super::client::{Lab, Machine};
 use super::guest::{REAL, SELF};
-use super::{heartbeat, pacemaker};
+use super::{disk, heartbeat, pacemaker};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,8 @@ const COMMON: &str = "\
 global { usage-count no; }
 common { disk { c-plan-ahead 0; c-min-rate 0; resync-rate 100M; } }
 ";
-const SECTORS: u32 = 48 * 2048;
+/// The size of the device under DRBD, in sectors.
+pub const SECTORS: u32 = 48 * 2048;
 
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Setting {
         if self.drbd_at_boot() {
             bring_up_drbd(&machine)?;
         } else {
-            map_lower(&machine)?;
+            disk::map(&machine)?;
         }
         self.start_engine(lab, node)
     }
@@ -135,10 +136,10 @@ impl Setting {
     }
 
     /// What an administrator does once the cause of a failure is mended.
-    pub fn clean_up(&self, lab: &Lab, node: &str) -> Result<()> {
+    pub fn clean_up(&self, lab: &Lab) -> Result<()> {
         match self.engine {
             Engine::Heartbeat => Ok(()),
-            Engine::Pacemaker => pacemaker::clean_up(&lab.machine(node)),
+            Engine::Pacemaker => pacemaker::clean_up(lab),
         }
     }
 
@@ -207,7 +208,7 @@ impl Setting {
             }
         }
         machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
-        map_lower(machine)?;
+        disk::map(machine)?;
         machine.shell(
             &format!("drbdadm create-md --force {RESOURCE} 2>&1"),
             Duration::from_secs(60),
@@ -246,22 +247,8 @@ impl Setting {
     }
 }
 
-/// The mapping under DRBD is lost with the machine, like a cable.
-fn map_lower(machine: &Machine) -> Result<()> {
-    let name = LOWER.rsplit('/').next().unwrap_or(LOWER);
-    machine.shell(
-        &format!(
-            "modprobe -a dm_mod drbd; [ -e {LOWER} ] || \
-             dmsetup create {name} --table \"0 {SECTORS} linear /dev/vdb 0\"; \
-             dmsetup mknodes"
-        ),
-        Duration::from_secs(60),
-    )?;
-    Ok(())
-}
-
 fn bring_up_drbd(machine: &Machine) -> Result<()> {
-    map_lower(machine)?;
+    disk::map(machine)?;
     machine.shell(&format!("drbdadm up {RESOURCE} 2>&1"), Duration::from_secs(60))?;
     Ok(())
 }
