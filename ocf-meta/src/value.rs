@@ -78,15 +78,23 @@ macro_rules! integers {
 }
 integers!(u8, u16, u32, u64, i32, i64);
 
-/// Seconds, with or without the unit `s`; fractions are taken.
+/// Seconds up to a day, with or without the unit `s`; milliseconds may follow
+/// the point.
 impl Value for Duration {
     const KIND: Kind = Kind::String;
 
     fn parse(text: &str) -> Result<Self, String> {
-        let digits = text.trim().trim_end_matches('s');
-        match digits.parse::<f64>() {
-            Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => {
-                Ok(Duration::from_secs_f64(seconds))
+        let digits = text.trim().trim_end_matches('s').trim_end();
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        // Whole numbers only: to read a fraction as one costs an agent twenty
+        // kilobytes.
+        let number = |text: &str| -> Option<u64> {
+            text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+        };
+        let milliseconds = number(&format!("{part:0<3}")[..3.min(part.len().max(3))]);
+        match (number(whole), milliseconds, number(part)) {
+            (Some(seconds), Some(milliseconds), Some(_)) if seconds <= 86_400 => {
+                Ok(Duration::from_millis(seconds * 1000 + milliseconds))
             }
             _ => Err("not a number of seconds from 0 to 86400".into()),
         }
@@ -156,6 +164,17 @@ mod tests {
         assert_eq!(PathBuf::parse("/"), Ok("/".into()));
         assert!(PathBuf::parse("srv").is_err());
         assert!(PathBuf::parse("/srv/../etc").is_err());
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_a_unit() {
+        let parsed = |text: &str| Duration::parse(text).map(|time| time.as_millis());
+        assert_eq!(parsed("2"), Ok(2000));
+        assert_eq!(parsed("1.5s"), Ok(1500));
+        assert_eq!(parsed("0.0625"), Ok(62));
+        for bad in ["", "s", "-1", "1.x", "1e3", "99999", ".5", "\u{e4}", "1.\u{e4}"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub(crate) fn sink(agent: &str, call: &Invocation) -> Option<impl Fn(&str) + 'st
     };
     let begun = Instant::now();
     let write = move |line: &str| {
-        let line = format!("{:>9.3} {line}\n", begun.elapsed().as_secs_f64() * 1e3);
+        let micros = begun.elapsed().as_micros();
+        let line = format!("{:>5}.{:03} {line}\n", micros / 1000, micros % 1000);
         match &target {
             Target::Stderr => complain(&line),
             Target::File(file) => {
