@@ -36,6 +36,7 @@ mod scenario;
 mod setting;
 mod shell;
 mod story;
+mod strike;
 mod switch;
 mod wire;
 

@@ -8,7 +8,7 @@
 //! 4. every armed fault has struck, so nothing passed untried.
 
 use super::article::Article;
-use super::client::{Events, Lab, Machine};
+use super::client::{Lab, Machine};
 use super::disk;
 use super::journal::{Journal, Look};
 use super::keeper::Verb;
@@ -17,6 +17,7 @@ use super::observe::Node;
 use super::progress::Progress;
 use super::scenario::{Fault, Scenario, Side, Step};
 use super::setting::{Engine, NODES, Setting};
+use super::strike::{Armed, Random, Struck};
 use crate::ledger::{self, Verdict};
 use crate::timeline::now;
 use anyhow::{Context, Result, bail, ensure};
@@ -60,23 +61,6 @@ struct Play<'a> {
     late: bool,
     /// When the group was well and the scenario could begin.
     began: Duration,
-}
-
-/// When an armed fault struck, and what it was.
-struct Struck {
-    at: Duration,
-    what: String,
-    late: bool,
-}
-
-/// A fault that waits for its moment.
-#[derive(Clone, Copy)]
-struct Armed {
-    node: &'static str,
-    agent: &'static str,
-    action: &'static str,
-    fault: Fault,
-    delay: Duration,
 }
 
 /// Plays one scenario. What goes wrong is part of the outcome.
@@ -160,6 +144,14 @@ impl Play<'_> {
         Ok(self.lab.machine(NODES[node.context("no node has it mounted")?]))
     }
 
+    fn freeze(&mut self, machine: &str, seconds: u64) -> Result<()> {
+        self.mark(format!("{machine} stands still"), true);
+        self.lab.tell(&Verb::Freeze { machine: machine.into() })?;
+        thread::sleep(Duration::from_secs(seconds));
+        self.mark(format!("{machine} goes on"), false);
+        self.lab.tell(&Verb::Thaw { machine: machine.into() })
+    }
+
     fn slow_disk(&mut self, machine: &str, bytes: u64) -> Result<()> {
         let how = if bytes == 0 { "fast again" } else { "very slow" };
         self.mark(format!("{machine}'s disk is {how}"), bytes != 0);
@@ -189,6 +181,7 @@ impl Play<'_> {
             Step::PowerOn(side) => self.power_on(self.node(side)),
             Step::Cut { side, network, silent } => self.cut(self.node(side), network, silent),
             Step::Mend => self.mend(),
+            Step::Freeze(side, seconds) => self.freeze(self.name(side), seconds),
             Step::FailDisk(side) => {
                 self.mark(format!("{}'s disk fails", self.name(side)), true);
                 disk::fail(&self.lab.machine(self.name(side)))
@@ -389,40 +382,6 @@ impl Play<'_> {
     }
 }
 
-impl Armed {
-    /// Waits for the call and strikes; a kill is done in the machine itself.
-    fn strike(&self, lab: &Lab, events: Events) -> Result<Struck> {
-        let Armed { node, agent, action, fault, delay } = *self;
-        for event in events {
-            let words: Vec<&str> = event.words.iter().map(String::as_str).collect();
-            let [told, _, called, what, ..] = words[..] else { continue };
-            if event.machine != node || called != action || !what.starts_with(agent) {
-                continue;
-            }
-            let at = event.at;
-            match (fault, told) {
-                (Fault::PowerCut, "begin") => {
-                    thread::sleep(delay);
-                    let at = now();
-                    lab.tell(&Verb::PowerOff { machine: node.into() })?;
-                    let what = format!("{node} loses power {delay:.1?} into {agent} {action}");
-                    return Ok(Struck { at, what, late: false });
-                }
-                (Fault::Kill, "kill") => {
-                    let what = format!("{agent} {action} is killed after {delay:.1?}");
-                    return Ok(Struck { at, what, late: false });
-                }
-                (Fault::Kill, "late") => {
-                    let what = format!("{agent} {action} was over before {delay:.1?}");
-                    return Ok(Struck { at, what, late: true });
-                }
-                _ => {}
-            }
-        }
-        bail!("the lab ended before the fault could strike")
-    }
-}
-
 /// Reads the ledger from the node that has it, and holds it against the
 /// client's acknowledgements.
 fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdict> {
@@ -435,22 +394,4 @@ fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdi
     let copy = tempfile::NamedTempFile::new()?;
     std::fs::write(copy.path(), bytes)?;
     ledger::check(copy.path(), &acks)
-}
-
-/// Numbers that look random and come again with the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64, name: &str) -> Self {
-        Self(super::place::hash(name.as_bytes()) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    /// SplitMix64.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % limit
-    }
 }

@@ -36,6 +36,8 @@ pub enum Step {
     /// A machine is taken off a network: its frames vanish, or its cards
     /// lose their carrier.
     Cut { side: Side, network: Network, silent: bool },
+    /// All processors of a machine stand still for so many seconds.
+    Freeze(Side, u64),
     /// All networks are whole again.
     Mend,
     /// The disk under DRBD fails.
@@ -125,6 +127,11 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
                 PowerOn(Second),
                 AwaitGroup(None),
             ],
+        ),
+        scenario(
+            "freeze",
+            "the active node stands still, for less than it takes to be called dead",
+            &[Step::Freeze(First, 4), Wait(5)],
         ),
         scenario(
             "private-cut",
