@@ -209,6 +209,14 @@ impl Agent for Filesystem {
     }
 
     fn validate(&self) -> Result<()> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if let Some(name) = self.params.fstype.as_deref()
+            && (name.starts_with(['.', '-']) || !name.chars().all(fits))
+        {
+            return Err(configured(format!(
+                "parameter fstype is not the name of a type: `{name}`"
+            )));
+        }
         if self.params.directory == Path::new("/") {
             return Err(configured("parameter directory is the root directory"));
         }
@@ -369,9 +377,10 @@ impl Filesystem {
         }
         let whole = mount.has_super_option("ro");
         match self.kind.backing {
-            // A bind shows what is there, and that may be read-only by rights.
-            Backing::Bind => mount.read_only || whole && record.is_some_and(|was| was.writable),
-            _ => mount.read_only || whole,
+            Backing::Device | Backing::Image => mount.read_only || whole,
+            // A bind shows what is there, an overlay may have nothing to write
+            // to: they can be read-only by rights from the start.
+            _ => mount.read_only || whole && record.is_some_and(|was| was.writable),
         }
     }
 

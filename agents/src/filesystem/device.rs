@@ -44,6 +44,10 @@ impl Device {
             let kept = text.trim_end_matches('/');
             return Ok(Self::Path(PathBuf::from(if kept.is_empty() { "/" } else { kept })));
         }
+        // mount(8) would take it for an option.
+        if text.starts_with('-') {
+            return Err(configured(format!("parameter device is not a device: `{text}`")));
+        }
         Ok(Self::Name(text.to_owned()))
     }
 
@@ -147,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_can_be_no_device_is_refused() {
-        for text in [" /dev/sda1", "/dev/sda1 ", "/dev/../etc", "-U", "LABEL="] {
+        for text in [" /dev/sda1", "/dev/sda1 ", "/dev/../etc", "-U", "LABEL=", "-o"] {
             assert!(Device::parse(text).is_err(), "{text}");
         }
     }

@@ -63,7 +63,7 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
     if !wanted.options.is_empty() {
         args.extend([OsStr::new("-o"), wanted.options.as_ref()]);
     }
-    args.extend([wanted.source, wanted.directory.as_os_str()]);
+    args.extend([OsStr::new("--"), wanted.source, wanted.directory.as_os_str()]);
     let output = system.change("mount", &args)?;
     if !output.success() {
         bail!("{}", output.reason());
