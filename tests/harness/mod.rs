@@ -41,7 +41,7 @@ pub use crash::{Instants, Killed};
 pub use disk::Disk;
 pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES};
 pub use net::Peer;
-pub use program::{Output, Program, bytes};
+pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};
 pub use tier::{Case, Cases, on_its_own_machine, tier};
 pub use wire::{Capture, Frame};

@@ -12,6 +12,7 @@
 
 mod crash;
 mod drbddisk;
+mod filesystem;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod ipaddr;
@@ -21,6 +22,7 @@ mod pacemaker;
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
         drbddisk::cases(cases);
+        filesystem::cases(cases);
         ipaddr::cases(cases);
         itself::cases(cases);
         crash::cases(cases);

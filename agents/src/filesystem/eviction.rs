@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// With fast_stop, no longer than the shell agent takes with it.
 const FAST: Duration = Duration::from_secs(6);
 
+/// For a last try and a last search.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A mount that has to go, known by its number wherever it is moved to.
 #[derive(Clone, Debug)]
 pub(super) struct Victim {
@@ -55,6 +58,9 @@ impl Filesystem {
     ) -> Result<()> {
         let share = system.deadline().left() / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
         let share = if self.params.fast_stop { share.min(FAST) } else { share };
+        // The last try has to be over, and whoever is in the way found, before
+        // the time is.
+        let share = share - (share / 8).min(LAST_WORDS);
         let mut siege = Siege {
             begun: Instant::now(),
             end: system.deadline().at_most(share),
