@@ -15,6 +15,9 @@ use std::time::Duration;
 /// A trial, or its end, must not use up the time that unmounting needs.
 const BRIEF: Duration = Duration::from_secs(3);
 
+/// Another look takes no longer: with less time left, it is not begun.
+const LAST_LOOK: Duration = Duration::from_millis(700);
+
 /// Where a mount is moved to, out of reach of those who would come anew.
 pub(super) fn parking(directory: &Path) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
@@ -156,12 +159,12 @@ impl Filesystem {
                 system.warn(format_args!("{} is unmounted and still in use: {who}", self.device));
                 return Ok(());
             }
-            if system.deadline().has_passed() {
+            if system.deadline().left() < LAST_LOOK {
                 let who = format!("{} is unmounted here, but {}", self.device, who.join(", "));
                 *self.held.borrow_mut() = Some(who.clone());
                 bail!("{who}");
             }
-            pace.rest(system.deadline());
+            pace.rest(system.deadline().sooner(LAST_LOOK));
         }
     }
 

@@ -27,6 +27,11 @@ impl Deadline {
         Self(self.0.min(Instant::now() + time))
     }
 
+    /// The deadline this much before this one.
+    pub fn sooner(self, time: Duration) -> Self {
+        Self(self.0.checked_sub(time).unwrap_or(self.0))
+    }
+
     /// What is left in milliseconds, as poll(2) takes it; at least 0.
     pub fn left_ms(self) -> i32 {
         i32::try_from(self.left().as_millis()).unwrap_or(i32::MAX)
