@@ -149,12 +149,12 @@ fn others_live_on(machine: &Machine) {
 }
 
 fn callers_are_protected(machine: &Machine) {
-    let (_disk, agent) = started(machine);
+    let (disk, agent) = started(machine);
     let agent = agent.timeout(Duration::from_secs(5));
     let script = machine.script("caller", "#!/bin/sh\ncd /srv/data\n\"$@\"\necho lived: $?\n");
     let path = format!("{}/Filesystem", crate::harness::AGENTS);
     let caller = Program::new(script)
-        .args([&path, &_disk.path().to_owned(), DATA, "ext4", "stop", "--timeout", "5"])
+        .args([&path, disk.path(), DATA, "ext4", "stop", "--timeout", "5"])
         .run();
     assert!(caller.stdout.contains("lived: 1"), "{caller}");
     assert!(caller.stderr.contains("protected"), "{caller}");
