@@ -48,6 +48,8 @@ pub struct Ipaddr {
     request: Request,
     share: Option<cluster::Share>,
     entered: Cell<Option<bool>>,
+    /// Whether the address is being taken away.
+    leaving: Cell<bool>,
     silence: RefCell<Option<Claim>>,
     line: RefCell<Option<Line>>,
 }
@@ -110,8 +112,20 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         let share = cluster::Share::of(&params, request);
         let number = request.clone.map_or(0, |clone| clone.number);
         let ip = if params.unique_clone_address { step(params.ip, number) } else { params.ip };
-        let (entered, silence, line) = (Cell::new(None), RefCell::default(), RefCell::default());
-        Ok(Self { params, ip, nic, tag, request: request.clone(), share, entered, silence, line })
+        let (entered, leaving) = (Cell::new(None), Cell::new(false));
+        let (silence, line) = (RefCell::default(), RefCell::default());
+        Ok(Self {
+            params,
+            ip,
+            nic,
+            tag,
+            request: request.clone(),
+            share,
+            entered,
+            leaving,
+            silence,
+            line,
+        })
     }
 
     fn validate(&self) -> anyhow::Result<()> {
@@ -153,7 +167,9 @@ nodes, each of which answers a part of the clients. This needs nftables.",
             };
         };
         let place = format!("{} is on {}", found.address_text(), found.nic);
-        if self.params.check_link_status && !found.carries {
+        // Nobody is served through a dead link. But a stop has to see the
+        // address gone: the link may come back.
+        if self.params.check_link_status && !found.carries && !self.leaving.get() {
             return Status::Stopped;
         }
         if let Some(wanted) = self.wrong_label(found) {
@@ -192,10 +208,12 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         if self.entered.get() == Some(false) {
             return Err(self.no_namespace());
         }
+        self.leaving.set(false);
         self.plan_start(view, from)
     }
 
     fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        self.leaving.set(true);
         Ok(self.plan_stop(view, from))
     }
 

@@ -297,7 +297,8 @@ mod tests {
     fn empty_means_unset_and_unset_means_the_default() {
         let given = given(&[("device", "x"), ("tries", ""), ("options", "")]);
         let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
-        assert_eq!((sample.device.as_str(), sample.tries, sample.options), ("x", 6, None));
+        assert_eq!((sample.device.as_str(), sample.options), ("x", None));
+        assert_eq!((sample.tries, sample.port), (6, 80));
     }
 
     #[test]

@@ -89,11 +89,12 @@ impl Value for Duration {
         // Whole numbers only: to read a fraction as one costs an agent twenty
         // kilobytes.
         let number = |text: &str| -> Option<u64> {
-            text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok())?
         };
-        let milliseconds = number(&format!("{part:0<3}")[..3.min(part.len().max(3))]);
-        match (number(whole), milliseconds, number(part)) {
-            (Some(seconds), Some(milliseconds), Some(_)) if seconds <= 86_400 => {
+        let milliseconds: String = part.chars().chain("000".chars()).take(3).collect();
+        match (number(whole), number(part), number(&milliseconds)) {
+            (Some(seconds), Some(_), Some(milliseconds)) if seconds <= 86_400 => {
                 Ok(Duration::from_millis(seconds * 1000 + milliseconds))
             }
             _ => Err("not a number of seconds from 0 to 86400".into()),
