@@ -41,8 +41,13 @@ impl Fake {
     pub(crate) fn program(&self, name: &str, shell: &str) -> &Self {
         let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());
         let text = format!("#!/bin/sh\ncd {root}\necho {name} $* >> called\n{shell}\n");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Whoever has a file open for writing, if only between fork and exec in
+        // another test's thread, keeps it from being run: another process writes.
+        let text_file = path.with_extension("text");
+        fs::write(&text_file, text).unwrap();
+        fs::set_permissions(&text_file, fs::Permissions::from_mode(0o755)).unwrap();
+        let copied = std::process::Command::new("cp").arg(&text_file).arg(&path).status().unwrap();
+        assert!(copied.success());
         self
     }
 

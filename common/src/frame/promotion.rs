@@ -122,8 +122,14 @@ mod tests {
         let path = root.join("usr/sbin").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let text = format!("#!/bin/sh\necho {name} $* >> {}/called\n{text}\n", root.display());
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: one of ours that forks meanwhile would
+        // keep the file from being run.
+        let draft = path.with_extension("draft");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(
+            std::process::Command::new("cp").arg(&draft).arg(&path).status().unwrap().success()
+        );
     }
 
     fn called(root: &Path) -> String {
