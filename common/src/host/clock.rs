@@ -32,6 +32,12 @@ impl Deadline {
         Self(self.0.checked_sub(time).unwrap_or(self.0))
     }
 
+    /// The later of this one and `time` from now: for what takes next to
+    /// nothing and without which nothing can be said at the end.
+    pub fn at_least(self, time: Duration) -> Self {
+        Self(self.0.max(Instant::now() + time))
+    }
+
     /// What is left in milliseconds, as poll(2) takes it; at least 0.
     pub fn left_ms(self) -> i32 {
         i32::try_from(self.left().as_millis()).unwrap_or(i32::MAX)

@@ -20,6 +20,7 @@ use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};
 use netlink::Drbd;
 use proc::{Proc, Row};
+use std::time::Duration;
 
 /// What the kernel has of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,10 @@ impl Found {
         matches!(self, Self::Configured(resource) if resource.is_primary())
     }
 }
+
+/// The kernel answers at once; the look after an action that has taken all its
+/// time must still be had.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Whether this kernel has DRBD at all.
 pub fn is_loaded(view: &View) -> Result<bool> {
@@ -81,8 +86,9 @@ fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
     if !is_loaded(view)? {
         return Ok(None);
     }
+    let deadline = view.deadline().at_least(GRACE);
     let asked = match view.is_real() {
-        true => Drbd::open(view.deadline())
+        true => Drbd::open(deadline)
             .and_then(|drbd| drbd.map(|mut drbd| drbd.resources(name)).transpose()),
         false => Ok(None),
     };
@@ -190,7 +196,6 @@ mod tests {
     use super::*;
     use crate::host::clock::Deadline;
     use std::path::Path;
-    use std::time::Duration;
 
     const EIGHT_THREE: &str = include_str!("../../../tests/data/drbd/proc-8.3.13");
 

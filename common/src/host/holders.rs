@@ -5,6 +5,7 @@
 use crate::host::system::View;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// A reason is one line; whoever has found four can find the fifth.
 const ENOUGH: usize = 4;
@@ -126,6 +127,8 @@ fn targets(view: &View, device: &str) -> Vec<String> {
 /// Processes that have it open.
 fn processes(view: &View, device: &str) -> Vec<String> {
     let path = format!("/dev/{device}");
+    // The action has mostly failed for want of time, and the reason is wanted.
+    let deadline = view.deadline().at_least(Duration::from_millis(500));
     let mut found = Vec::new();
     for pid in pids(view) {
         let open = view.list(format!("/proc/{pid}/fd")).unwrap_or_default();
@@ -135,7 +138,7 @@ fn processes(view: &View, device: &str) -> Vec<String> {
         if open.iter().any(holds) {
             found.push(named(view, &pid));
         }
-        if found.len() == ENOUGH || view.deadline().has_passed() {
+        if found.len() == ENOUGH || deadline.has_passed() {
             break;
         }
     }
@@ -157,7 +160,6 @@ mod tests {
     use super::*;
     use crate::host::clock::Deadline;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
 
     struct Fake(tempfile::TempDir);
 

@@ -6,7 +6,7 @@ use crate::host::program::Output;
 use crate::host::system::{System, View};
 use anyhow::{Result, anyhow};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// DRBD's programs: the configuration is broken, or lacks the resource.
 const NOT_CONFIGURED: i32 = 10;
@@ -126,7 +126,8 @@ impl Admin {
     ) -> Result<()> {
         let Err(err) = self.change(system, &[verb]) else { return Ok(()) };
         let refusal = err.downcast_ref::<Refusal>();
-        if refusal.is_some_and(|refusal| !refusal.is_about_the_configuration()) {
+        let is_the_kernels = refusal.is_some_and(|refusal| !refusal.is_about_the_configuration());
+        if is_the_kernels || system.deadline().has_passed() {
             return Err(err);
         }
         let past = past(system)?;
@@ -190,15 +191,23 @@ pub fn persist(
     /// Long enough for DRBD to notice that a peer is gone.
     const PAUSE: Duration = Duration::from_secs(1);
     let mut tried = 1;
+    let mut refusal = None;
     loop {
+        let begun = Instant::now();
         let Err(err) = attempt() else { return Ok(()) };
-        let is_over = tried == times || system.deadline().left() <= PAUSE;
+        // An attempt that would be cut short says less than this one.
+        let is_over = tried == times || system.deadline().left() <= PAUSE + 2 * begun.elapsed();
+        let err = match err.is::<Refusal>() {
+            true => err,
+            false => refusal.take().unwrap_or(err),
+        };
         if is_over || !worthwhile(&err)? {
             return Err(match tried {
                 1 => err,
                 _ => err.context(format!("gave up after {tried} tries")),
             });
         }
+        refusal = err.is::<Refusal>().then_some(err);
         tried += 1;
         system.pause(PAUSE);
     }
