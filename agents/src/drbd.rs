@@ -17,17 +17,18 @@ pub mod params;
 pub mod score;
 pub mod seen;
 
+mod act;
 #[cfg(test)]
 pub(crate) mod fake;
 mod start;
 #[cfg(test)]
 mod tests;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use cluster::Cluster;
-use common::host::drbd::tool::{self, Admin, Refusal};
+use common::host::drbd::tool::Admin;
 use common::host::drbd::{self, Found, Resource, Role};
-use common::{Agent, Fact, Plan, Promotion, Request, Status, System, View, configured, installed};
+use common::{Agent, Fact, Plan, Promotion, Request, Status, View, configured, installed};
 use ocf_meta::action::{
     DEMOTE, META_DATA, MONITOR, NOTIFY, PROMOTE, RELOAD_AGENT, START, STOP, VALIDATE_ALL,
 };
@@ -347,102 +348,5 @@ impl Drbd {
     fn advice(&self, resource: &Resource, is_peer_expected: impl FnOnce() -> bool) -> Advice {
         let remove = self.params.remove_master_score_if_peer_primary;
         advice(resource, self.params.adjust_master_score, remove, is_peer_expected)
-    }
-
-    /// With two promoted a Primary peer is as it should be; otherwise the
-    /// cluster is asked, and where it does not answer the peer may be.
-    fn is_peer_expected(&self, view: &View) -> bool {
-        self.cluster.dual_primary || self.cluster.is_promoted_elsewhere(view).unwrap_or(true)
-    }
-
-    fn forecast(&self, resource: &Resource) -> String {
-        match self.advice(resource, || true) {
-            Advice::Set(score, why) => format!("{score}: {why}"),
-            Advice::Remove(why) => format!("none: {why}"),
-            Advice::Leave => "as it was: a disk is on its way up".into(),
-        }
-    }
-
-    /// Looks again and tells the score, whether it has changed or not.
-    fn tell_score(&self, system: &System<'_>) {
-        let Ok(Found::Configured(resource)) = self.observe(system) else { return };
-        if let Some((score, why)) =
-            settled(self.advice(&resource, || self.is_peer_expected(system)))
-        {
-            self.set_score(system, score, why);
-        }
-    }
-
-    fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {
-        if let Some(promotion) = &self.promotion {
-            promotion.set(system, score, why);
-        }
-    }
-
-    fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
-        let admin = self.admin();
-        let attempt = || admin.set_role(system, Role::Primary, Some(resource));
-        tool::persist(system, u32::MAX, attempt, |err| {
-            if err.downcast_ref::<Refusal>().is_some_and(Refusal::is_without_data) {
-                return Ok(false);
-            }
-            let is_unexpected = !self.cluster.dual_primary
-                && self.cluster.promoted_elsewhere().next().is_none()
-                && matches!(self.observe(system)?, Found::Configured(now) if now.has_primary_peer());
-            if is_unexpected && self.params.fail_promote_early_if_peer_primary {
-                self.set_score(system, None, "a peer is Primary without the cluster knowing");
-                bail!(
-                    "a peer of {} is Primary and the cluster does not know of it: {err:#}",
-                    resource.name
-                );
-            }
-            Ok(true)
-        })
-    }
-
-    fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
-        let admin = self.admin();
-        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
-        tool::persist(system, u32::MAX, attempt, |_| Ok(true))
-            .map_err(|err| seen::in_use(system, resource, err))
-    }
-
-    /// Whether this node may hold old data without knowing.
-    fn must_outdate(&self, resource: &Resource) -> bool {
-        let is_alone = resource
-            .peers
-            .iter()
-            .any(|peer| peer.disks.iter().any(|(_, disk)| *disk == drbd::Disk::DUnknown));
-        self.params.stop_outdates_secondary && is_alone && self.cluster.has_lasting_promoted_peer()
-    }
-
-    fn outdate(&self, system: &System<'_>) -> Result<()> {
-        if self.observe(system)?.is_primary() {
-            return Err(anyhow!(
-                "{} is Primary here and on a peer, and they are not connected",
-                self.params.drbd_resource.0
-            ));
-        }
-        self.admin().change(system, &["outdate"])?;
-        self.set_score(system, None, "the data here are outdated");
-        Ok(())
-    }
-
-    fn wants_unfencing(&self, resource: &Resource) -> bool {
-        let all_good = resource.volumes.iter().all(|volume| volume.disk == drbd::Disk::UpToDate)
-            && resource.peers.iter().all(drbd::Peer::is_up_to_date);
-        self.params.unfence_if_all_uptodate && resource.is_primary() && all_good
-    }
-
-    /// The handler is the cluster's business; its failure is not the monitor's.
-    fn unfence(&self, system: &System<'_>) {
-        let env = [("UNFENCE_EXTRA_ARGS", self.params.unfence_extra_args.as_str())];
-        let words = ["unfence-peer", self.params.drbd_resource.0.as_str()];
-        let limit = system.deadline().left() / 3;
-        match system.change_within(limit, &env, "drbdadm", &words) {
-            Ok(said) if said.success() => {}
-            Ok(said) => system.warn(format_args!("drbdadm unfence-peer: {}", said.reason())),
-            Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),
-        }
     }
 }

@@ -7,6 +7,7 @@
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
 pub mod drbd;
+pub mod drbd_fence;
 pub mod drbddisk;
 pub mod filesystem;
 pub mod ipaddr;

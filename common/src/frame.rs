@@ -8,6 +8,7 @@ pub mod call;
 pub mod entry;
 pub mod explain;
 pub mod fault;
+pub mod handler;
 pub mod lifecycle;
 pub mod lock;
 pub mod log;

@@ -29,3 +29,4 @@ pub mod system;
 pub mod systemd;
 pub mod trial;
 pub mod user;
+pub mod xml;

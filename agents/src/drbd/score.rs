@@ -102,7 +102,7 @@ mod tests {
             disks: vec![(0, *disk)],
         };
         let peers = peers.iter().map(peer).collect();
-        Resource { name: "r".into(), role, volumes: vec![volume], peers }
+        Resource { name: "r".into(), role, volumes: vec![volume], peers, fencing: None }
     }
 
     fn score(resource: &Resource) -> Option<u32> {

@@ -14,7 +14,7 @@ mod events;
 mod netlink;
 mod proc;
 
-pub use state::{Disk, Peer, Resource, Role, Volume};
+pub use state::{Disk, Fencing, Peer, Resource, Role, Volume};
 
 use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};

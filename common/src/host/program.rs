@@ -16,8 +16,9 @@ use std::process::{Child, Command, Stdio};
 /// Searched after PATH, which a cluster manager may have cut short.
 const PLACES: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Of each of a program's streams, no more than this is kept.
-const KEPT: usize = 64 << 10;
+/// Of each of a program's streams, no more than this is kept: the cluster's
+/// whole configuration and status has to fit.
+const KEPT: usize = 16 << 20;
 
 /// The program is not installed on this machine.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ impl std::error::Error for Missing {}
 pub struct Output {
     /// The exit code; 128 and the signal's number if a signal ended it.
     pub code: i32,
-    /// What it printed, 64 KiB at most.
+    /// What it printed, 16 MiB at most.
     pub stdout: String,
-    /// What it complained of, 64 KiB at most.
+    /// What it complained of, 16 MiB at most.
     pub stderr: String,
 }
 

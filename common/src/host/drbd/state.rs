@@ -149,6 +149,23 @@ impl Peer {
     }
 }
 
+/// What DRBD does about a peer that it has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fencing {
+    /// Nothing.
+    DontCare,
+    /// Calls the handler fence-peer.
+    ResourceOnly,
+    /// Calls it, and holds writes back until it has answered.
+    ResourceAndStonith,
+}
+
+impl Fencing {
+    pub(super) fn of(number: u32) -> Option<Self> {
+        [Self::DontCare, Self::ResourceOnly, Self::ResourceAndStonith].get(number as usize).copied()
+    }
+}
+
 /// A resource that the kernel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -160,11 +177,14 @@ pub struct Resource {
     pub volumes: Vec<Volume>,
     /// Whoever it is replicated with.
     pub peers: Vec<Peer>,
+    /// The strictest of its fencing policies, where the kernel tells.
+    pub fencing: Option<Fencing>,
 }
 
 impl Resource {
     pub(super) fn new(name: String) -> Self {
-        Self { name, role: Role::Secondary, volumes: Vec::new(), peers: Vec::new() }
+        let (volumes, peers, fencing) = (Vec::new(), Vec::new(), None);
+        Self { name, role: Role::Secondary, volumes, peers, fencing }
     }
 
     /// Takes in a volume, and its role.
@@ -191,6 +211,14 @@ impl Resource {
     pub fn laggards(&self) -> Vec<u32> {
         let lags = |volume: &&Volume| self.is_primary() && volume.role != Role::Primary;
         self.volumes.iter().filter(lags).map(|volume| volume.number).collect()
+    }
+
+    /// Whether every disk here and on every peer is up to date, and all peers
+    /// are connected.
+    pub fn is_whole(&self) -> bool {
+        !self.volumes.is_empty()
+            && self.volumes.iter().all(|volume| volume.disk == Disk::UpToDate)
+            && self.peers.iter().all(|peer| peer.is_connected() && peer.is_up_to_date())
     }
 
     /// Whether it is there in name only: nothing attached, nobody connected.

@@ -1,0 +1,105 @@
+//! What the agent drbd does, step by step: roles, scores, the handlers.
+
+use super::score::Advice;
+use super::{Drbd, seen, settled};
+use anyhow::{Result, anyhow, bail};
+use common::host::drbd::tool::{self, Refusal};
+use common::host::drbd::{Disk, Found, Resource, Role};
+use common::{Agent, System, View};
+
+impl Drbd {
+    /// With two promoted a Primary peer is as it should be; otherwise the
+    /// cluster is asked, and where it does not answer the peer may be.
+    pub(super) fn is_peer_expected(&self, view: &View) -> bool {
+        self.cluster.dual_primary || self.cluster.is_promoted_elsewhere(view).unwrap_or(true)
+    }
+
+    pub(super) fn forecast(&self, resource: &Resource) -> String {
+        match self.advice(resource, || true) {
+            Advice::Set(score, why) => format!("{score}: {why}"),
+            Advice::Remove(why) => format!("none: {why}"),
+            Advice::Leave => "as it was: a disk is on its way up".into(),
+        }
+    }
+
+    /// Looks again and tells the score, whether it has changed or not.
+    pub(super) fn tell_score(&self, system: &System<'_>) {
+        let Ok(Found::Configured(resource)) = self.observe(system) else { return };
+        if let Some((score, why)) =
+            settled(self.advice(&resource, || self.is_peer_expected(system)))
+        {
+            self.set_score(system, score, why);
+        }
+    }
+
+    pub(super) fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {
+        if let Some(promotion) = &self.promotion {
+            promotion.set(system, score, why);
+        }
+    }
+
+    pub(super) fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
+        let admin = self.admin();
+        let attempt = || admin.set_role(system, Role::Primary, Some(resource));
+        tool::persist(system, u32::MAX, attempt, |err| {
+            if err.downcast_ref::<Refusal>().is_some_and(Refusal::is_without_data) {
+                return Ok(false);
+            }
+            let is_unexpected = !self.cluster.dual_primary
+                && self.cluster.promoted_elsewhere().next().is_none()
+                && matches!(self.observe(system)?, Found::Configured(now) if now.has_primary_peer());
+            if is_unexpected && self.params.fail_promote_early_if_peer_primary {
+                self.set_score(system, None, "a peer is Primary without the cluster knowing");
+                bail!(
+                    "a peer of {} is Primary and the cluster does not know of it: {err:#}",
+                    resource.name
+                );
+            }
+            Ok(true)
+        })
+    }
+
+    pub(super) fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
+        let admin = self.admin();
+        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+        tool::persist(system, u32::MAX, attempt, |_| Ok(true))
+            .map_err(|err| seen::in_use(system, resource, err))
+    }
+
+    /// Whether this node may hold old data without knowing.
+    pub(super) fn must_outdate(&self, resource: &Resource) -> bool {
+        let is_alone = resource
+            .peers
+            .iter()
+            .any(|peer| peer.disks.iter().any(|(_, disk)| *disk == Disk::DUnknown));
+        self.params.stop_outdates_secondary && is_alone && self.cluster.has_lasting_promoted_peer()
+    }
+
+    pub(super) fn outdate(&self, system: &System<'_>) -> Result<()> {
+        if self.observe(system)?.is_primary() {
+            return Err(anyhow!(
+                "{} is Primary here and on a peer, and they are not connected",
+                self.params.drbd_resource.0
+            ));
+        }
+        self.admin().change(system, &["outdate"])?;
+        self.set_score(system, None, "the data here are outdated");
+        Ok(())
+    }
+
+    pub(super) fn wants_unfencing(&self, resource: &Resource) -> bool {
+        self.params.unfence_if_all_uptodate && resource.is_primary() && resource.is_whole()
+    }
+
+    /// The handler is the cluster's business; its failure is not the monitor's.
+    pub(super) fn unfence(&self, system: &System<'_>) {
+        let env = [("UNFENCE_EXTRA_ARGS", self.params.unfence_extra_args.as_str())];
+        let words = ["unfence-peer", self.params.drbd_resource.0.as_str()];
+        let limit = system.deadline().left() / 3;
+        match system.change_within(limit, &env, "drbdadm", &words) {
+            Ok(said) if said.success() => {}
+            Ok(said) => system.warn(format_args!("drbdadm unfence-peer: {}", said.reason())),
+            Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),
+        }
+    }
+}

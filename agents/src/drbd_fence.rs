@@ -1,0 +1,366 @@
+//! `drbd-fence-peer`: what DRBD calls before it goes on without a peer, and, as
+//! `drbd-unfence-peer`, when the peer is back.
+//!
+//! Fencing bars everyone but this node from promotion, by a constraint in the
+//! cluster's configuration, and answers DRBD by the exit code whether the peer
+//! is barred, gone or fenced. With the policy resource-and-stonith DRBD holds
+//! writes back meanwhile, and nobody is ever assumed to be dead: the answer
+//! waits until the cluster has fenced the peer, or is no answer.
+//!
+//! The constraint is the one that crm-fence-peer.sh places, so that either can
+//! lift what the other has placed.
+
+pub mod cib;
+pub mod verdict;
+
+use crate::drbd::name::Name;
+use anyhow::{Context, Result, anyhow, bail};
+use cib::{Cib, Constraint, Health};
+use common::frame::handler::{Choice, Given, Handler, Verdict};
+use common::host::drbd::{self, Disk, Fencing, Found, Resource};
+use common::{Fact, System, View};
+use ocf_meta::Value;
+use std::time::Duration;
+use verdict::{Course, FAILED, FENCED, Policy, Sight, course};
+
+/// One call of the handler.
+#[derive(Debug)]
+pub struct FencePeer {
+    resource: String,
+    unfences: bool,
+    only_ours: bool,
+    prefix: String,
+    role: Option<String>,
+    peers: Vec<String>,
+    limit: Duration,
+    hickup: Duration,
+    trusts_consistent: bool,
+    obliterates: bool,
+}
+
+/// How long one change of the cluster's configuration may take.
+const CHANGE: Duration = Duration::from_secs(20);
+
+/// How often the cluster is asked whether a peer has been fenced.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const fn flag(long: &'static str, help: &'static str) -> Choice {
+    Choice { long, short: None, value: None, help }
+}
+
+const fn valued(
+    long: &'static str,
+    short: char,
+    value: &'static str,
+    help: &'static str,
+) -> Choice {
+    Choice { long, short: Some(short), value: Some(value), help }
+}
+
+const fn long(long: &'static str, value: &'static str, help: &'static str) -> Choice {
+    Choice { long, short: None, value: Some(value), help }
+}
+
+impl Handler for FencePeer {
+    const NAME: &'static str = "drbd-fence-peer";
+    const ABOUT: &'static str = "Bars a peer that DRBD has lost from promotion, and lets it back";
+    const OPTIONS: &'static [Choice] = &[
+        valued("resource", 'r', "NAME", "DRBD resource; DRBD_RESOURCE in the environment"),
+        flag("unfence", "lift the constraint; the default when called drbd-unfence-peer"),
+        flag("unfence-only-if-owner-match", "lift only a constraint that this node has placed"),
+        valued("timeout", 't', "SECONDS", "for all of it, fencing included (60)"),
+        long("network-hickup", "SECONDS", "wait for the connection to come back first (2)"),
+        valued("id-prefix", 'p', "TEXT", "of the constraint (drbd-fence-by-handler)"),
+        valued(
+            "role",
+            'l',
+            "ROLE",
+            "that is barred (Master, or Promoted with a newer configuration)",
+        ),
+        long("peer", "NODE", "in the cluster's words; DRBD_PEERS in the environment"),
+        flag("unreachable-peer-is-outdated", "let consistent data do where a peer is gone"),
+        flag("stonith", "have the cluster fence the peer in any case"),
+        valued("dc-timeout", 'd', "SECONDS", "taken for the sake of older configurations"),
+        valued("master-id", 'i', "ID", "taken for the sake of older configurations"),
+        valued("fencing-attribute", 'a', "NAME", "#uname is the only one"),
+        flag("suicide-on-failure-if-primary", "taken; fencing is the cluster's"),
+        flag("flock-required", "taken; one handler for a resource runs at a time anyway"),
+        long("flock-timeout", "SECONDS", "taken; the time limit counts"),
+        long("lock-dir", "DIRECTORY", "taken; locks are below /run/resource-agents"),
+        long("lock-file", "FILE", "taken; locks are below /run/resource-agents"),
+        flag("quiet", "taken; there is little to be quiet about"),
+        long("logfacility", "NAME", "taken; HA_LOGFACILITY in the environment counts"),
+    ];
+    const MORE: &'static str = "UNFENCE_EXTRA_ARGS";
+
+    fn new(given: &Given) -> Result<Self> {
+        let resource = given.option("resource").or(given.variable("DRBD_RESOURCE"));
+        let resource =
+            resource.context("which resource? DRBD_RESOURCE and --resource are not set")?;
+        let Name(resource) =
+            Name::parse(resource).map_err(|what| anyhow!("the resource is {what}"))?;
+        let prefix = given.option("id-prefix").unwrap_or("drbd-fence-by-handler");
+        let Name(prefix) = Name::parse(prefix).map_err(|what| anyhow!("the prefix is {what}"))?;
+        if given.option("fencing-attribute").is_some_and(|name| name != "#uname") {
+            bail!("nodes are told apart by #uname only");
+        }
+        let seconds = |name: &str, default: u64| match given.option(name).map(str::parse::<u64>) {
+            None => Ok(Duration::from_secs(default)),
+            Some(Ok(seconds)) if seconds <= 3600 => Ok(Duration::from_secs(seconds)),
+            Some(_) => Err(anyhow!("--{name} is not a number of seconds from 0 to 3600")),
+        };
+        Ok(Self {
+            resource,
+            unfences: given.option("unfence").is_some() || given.called.contains("unfence"),
+            only_ours: given.option("unfence-only-if-owner-match").is_some(),
+            prefix,
+            role: given.option("role").map(str::to_owned),
+            peers: peers(given),
+            limit: seconds("timeout", 60)?,
+            hickup: seconds("network-hickup", 2)?,
+            trusts_consistent: given.option("unreachable-peer-is-outdated").is_some(),
+            obliterates: given.option("stonith").is_some(),
+        })
+    }
+
+    fn subject(&self) -> &str {
+        &self.resource
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn verdict<'a>(&'a self, view: &View) -> Result<Verdict<'a>> {
+        let node = own_name(view)?;
+        let resource = self.look(view)?;
+        let cib = Cib::query(view)?;
+        let clone = cib.clone_of(&self.resource).with_context(|| {
+            format!("the cluster has no clone with the DRBD resource {}", self.resource)
+        })?;
+        let constraint = Constraint::new(&self.prefix, &self.resource, clone, &node);
+        match self.unfences {
+            true => Ok(self.unfence(&cib, &resource, constraint)),
+            false => self.fence(view, &cib, resource, constraint),
+        }
+    }
+}
+
+/// Who the peers are, as DRBD tells its handlers: by name in 8.4, by number in
+/// 9 with the names beside.
+fn peers(given: &Given) -> Vec<String> {
+    if let Some(peer) = given.option("peer") {
+        return vec![peer.to_owned()];
+    }
+    let by_number = given
+        .variable("DRBD_PEER_NODE_ID")
+        .and_then(|number| given.variable(&format!("DRBD_NODE_ID_{number}")));
+    let named = by_number.or(given.variable("DRBD_PEERS")).or(given.variable("DRBD_PEER"));
+    named.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+/// This node, as the cluster calls it.
+fn own_name(view: &View) -> Result<String> {
+    let said = view.query("crm_node", &["--name"]);
+    if let Ok(said) = said.as_ref().map(|said| (said.success(), said.stdout.trim()))
+        && let (true, name @ [_, ..]) = (said.0, said.1.as_bytes())
+    {
+        return Ok(String::from_utf8_lossy(name).into_owned());
+    }
+    let name = view.read("/proc/sys/kernel/hostname").context("cannot tell this node's name")?;
+    Ok(name.trim().to_owned())
+}
+
+/// The cluster's opinion of the worst of the peers.
+fn worst(cib: &Cib, node: &str, named: &[String]) -> (Vec<String>, Health) {
+    let others = || cib.nodes().into_iter().filter(|other| *other != node).map(str::to_owned);
+    let known: Vec<String> = others().filter(|other| named.contains(other)).collect();
+    // A name that the cluster does not use can only be the one other node's.
+    let meant = match (known.is_empty(), others().count()) {
+        (true, 1) => others().collect(),
+        _ => known,
+    };
+    let rank = |health: &Health| match health {
+        Health::Down => 0,
+        Health::Online => 1,
+        Health::Unclean => 2,
+        Health::Unknown => 3,
+    };
+    let worst = meant.iter().map(|peer| cib.health(peer)).max_by_key(rank);
+    (meant, worst.unwrap_or(Health::Unknown))
+}
+
+impl FencePeer {
+    fn look(&self, view: &View) -> Result<Resource> {
+        match drbd::find(view, &self.resource)? {
+            Found::Configured(resource) => Ok(resource),
+            _ => bail!("DRBD resource {} is not up here", self.resource),
+        }
+    }
+
+    /// What comes of a lost peer, with the constraint that it may take.
+    fn fence<'a>(
+        &'a self,
+        view: &View,
+        cib: &Cib,
+        resource: Resource,
+        constraint: Constraint,
+    ) -> Result<Verdict<'a>> {
+        let (peers, peer) = worst(cib, &constraint.owner, &self.peers);
+        let resource = match peer {
+            Health::Online => self.await_return(view, resource)?,
+            _ => resource,
+        };
+        let policy = match resource.fencing {
+            Some(Fencing::DontCare | Fencing::ResourceOnly) => Policy::ResourceOnly,
+            Some(Fencing::ResourceAndStonith) | None => Policy::ResourceAndStonith,
+        };
+        let worst_disk = resource.volumes.iter().map(|volume| volume.disk).min();
+        let sight = Sight {
+            policy,
+            quorum: cib.has_quorum(),
+            fences: cib.fences(),
+            disk: worst_disk.unwrap_or(Disk::Diskless),
+            is_over: resource.is_whole(),
+            peer,
+            owner: cib.owner(&constraint.id),
+            node: &constraint.owner,
+            trusts_consistent: self.trusts_consistent,
+            obliterates: self.obliterates,
+        };
+        let course = course(sight);
+        let seen = vec![
+            Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
+            Fact::new("policy", format!("{policy:?}")),
+            Fact::new("peers", format!("{} ({peer:?})", peers.join(" "))),
+            Fact::new("quorum", if sight.quorum { "yes" } else { "no" }),
+            Fact::new(
+                "constraint",
+                sight.owner.map_or("none".into(), |owner| format!("for {owner}")),
+            ),
+        ];
+        let is_placed = sight.owner.is_some();
+        let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
+        let act = move |system: &System<'_>| match course {
+            Course::Nothing(code, _) => Ok(code),
+            _ => {
+                if !is_placed {
+                    self.place(system, &constraint, &role)?;
+                }
+                self.answer(system, course, &peers, &constraint)
+            }
+        };
+        Ok(Verdict { seen, what: course.sentence(), act: Box::new(act) })
+    }
+
+    /// A connection that comes back at once needs no fencing.
+    fn await_return(&self, view: &View, resource: Resource) -> Result<Resource> {
+        let deadline = view.deadline().at_most(self.hickup);
+        let mut resource = resource;
+        while !resource.is_whole() && !deadline.has_passed() {
+            view.pause(Duration::from_millis(200).min(deadline.left()));
+            resource = self.look(view)?;
+        }
+        Ok(resource)
+    }
+
+    /// Places the constraint; the peer may have been faster with its own.
+    fn place(&self, system: &System<'_>, constraint: &Constraint, role: &str) -> Result<()> {
+        let placed = constraint.place(system, role, CHANGE);
+        let now = Cib::query(system)?;
+        match (now.owner(&constraint.id), placed) {
+            (Some(owner), _) if owner == constraint.owner => Ok(()),
+            (Some(owner), _) => bail!("{owner} has barred this node from promotion"),
+            (None, Err(err)) => Err(err),
+            (None, Ok(())) => bail!("the constraint {} has not arrived", constraint.id),
+        }
+    }
+
+    fn answer(
+        &self,
+        system: &System<'_>,
+        course: Course,
+        peers: &[String],
+        constraint: &Constraint,
+    ) -> Result<u8> {
+        let code = match course {
+            Course::Bar(code, _) | Course::Nothing(code, _) => code,
+            Course::BarAndWait(_) => self.await_fencing(system, peers, constraint)?,
+            Course::BarAndFence(_) => {
+                for peer in peers {
+                    obliterate(system, peer)?;
+                }
+                self.await_fencing(system, peers, constraint)?
+            }
+        };
+        // The peer may have come back meanwhile; then nobody has to be barred.
+        if self.look(system)?.is_whole() {
+            cib::lift(system, &constraint.id, CHANGE)?;
+            return Ok(FAILED);
+        }
+        Ok(code)
+    }
+
+    fn await_fencing(
+        &self,
+        system: &System<'_>,
+        peers: &[String],
+        constraint: &Constraint,
+    ) -> Result<u8> {
+        loop {
+            let cib = Cib::query(system)?;
+            match worst(&cib, &constraint.owner, peers).1 {
+                Health::Down => return Ok(FENCED),
+                found if system.deadline().left() <= PAUSE => {
+                    bail!(
+                        "waited {:?} for {} to be fenced, found it {found:?}",
+                        self.limit,
+                        peers.join(" ")
+                    )
+                }
+                _ => system.pause(PAUSE),
+            }
+        }
+    }
+
+    fn unfence<'a>(
+        &'a self,
+        cib: &Cib,
+        resource: &Resource,
+        constraint: Constraint,
+    ) -> Verdict<'a> {
+        let owner = cib.owner(&constraint.id);
+        let refusal = match owner {
+            None => Some("there is no constraint"),
+            Some(owner) if self.only_ours && owner != constraint.owner => {
+                Some("the constraint is another node's")
+            }
+            Some(_) if !resource.is_whole() => Some("not all disks are up to date and connected"),
+            Some(_) => None,
+        };
+        let seen = vec![
+            Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
+            Fact::new("constraint", owner.map_or("none".into(), |owner| format!("for {owner}"))),
+        ];
+        let what = match refusal {
+            Some(why) => format!("do nothing: {why}"),
+            None => format!("lift the constraint {}", constraint.id),
+        };
+        let act = move |system: &System<'_>| match refusal {
+            Some(_) => Ok(0),
+            None => cib::lift(system, &constraint.id, CHANGE).map(|()| 0),
+        };
+        Verdict { seen, what, act: Box::new(act) }
+    }
+}
+
+/// Has the cluster fence a node, unless it has just done so.
+fn obliterate(system: &System<'_>, peer: &str) -> Result<()> {
+    let limit = system.deadline().left().as_secs().to_string();
+    let words = ["--fence", peer, "--tolerance", "30s", "--timeout", &limit];
+    let said = system.change("stonith_admin", &words)?;
+    match said.success() {
+        true => Ok(()),
+        false => Err(anyhow!("{peer} could not be fenced: {}", said.reason())),
+    }
+}

@@ -1,0 +1,212 @@
+//! What the cluster's configuration and status say of a DRBD resource: which
+//! clone it is in, who lives, and what bars it from whom.
+
+use anyhow::{Context, Result, ensure};
+use common::host::xml::{self, Element};
+use common::{System, View};
+use std::time::Duration;
+
+/// What the cluster thinks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// A member, and reachable.
+    Online,
+    /// Gone, and known to be down: it left cleanly or was fenced.
+    Down,
+    /// Gone, and may still be writing.
+    Unclean,
+    /// The cluster has nothing on it.
+    Unknown,
+}
+
+/// The cluster's configuration and status, at one moment.
+#[derive(Debug)]
+pub struct Cib(Element);
+
+/// A constraint that lets nobody but one node be promoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constraint {
+    /// Its id in the configuration.
+    pub id: String,
+    /// The clone.
+    pub clone: String,
+    /// The DRBD resource, for the ids of its parts.
+    pub resource: String,
+    /// The node that may be promoted.
+    pub owner: String,
+}
+
+impl Constraint {
+    /// Whose id is made of a prefix, the resource and the clone.
+    pub fn new(prefix: &str, resource: &str, clone: &str, owner: &str) -> Self {
+        let id = format!("{prefix}-{resource}-{clone}");
+        let [clone, resource, owner] = [clone, resource, owner].map(str::to_owned);
+        Self { id, clone, resource, owner }
+    }
+
+    fn xml(&self, role: &str) -> String {
+        let [id, clone, owner] =
+            [&self.id, &self.clone, &self.owner].map(|text| xml::escaped(text));
+        format!(
+            "<rsc_location rsc=\"{clone}\" id=\"{id}\">\
+             <rule role=\"{role}\" score=\"-INFINITY\" id=\"{id}-rule\">\
+             <expression attribute=\"#uname\" operation=\"ne\" value=\"{owner}\" id=\"{id}-expr\"/>\
+             </rule></rsc_location>"
+        )
+    }
+
+    /// Puts it into the configuration. One of the same id is in the way.
+    pub fn place(&self, system: &System<'_>, role: &str, limit: Duration) -> Result<()> {
+        let xml = self.xml(role);
+        let words = ["--create", "--scope", "constraints", "--xml-text", &xml];
+        let said = system.change_within(limit, &[], "cibadmin", &words)?;
+        ensure!(said.success(), "cannot place the constraint {}: {}", self.id, said.reason());
+        Ok(())
+    }
+}
+
+/// Takes the constraint of this id out of the configuration.
+pub fn lift(system: &System<'_>, id: &str, limit: Duration) -> Result<()> {
+    let path = format!("//rsc_location[@id='{id}']");
+    let words = ["--delete", "--xpath", &path];
+    let said = system.change_within(limit, &[], "cibadmin", &words)?;
+    ensure!(said.success(), "cannot lift the constraint {id}: {}", said.reason());
+    Ok(())
+}
+
+impl Cib {
+    /// Asks the cluster.
+    pub fn query(view: &View) -> Result<Self> {
+        let said = view.query("cibadmin", &["--query"])?;
+        ensure!(said.success(), "the cluster does not answer: {}", said.reason());
+        Self::parse(&said.stdout)
+    }
+
+    /// Reads what it answers.
+    pub fn parse(text: &str) -> Result<Self> {
+        let tree = xml::parse(text).context("cannot read the cluster's configuration")?;
+        ensure!(tree.name == "cib", "the cluster's configuration is a `{}`", tree.name);
+        Ok(Self(tree))
+    }
+
+    /// Whether enough nodes are together to decide anything.
+    pub fn has_quorum(&self) -> bool {
+        self.0.get("have-quorum") == Some("1")
+    }
+
+    /// What the cluster calls the promoted role: the newer word since its
+    /// configuration is of version 4.
+    pub fn promoted(&self) -> &'static str {
+        let version = self.0.get("validate-with").and_then(|name| name.strip_prefix("pacemaker-"));
+        let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        if major.is_some_and(|major| major >= 4) { "Promoted" } else { "Master" }
+    }
+
+    /// Whether the cluster fences at all.
+    pub fn fences(&self) -> bool {
+        let option =
+            self.0.named("nvpair").find(|pair| pair.get("name") == Some("stonith-enabled"));
+        !option.is_some_and(|pair| matches!(pair.get("value"), Some("false" | "0" | "no" | "off")))
+    }
+
+    /// The clone with a primitive for this DRBD resource.
+    pub fn clone_of(&self, resource: &str) -> Option<&str> {
+        let is_ours = |primitive: &Element| {
+            primitive.named("nvpair").any(|pair| {
+                pair.get("name") == Some("drbd_resource") && pair.get("value") == Some(resource)
+            })
+        };
+        let clones = self.0.all().filter(|found| matches!(&*found.name, "clone" | "master"));
+        let mut ours = clones.filter(|clone| clone.named("primitive").any(is_ours));
+        ours.next()?.get("id")
+    }
+
+    /// The node that a constraint of this id lets be promoted, if there is one.
+    pub fn owner(&self, id: &str) -> Option<&str> {
+        let constraint = self.0.named("rsc_location").find(|found| found.get("id") == Some(id))?;
+        let expression = constraint.named("expression").find(|found| {
+            found.get("attribute") == Some("#uname") && found.get("operation") == Some("ne")
+        });
+        expression.and_then(|expression| expression.get("value"))
+    }
+
+    /// The nodes of the cluster.
+    pub fn nodes(&self) -> Vec<&str> {
+        self.0.named("node").filter_map(|node| node.get("uname")).collect()
+    }
+
+    /// What the cluster thinks of a node.
+    pub fn health(&self, node: &str) -> Health {
+        let Some(state) = self.0.named("node_state").find(|state| state.get("uname") == Some(node))
+        else {
+            return Health::Unknown;
+        };
+        // Since 2.1.7 these are times of joining, 0 for not at all.
+        let is = |name: &str| !matches!(state.get(name), None | Some("false" | "0"));
+        let is_peer =
+            matches!(state.get("crmd"), Some(value) if value != "offline" && value != "0");
+        match (is("in_ccm") && is_peer, state.get("expected"), state.get("join")) {
+            (true, Some("member"), Some("member")) => Health::Online,
+            (true, ..) => Health::Unclean,
+            (false, Some("down"), _) if !is("in_ccm") => Health::Down,
+            (false, ..) => Health::Unclean,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CIB: &str = include_str!("../../../tests/data/drbd/cib-2-nodes.xml");
+
+    fn changed(from: &str, to: &str) -> Cib {
+        assert!(CIB.contains(from), "{from}");
+        Cib::parse(&CIB.replace(from, to)).unwrap()
+    }
+
+    #[test]
+    fn the_clone_of_a_resource_is_found() {
+        let cib = Cib::parse(CIB).unwrap();
+        assert_eq!(cib.clone_of("r1"), Some("ms_r1"));
+        assert_eq!(cib.clone_of("r2"), None);
+        assert!(cib.has_quorum() && cib.fences());
+        assert_eq!(cib.promoted(), "Master");
+        assert_eq!(cib.nodes(), ["node1", "node2"]);
+    }
+
+    #[test]
+    fn a_node_is_online_down_or_unclean() {
+        let cib = Cib::parse(CIB).unwrap();
+        assert_eq!((cib.health("node1"), cib.health("node2")), (Health::Online, Health::Online));
+        assert_eq!(cib.health("node3"), Health::Unknown);
+        let online =
+            "uname=\"node2\" in_ccm=\"true\" crmd=\"online\" join=\"member\" expected=\"member\"";
+        let gone = |expected: &str| {
+            let to = format!(
+                "uname=\"node2\" in_ccm=\"false\" crmd=\"offline\" join=\"down\" expected=\"{expected}\""
+            );
+            changed(online, &to).health("node2")
+        };
+        assert_eq!((gone("down"), gone("member")), (Health::Down, Health::Unclean));
+        let times = "uname=\"node2\" in_ccm=\"1700000000\" crmd=\"1700000001\" join=\"member\" expected=\"member\"";
+        assert_eq!(changed(online, times).health("node2"), Health::Online);
+        let zero = "uname=\"node2\" in_ccm=\"0\" crmd=\"0\" join=\"down\" expected=\"down\"";
+        assert_eq!(changed(online, zero).health("node2"), Health::Down);
+    }
+
+    #[test]
+    fn a_constraint_reads_as_it_is_written() {
+        let constraint = Constraint::new("drbd-fence-by-handler", "r1", "ms_r1", "node1");
+        assert_eq!(constraint.id, "drbd-fence-by-handler-r1-ms_r1");
+        let with = format!("<constraints>{}</constraints>", constraint.xml("Master"));
+        let cib = changed("<constraints/>", &with);
+        assert_eq!(cib.owner(&constraint.id), Some("node1"));
+        assert_eq!(cib.owner("drbd-fence-by-handler-r2-ms_r1"), None);
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_refused() {
+        assert!(Cib::parse("").is_err() && Cib::parse("<html/>").is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! What to do about a peer that DRBD has lost: a function of what was seen, and
+//! of nothing else.
+
+use super::cib::Health;
+use common::host::drbd::Disk;
+
+/// What DRBD's configuration asks the handler for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The peer must not be promoted; its death may be assumed.
+    ResourceOnly,
+    /// Writing waits until the peer is known to be down or barred.
+    ResourceAndStonith,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// What DRBD asks for.
+    pub policy: Policy,
+    /// Whether the cluster has quorum.
+    pub quorum: bool,
+    /// Whether the cluster fences at all.
+    pub fences: bool,
+    /// The worst local disk.
+    pub disk: Disk,
+    /// Whether all peers are connected and their disks up to date again.
+    pub is_over: bool,
+    /// The worst of what the cluster thinks of the peers.
+    pub peer: Health,
+    /// The node that an existing constraint lets be promoted.
+    pub owner: Option<&'a str>,
+    /// This node.
+    pub node: &'a str,
+    /// Whether a consistent disk will do where the peer is gone.
+    pub trusts_consistent: bool,
+    /// Whether the cluster is to fence the peer in any case.
+    pub obliterates: bool,
+}
+
+/// What follows. The numbers are what DRBD knows from its handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Nothing, and the exit code.
+    Nothing(u8, &'static str),
+    /// Bar the peer from promotion, and the exit code.
+    Bar(u8, &'static str),
+    /// Bar it, then wait until it is known to be down: 7; otherwise fail.
+    BarAndWait(&'static str),
+    /// Bar it, have the cluster fence it, wait: 7; otherwise fail.
+    BarAndFence(&'static str),
+}
+
+/// The peer is outdated or barred.
+pub const BARRED: u8 = 4;
+/// The peer is unreachable, and assumed to be dead.
+pub const UNREACHABLE: u8 = 5;
+/// The peer has been fenced.
+pub const FENCED: u8 = 7;
+/// No answer that DRBD could act upon.
+pub const FAILED: u8 = 1;
+
+impl Course {
+    /// In a sentence.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Nothing(code, why) => format!("do nothing, exit with {code}: {why}"),
+            Self::Bar(code, why) => {
+                format!("bar the peers from promotion, exit with {code}: {why}")
+            }
+            Self::BarAndWait(why) => {
+                format!(
+                    "bar the peers from promotion, wait for their fencing, exit with {FENCED}: {why}"
+                )
+            }
+            Self::BarAndFence(why) => {
+                format!("bar the peers from promotion, have them fenced, exit with {FENCED}: {why}")
+            }
+        }
+    }
+}
+
+/// The first rule that fits decides.
+pub fn course(sight: Sight<'_>) -> Course {
+    let Sight { policy, disk, peer, owner, node, .. } = sight;
+    if sight.is_over {
+        return Course::Nothing(FAILED, "all peers are connected and up to date again");
+    }
+    if owner.is_some_and(|owner| owner != node) {
+        return Course::Nothing(FAILED, "another node has barred this one from promotion");
+    }
+    if !sight.quorum {
+        return Course::Nothing(FAILED, "the cluster has no quorum");
+    }
+    let has_good_data =
+        disk == Disk::UpToDate || (sight.trusts_consistent && disk == Disk::Consistent);
+    if sight.obliterates && has_good_data && peer != Health::Down {
+        return match sight.fences {
+            true => Course::BarAndFence("the cluster was to fence the peer"),
+            false => {
+                Course::Nothing(FAILED, "the peer was to be fenced, and stonith-enabled is false")
+            }
+        };
+    }
+    match peer {
+        Health::Online if disk >= Disk::Consistent => {
+            Course::Bar(BARRED, "the cluster still reaches the peer, so it can be barred")
+        }
+        Health::Online => {
+            Course::Nothing(UNREACHABLE, "the data here are not good enough to bar a peer")
+        }
+        _ if !has_good_data => {
+            Course::Nothing(UNREACHABLE, "a peer may have better data than this node")
+        }
+        Health::Down => Course::Bar(FENCED, "the peer is known to be down"),
+        Health::Unclean | Health::Unknown => match (policy, sight.fences) {
+            (Policy::ResourceOnly, _) => {
+                Course::Bar(UNREACHABLE, "the peer is gone, and is taken for dead")
+            }
+            (Policy::ResourceAndStonith, true) => {
+                Course::BarAndWait("the peer is gone, and has to be fenced")
+            }
+            (Policy::ResourceAndStonith, false) => Course::Nothing(
+                FAILED,
+                "the peer is gone and has to be fenced, and stonith-enabled is false",
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Sight<'_> = Sight {
+        policy: Policy::ResourceOnly,
+        quorum: true,
+        fences: true,
+        disk: Disk::UpToDate,
+        is_over: false,
+        peer: Health::Online,
+        owner: None,
+        node: "node1",
+        trusts_consistent: false,
+        obliterates: false,
+    };
+
+    fn bars(sight: Sight<'_>) -> Option<u8> {
+        match course(sight) {
+            Course::Bar(code, _) => Some(code),
+            Course::Nothing(..) => None,
+            Course::BarAndWait(_) | Course::BarAndFence(_) => Some(100),
+        }
+    }
+
+    #[test]
+    fn a_peer_that_the_cluster_reaches_is_barred() {
+        for disk in [Disk::UpToDate, Disk::Consistent] {
+            assert_eq!(bars(Sight { disk, ..CALM }), Some(BARRED));
+        }
+        assert_eq!(bars(Sight { disk: Disk::Outdated, ..CALM }), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_barred_by_good_data_only() {
+        for (peer, code) in [(Health::Down, FENCED), (Health::Unclean, UNREACHABLE)] {
+            assert_eq!(bars(Sight { peer, ..CALM }), Some(code));
+            let sight = Sight { peer, disk: Disk::Consistent, ..CALM };
+            assert_eq!(
+                course(sight),
+                Course::Nothing(UNREACHABLE, "a peer may have better data than this node")
+            );
+            assert_eq!(bars(Sight { trusts_consistent: true, ..sight }), Some(code));
+        }
+    }
+
+    #[test]
+    fn nobody_is_assumed_dead_where_fencing_is_asked_for() {
+        for peer in [Health::Unclean, Health::Unknown] {
+            let sight = Sight { peer, policy: Policy::ResourceAndStonith, ..CALM };
+            assert!(matches!(course(sight), Course::BarAndWait(_)));
+            assert!(matches!(course(Sight { fences: false, ..sight }), Course::Nothing(FAILED, _)));
+        }
+        let down = Sight { peer: Health::Down, policy: Policy::ResourceAndStonith, ..CALM };
+        assert_eq!(bars(down), Some(FENCED));
+    }
+
+    #[test]
+    fn an_existing_constraint_is_kept_or_obeyed() {
+        assert_eq!(bars(Sight { owner: Some("node1"), ..CALM }), Some(BARRED));
+        assert!(matches!(
+            course(Sight { owner: Some("node2"), ..CALM }),
+            Course::Nothing(FAILED, _)
+        ));
+    }
+
+    #[test]
+    fn without_quorum_or_need_nothing_is_done() {
+        assert!(matches!(course(Sight { quorum: false, ..CALM }), Course::Nothing(FAILED, _)));
+        assert!(matches!(course(Sight { is_over: true, ..CALM }), Course::Nothing(FAILED, _)));
+    }
+
+    #[test]
+    fn obliteration_is_asked_of_the_cluster() {
+        let sight = Sight { obliterates: true, ..CALM };
+        assert!(matches!(course(sight), Course::BarAndFence(_)));
+        assert_eq!(bars(Sight { peer: Health::Down, ..sight }), Some(FENCED));
+        assert_eq!(bars(Sight { fences: false, ..sight }), None);
+    }
+}
