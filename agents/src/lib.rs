@@ -28,6 +28,9 @@ pub const ALL: &[&Meta] = &[
     meta_of::<lvm2::Lvm2>(),
 ];
 
+/// The programs that are no agents, each with the other names it answers to.
+pub const HANDLERS: &[(&str, &[&str])] = &[("drbd-fence-peer", &["drbd-unfence-peer"])];
+
 const fn meta_of<A: Agent>() -> &'static Meta {
     A::META
 }

@@ -48,10 +48,31 @@ pub fn install(built: &Path, root: &Path, replace: bool) -> Result<()> {
         link(root, meta, replace)?;
         documents(root, meta)?;
     }
+    for (name, others) in agents::HANDLERS {
+        handler(built, root, name, others)?;
+    }
     put(root, &format!("usr/lib/tmpfiles.d/{PROVIDER}.conf"), TMPFILES.as_bytes(), 0o644)?;
     for name in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         let text = fs::read(host::workspace().join(name)).with_context(|| format!("no {name}"))?;
         put(root, &format!("usr/share/doc/{PROVIDER}/{name}"), &text, 0o644)?;
+    }
+    Ok(())
+}
+
+/// A program that others call by its whole path, under each of its names.
+fn handler(built: &Path, root: &Path, name: &str, others: &[&str]) -> Result<()> {
+    let binary = built.join(name);
+    ensure!(is_static(&binary)?, "{} is not static", binary.display());
+    let home = format!("usr/lib/{PROVIDER}");
+    put(root, &format!("{home}/{name}"), &fs::read(&binary)?, 0o755)?;
+    for other in others {
+        let path = root.join(&home).join(other);
+        match symlink(name, &path) {
+            Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(err).with_context(|| format!("cannot make {}", path.display()));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
