@@ -82,18 +82,13 @@ type Learned = HashMap<[u8; 6], usize>;
 /// Waits for anything to do and does it.
 fn turn(ports: &mut [Port], learned: &mut Learned, silenced: &Silenced) -> nix::Result<()> {
     let ready = await_ready(ports)?;
+    // New cards first: a frame that is here already may be for one of them.
+    for index in &ready {
+        ports[*index].accept();
+    }
     for index in ready {
-        let port = &mut ports[index];
-        if let Ok((stream, _)) = port.listener.accept() {
-            // The card of a machine that was started anew.
-            if stream.set_nonblocking(true).is_ok() {
-                port.stream = Some(stream);
-                port.arrived.clear();
-                port.waiting.clear();
-            }
-        }
-        port.flush();
-        for frame in port.take() {
+        ports[index].flush();
+        for frame in ports[index].take() {
             forward(ports, index, &frame, learned, silenced);
         }
     }
@@ -152,6 +147,17 @@ fn address(frame: &[u8], at: usize) -> Option<[u8; 6]> {
 }
 
 impl Port {
+    /// Takes the card of a machine that was started, or started anew.
+    fn accept(&mut self) {
+        if let Ok((stream, _)) = self.listener.accept()
+            && stream.set_nonblocking(true).is_ok()
+        {
+            self.stream = Some(stream);
+            self.arrived.clear();
+            self.waiting.clear();
+        }
+    }
+
     /// The whole frames that have arrived, each with its four bytes of length.
     fn take(&mut self) -> Vec<Vec<u8>> {
         let Some(stream) = &mut self.stream else { return Vec::new() };
@@ -200,5 +206,48 @@ impl Port {
                 Err(_) => break,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A frame from one card's address to another's, with its length in front.
+    fn frame(to: u8, from: u8) -> Vec<u8> {
+        let mut bytes = 60u32.to_be_bytes().to_vec();
+        bytes.extend([2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from]);
+        bytes.resize(64, 0);
+        bytes
+    }
+
+    fn received(card: &mut UnixStream) -> bool {
+        card.read_exact(&mut [0; 64]).is_ok()
+    }
+
+    #[test]
+    fn frames_go_where_their_receiver_was_seen_and_never_past_a_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "c"].map(|name| (name.to_owned(), dir.path().join(name)));
+        let silenced = start(&names).unwrap();
+        let mut cards = names.map(|(_, path)| {
+            let card = UnixStream::connect(path).unwrap();
+            card.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            card
+        });
+        // Nobody knows 2 yet: everyone but the sender hears of it.
+        cards[0].write_all(&frame(2, 1)).unwrap();
+        assert!(received(&mut cards[1]) && received(&mut cards[2]));
+        assert!(!received(&mut cards[0]));
+        // 1 has been seen, so its answer is for it alone.
+        cards[1].write_all(&frame(1, 2)).unwrap();
+        assert!(received(&mut cards[0]) && !received(&mut cards[2]));
+        silenced.set("a", true);
+        cards[1].write_all(&frame(1, 2)).unwrap();
+        assert!(!received(&mut cards[0]), "a frame reached a machine that is cut off");
+        silenced.set("a", false);
+        cards[1].write_all(&frame(1, 2)).unwrap();
+        assert!(received(&mut cards[0]));
     }
 }

@@ -138,3 +138,30 @@ impl Frame {
         Ok(Self { id, kind, body })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_as_they_were_sent() {
+        let mut bytes = Vec::new();
+        let exec = Exec { argv: vec!["true".into()], env: Vec::new(), timeout_ms: 5 };
+        Frame::of(7, Kind::Exec, &exec).unwrap().send(&mut bytes).unwrap();
+        Frame::new(7, Kind::Stdin, []).send(&mut bytes).unwrap();
+        let mut from = &bytes[..];
+        let first = Frame::receive(&mut from).unwrap();
+        assert_eq!((first.id, first.kind), (7, Kind::Exec));
+        assert_eq!(first.value::<Exec>().unwrap().argv, ["true"]);
+        assert!(Frame::receive(&mut from).unwrap().body.is_empty());
+        assert!(Frame::receive(&mut from).is_err(), "the end of the stream");
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_before_it_is_read() {
+        let mut huge = (LONGEST as u32 + 1).to_le_bytes().to_vec();
+        huge.extend([0, 0, 0, 0, Kind::Stdout as u8]);
+        assert!(Frame::receive(&mut &huge[..]).is_err());
+        assert!(Frame::receive(&mut &[0, 0, 0, 0, 0, 0, 0, 0, 99][..]).is_err());
+    }
+}
