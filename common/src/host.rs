@@ -25,6 +25,7 @@ pub mod pin;
 pub mod process;
 pub mod program;
 pub mod route;
+pub mod secret;
 pub mod system;
 pub mod systemd;
 pub mod trial;

@@ -2,7 +2,7 @@
 
 use crate::frame::call::Invocation;
 use crate::frame::report::complain;
-use crate::host::clock;
+use crate::host::{clock, secret};
 use ocf_meta::{COMMON, Value};
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -56,11 +56,13 @@ fn header(agent: &str, call: &Invocation) -> Vec<String> {
         .env
         .iter()
         .map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()))
-        .map(
-            |(name, value)| {
-                if is_secret(&name) { format!("{name}=***") } else { format!("{name}={value}") }
-            },
-        )
+        .map(|(name, value)| {
+            if is_secret(&name) {
+                format!("{name}=***")
+            } else {
+                secret::masked(&format!("{name}={value}"))
+            }
+        })
         .map(|line| line.replace('\n', " "))
         .collect();
     env.sort();

@@ -2,6 +2,7 @@
 
 use crate::host::clock::Deadline;
 use crate::host::pidfd::PidFd;
+use crate::host::secret;
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -88,8 +89,8 @@ fn search_path() -> OsString {
 
 /// The command as a person would type it, for messages.
 pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
-    let words = args.iter().map(|arg| arg.as_ref().to_string_lossy());
-    std::iter::once(name.into()).chain(words).collect::<Vec<_>>().join(" ")
+    let words = args.iter().map(|arg| secret::masked(&arg.as_ref().to_string_lossy()));
+    std::iter::once(name.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs the program to its end or to the deadline, whichever is earlier.

@@ -3,6 +3,7 @@
 
 use crate::host::apart;
 use crate::host::mount::options::{Bind, Options};
+use crate::host::secret;
 use crate::host::system::{System, View};
 use crate::host::trial;
 use anyhow::{Context, Result, bail};
@@ -29,11 +30,19 @@ pub struct Wanted<'a> {
 /// Whether mount(8) has to do it, and why.
 pub fn needs_program(view: &View, fstype: Option<&str>, options: &str) -> Option<String> {
     let Some(fstype) = fstype else { return Some("no type is given".into()) };
+    if takes_password(fstype) {
+        return Some("its password is not to be seen".into());
+    }
     if let Ok(helper) = view.program(&format!("mount.{fstype}")) {
         return Some(format!("{} exists", helper.display()));
     }
     let options = Options::parse(options);
     options.userspace.first().map(|word| format!("of the option {word}"))
+}
+
+/// Whether the helper of this type takes a password from its environment.
+fn takes_password(fstype: &str) -> bool {
+    matches!(fstype, "cifs" | "smb3")
 }
 
 /// Mounts it, by the deadline.
@@ -60,11 +69,17 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
     if let Some(fstype) = wanted.fstype.filter(|_| !bind) {
         args.extend([OsStr::new("-t"), fstype.as_ref()]);
     }
-    if !wanted.options.is_empty() {
-        args.extend([OsStr::new("-o"), wanted.options.as_ref()]);
+    // Everybody can read the words of a process, root alone its environment.
+    let (options, password) = match wanted.fstype.is_some_and(takes_password) {
+        true => secret::without_password(wanted.options),
+        false => (wanted.options.to_owned(), None),
+    };
+    let env: Vec<(&str, &str)> = password.map(|value| ("PASSWD", value)).into_iter().collect();
+    if !options.is_empty() {
+        args.extend([OsStr::new("-o"), options.as_ref()]);
     }
     args.extend([OsStr::new("--"), wanted.source, wanted.directory.as_os_str()]);
-    let output = system.change("mount", &args)?;
+    let output = system.change_within(system.deadline().left(), &env, "mount", &args)?;
     if !output.success() {
         bail!("{}", output.reason());
     }
