@@ -104,8 +104,11 @@ fn names_parameters(machine: &Machine, meta: &'static Meta) {
         let words = ["--xpath", &format!("count({path})")];
         lint(machine, meta.name, &words).trim().parse::<usize>().unwrap()
     };
-    let names: BTreeSet<_> = meta.all_params().map(|param| param.name).collect();
-    assert_eq!(names.len(), meta.all_params().count(), "a name is there twice");
+    let current: Vec<_> = meta.all_params().map(|param| param.name).collect();
+    let older: Vec<_> = meta.all_params().filter_map(|param| param.alias).collect();
+    let names: BTreeSet<_> = current.iter().chain(&older).copied().collect();
+    assert_eq!(names.len(), current.len() + older.len(), "a name is there twice");
+    assert_eq!(count("//parameter[deprecated]"), older.len());
     assert_eq!(count("//parameter"), names.len());
     assert_eq!(count("//parameter[longdesc[@lang='en'] and shortdesc[@lang='en']]"), names.len());
     for name in &names {

@@ -39,17 +39,21 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
     match name {
         "Filesystem" => filesystem(machine),
         "IPaddr" => ipaddr(machine),
-        "drbddisk" => {
-            Sample { parameters: vec![("drbd_resource", "r0".into())], words: vec!["r0".into()] }
-        }
+        "drbd" | "drbddisk" => one("drbd_resource", "r0"),
+        "LVM" => one("vgname", "vg"),
+        "lvm2" => one("groups", "vg"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
 
-/// Whether the agent can be started on a machine of the tests. DRBD is no part
-/// of the kernels that these run on; its agent lives in the lab.
+fn one(parameter: &'static str, value: &str) -> Sample {
+    Sample { parameters: vec![(parameter, value.into())], words: vec![value.into()] }
+}
+
+/// Whether the agent can be started on a machine of the tests. What needs a
+/// kernel with DRBD or the device-mapper is started in the lab.
 pub fn can_run(name: &str) -> bool {
-    name != "drbddisk"
+    matches!(name, "Filesystem" | "IPaddr")
 }
 
 fn filesystem(machine: &Machine) -> Sample {
