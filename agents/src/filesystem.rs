@@ -375,6 +375,10 @@ impl Filesystem {
         if self.options.wants_read_only() || kind::is_never_written(&mount.fstype) {
             return false;
         }
+        // Without an upper layer there is nowhere to write to.
+        if mount.fstype == "overlay" && !mount.super_options.contains("upperdir=") {
+            return false;
+        }
         let whole = mount.has_super_option("ro");
         match self.kind.backing {
             Backing::Device | Backing::Image => mount.read_only || whole,
