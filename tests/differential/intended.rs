@@ -1,10 +1,10 @@
 //! The differences that are meant to be, read from `intended.txt`.
 //!
-//! An entry is a paragraph of `name: value` lines, and speaks of one step of a
-//! case: `case`, `step`, `theirs` and `ours` are patterns. In a pattern `*` is
-//! any text, and `<A>` is a text that is the same wherever it stands in the
-//! entry's `theirs` and `ours`. `why` is for people. A line that begins with
-//! `#` is a heading, one that begins with a blank goes on with the last.
+//! An entry is a paragraph. Its `case` lines name the cases it speaks of, one
+//! pattern each; each `STEP: THEIRS => OURS` line is one difference in them;
+//! `why` is for people. In a pattern `*` is any text, and `<A>` is a text that
+//! is the same wherever it stands in the line. A line that begins with `#` is
+//! a heading, one that begins with a blank goes on with the last.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +23,16 @@ pub struct List {
 
 #[derive(Default)]
 struct Entry {
-    case: String,
+    cases: Vec<String>,
+    changes: Vec<Change>,
+    why: String,
+}
+
+/// One difference in one step.
+struct Change {
     step: String,
     theirs: String,
     ours: String,
-    why: String,
     occurred: AtomicBool,
 }
 
@@ -41,9 +46,12 @@ impl List {
 
     /// Whether somebody has meant this difference to be.
     pub fn has(&self, case: &str, step: &str, theirs: &str, ours: &str) -> bool {
-        let mut fitting = self.entries.iter().filter(|e| e.fits(case, step, theirs, ours));
-        let Some(entry) = fitting.next() else { return false };
-        entry.occurred.store(true, Ordering::Relaxed);
+        let of_case = self.entries.iter().filter(|entry| entry.speaks_of(case));
+        let mut changes = of_case.flat_map(|entry| &entry.changes);
+        let Some(change) = changes.find(|change| change.fits(step, theirs, ours)) else {
+            return false;
+        };
+        change.occurred.store(true, Ordering::Relaxed);
         true
     }
 
@@ -60,9 +68,7 @@ impl List {
         if wait.unwrap().1.timed_out() {
             return Err(format!("some cases have not ended after {PATIENCE:?}"));
         }
-        let idle = self.entries.iter().filter(|entry| !entry.occurred.load(Ordering::Relaxed));
-        let idle: Vec<_> =
-            idle.map(|e| format!("  {}, {}: {} / {}", e.case, e.step, e.theirs, e.ours)).collect();
+        let idle: Vec<_> = self.entries.iter().flat_map(Entry::idle).collect();
         match idle.as_slice() {
             [] => Ok(()),
             _ => Err(format!("listed, but no difference any more:\n{}", idle.join("\n"))),
@@ -72,40 +78,52 @@ impl List {
 
 impl Entry {
     fn read(paragraph: &str) -> Option<Self> {
-        let mut entry = Self::default();
         let lines = paragraph.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        let mut last: Option<&mut String> = None;
+        let mut whole: Vec<String> = Vec::new();
         for line in lines {
-            if line.starts_with(' ') {
-                let field = last.as_mut().expect("a line goes on after a first one");
-                field.push(' ');
-                field.push_str(line.trim());
-                continue;
+            match whole.last_mut().filter(|_| line.starts_with(' ')) {
+                Some(last) => *last += &format!(" {}", line.trim()),
+                None => whole.push(line.to_owned()),
             }
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no name: {line}"));
-            let field = match name {
-                "case" => &mut entry.case,
-                "step" => &mut entry.step,
-                "theirs" => &mut entry.theirs,
-                "ours" => &mut entry.ours,
-                "why" => &mut entry.why,
-                _ => panic!("no such field: {line}"),
-            };
-            value.trim().clone_into(field);
-            last = Some(field);
         }
-        let fields = [&entry.case, &entry.step, &entry.theirs, &entry.ours, &entry.why];
-        if fields.iter().all(|field| field.is_empty()) {
-            return None;
+        let mut entry = Self::default();
+        for line in &whole {
+            match line.split_once(": ").unwrap_or_else(|| panic!("no name: {line}")) {
+                ("case", pattern) => entry.cases.push(pattern.to_owned()),
+                ("why", why) => why.clone_into(&mut entry.why),
+                (step, change) => entry.changes.push(Change::read(step, change)),
+            }
         }
-        assert!(fields.iter().all(|field| !field.is_empty()), "incomplete: {paragraph}");
-        Some(entry)
+        let is_whole =
+            !entry.cases.is_empty() && !entry.changes.is_empty() && !entry.why.is_empty();
+        assert!(is_whole || whole.is_empty(), "incomplete: {paragraph}");
+        is_whole.then_some(entry)
     }
 
-    fn fits(&self, case: &str, step: &str, theirs: &str, ours: &str) -> bool {
-        let mut bound = BTreeMap::new();
-        fits(&self.case, case, &mut bound, &mut |_| true)
-            && fits(&self.step, step, &mut bound, &mut |_| true)
+    fn speaks_of(&self, case: &str) -> bool {
+        self.cases.iter().any(|pattern| fits(pattern, case, &mut Bound::new(), &mut |_| true))
+    }
+
+    fn idle(&self) -> impl Iterator<Item = String> {
+        let idle = self.changes.iter().filter(|change| !change.occurred.load(Ordering::Relaxed));
+        idle.map(|c| format!("  {}: {}: {} => {}", self.cases[0], c.step, c.theirs, c.ours))
+    }
+}
+
+impl Change {
+    fn read(step: &str, change: &str) -> Self {
+        let (theirs, ours) = change.split_once(" => ").unwrap_or_else(|| panic!("no =>: {change}"));
+        Self {
+            step: step.to_owned(),
+            theirs: theirs.trim().to_owned(),
+            ours: ours.trim().to_owned(),
+            occurred: AtomicBool::new(false),
+        }
+    }
+
+    fn fits(&self, step: &str, theirs: &str, ours: &str) -> bool {
+        let mut bound = Bound::new();
+        fits(&self.step, step, &mut bound, &mut |_| true)
             && fits(&self.theirs, theirs, &mut bound, &mut |bound| {
                 fits(&self.ours, ours, bound, &mut |_| true)
             })

@@ -131,7 +131,7 @@ impl Pair {
                     before = machine.state();
                     continue;
                 }
-                None => self.step(&call, step),
+                None => self.step(&call, step, &names),
             };
             let after = machine.state();
             transcript.add(step, &self.judge(step, &result), &before, &after, &names);
@@ -163,13 +163,15 @@ impl Pair {
         }
     }
 
-    fn step(&self, call: &Call, step: &str) -> Outcome {
+    fn step(&self, call: &Call, step: &str, names: &[(String, String)]) -> Outcome {
         let (action, level) = step.split_once('@').unwrap_or((step, ""));
         let call = if level.is_empty() { call.clone() } else { call.clone().depth(level) };
         match &self.dialect {
             Dialect::Ocf if action == "probe" => call.probe(),
             Dialect::Ocf => call.action(action),
             Dialect::Words(words) => {
+                let real = |word| replace(word, names, |(real, called)| (called, real));
+                let words: Vec<_> = words.iter().map(|word| real(word)).collect();
                 let words: Vec<_> = words.iter().map(String::as_str).chain([action]).collect();
                 call.heartbeat(&words)
             }

@@ -14,21 +14,26 @@ pub(super) fn one_disk(machine: &Machine) -> Vec<(String, String)> {
 fn disks(machine: &Machine, fstype: &str) -> Vec<(String, String)> {
     let disk = machine.formatted(fstype);
     let other = machine.formatted("ext4");
+    let number = disk.path().trim_start_matches("/dev/loop").to_owned();
+    // Other machines must not have the same: loop devices are seen by all.
+    let label = format!("label-{number}");
+    let uuid = format!("3f9a5a37-57c5-4a1f-9d3c-3c2d6a2b{:04}", number.parse::<u32>().unwrap());
     if fstype.starts_with("ext") {
-        machine.must("tune2fs", &["-L", "testdisk", "-U", UUID, disk.path()]);
+        machine.must("tune2fs", &["-L", &label, "-U", &uuid, disk.path()]);
     }
-    machine.must(
-        "sh",
-        &["-c", "mkdir -p /srv/source/below /srv/other /srv/data; echo text > /srv/source/file"],
-    );
-    let names =
-        [(disk.path().to_owned(), "DISK".into()), (other.path().to_owned(), "OTHER".into())];
+    let directories =
+        "mkdir -p /srv/source/below /srv/other /srv/data; echo text > /srv/source/file";
+    machine.must("sh", &["-c", directories]);
+    let names = [
+        (label, "TESTLABEL".into()),
+        (uuid, "TESTUUID".into()),
+        (disk.path().to_owned(), "DISK".into()),
+        (other.path().to_owned(), "OTHER".into()),
+    ];
     machine.keep(disk);
     machine.keep(other);
     names.into()
 }
-
-const UUID: &str = "3f9a5a37-57c5-4a1f-9d3c-3c2d6a2b1e10";
 
 pub(super) fn pairs() -> Vec<Pair> {
     [types(), refused(), situations(), users(), options(), clones(), actions()].concat()
@@ -71,14 +76,11 @@ fn types() -> Vec<Pair> {
         ("bind, type empty", &[("device", "/srv/source"), ("fstype", ""), ("options", "bind")]),
         ("rbind", &[("device", "/srv/source"), ("fstype", "none"), ("options", "rbind")]),
         ("bind of nothing", &[("device", "/srv/nope"), ("fstype", "none"), ("options", "bind")]),
-        ("by label", &[("device", "-Ltestdisk"), ("fstype", "ext4")]),
-        ("by label, apart", &[("device", "-L testdisk"), ("fstype", "ext4")]),
-        ("by LABEL=", &[("device", "LABEL=testdisk"), ("fstype", "ext4")]),
-        ("by UUID", &[("device", "-U3f9a5a37-57c5-4a1f-9d3c-3c2d6a2b1e10"), ("fstype", "ext4")]),
-        (
-            "by UUID=",
-            &[("device", "UUID=3f9a5a37-57c5-4a1f-9d3c-3c2d6a2b1e10"), ("fstype", "ext4")],
-        ),
+        ("by label", &[("device", "-LTESTLABEL"), ("fstype", "ext4")]),
+        ("by label, apart", &[("device", "-L TESTLABEL"), ("fstype", "ext4")]),
+        ("by LABEL=", &[("device", "LABEL=TESTLABEL"), ("fstype", "ext4")]),
+        ("by UUID", &[("device", "-UTESTUUID"), ("fstype", "ext4")]),
+        ("by UUID=", &[("device", "UUID=TESTUUID"), ("fstype", "ext4")]),
         ("by a label that nobody has", &[("device", "-Lnobody"), ("fstype", "ext4")]),
         (
             "overlay",

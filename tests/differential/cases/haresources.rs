@@ -52,7 +52,7 @@ fn file_systems() -> Vec<Pair> {
         &["DISK", "/srv/data", "ext4", "rw,noatime"],
         &["DISK", "/srv/data"],
         &["DISK", "/srv/new/directory", "ext4"],
-        &["-Ltestdisk", "/srv/data", "ext4"],
+        &["-LTESTLABEL", "/srv/data", "ext4"],
         &["DISK", "/srv/data", "xfs"],
         &["/dev/nope", "/srv/data", "ext4"],
         &["/srv", "/srv/data", "none", "bind"],
