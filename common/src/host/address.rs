@@ -187,7 +187,11 @@ pub fn add(system: &System<'_>, new: &Address, extras: &Extras) -> Result<()> {
         .with_some(libc::IFA_CACHEINFO, lifetime.as_deref())
         .with_some(PRIORITY, extras.metric.map(u32::to_ne_bytes).as_ref().map(|m| &m[..]));
     let done = match Netlink::open().and_then(|line| line.tell(order)) {
-        Err(err) if errno(&err) == Some(Errno::EEXIST) => Ok(()),
+        // IPv6 also says so of the same address with another prefix.
+        Err(err) if errno(&err) == Some(Errno::EEXIST) => {
+            let same = |held: &Address| (held.index, held.prefix) == (new.index, new.prefix);
+            if holding(system, new.ip)?.iter().any(same) { Ok(()) } else { Err(err) }
+        }
         done => done,
     };
     system.note(format_args!("add {new:?} = {done:?}"));
