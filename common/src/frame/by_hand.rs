@@ -3,6 +3,7 @@
 use crate::frame::call::{Call, Dialect, Environment, Invocation, Verb};
 use crate::frame::call::{from_environment, from_words, timeout, unknown, verb};
 use crate::frame::refusal;
+use crate::frame::report::Report;
 use crate::frame::request::Request;
 use clap::{Arg, ArgAction, Command, value_parser};
 use ocf_meta::{Code, Given, Kind, Meta, completion, usage};
@@ -48,6 +49,11 @@ pub(crate) fn read(
         return Call::Refuse(unknown(meta, dialect, &action));
     };
     if let Err(reason) = from_words(meta, &typed.words, &mut typed.given) {
+        if dialect == Dialect::Heartbeat && verb == Verb::Stop {
+            // Nothing can have been started with these words. heartbeat would
+            // try ten times over and hold up what else is to be stopped.
+            return Call::Refuse(Report::new(dialect, Code::Success).because(reason));
+        }
         return misuse(reason);
     }
     let instance = instance(meta, &typed, env);
