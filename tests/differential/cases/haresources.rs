@@ -36,7 +36,7 @@ fn addresses() -> Vec<Pair> {
     let mut pairs = Vec::new();
     for script in ["IPaddr", "IPaddr2"] {
         for words in words {
-            let name = format!("haresources/{script}::{}", words.join("::"));
+            let name = format!("haresources/{script} {words:?}");
             let quick = [("ARP_REPEAT", "1"), ("arp_count", "1"), ("arp_interval", "10")];
             let pair = Pair::new(name, script, "IPaddr").scene(two_networks).with(&quick);
             pairs.push(pair.words(words).steps(LIFE));
@@ -61,7 +61,7 @@ fn file_systems() -> Vec<Pair> {
         &[],
     ];
     let case = |words: &&[&str]| {
-        let name = format!("haresources/Filesystem::{}", words.join("::"));
+        let name = format!("haresources/Filesystem {words:?}");
         Pair::new(name, "Filesystem", "Filesystem").scene(one_disk).words(words).steps(LIFE)
     };
     words.iter().map(case).collect()

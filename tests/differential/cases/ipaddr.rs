@@ -10,11 +10,7 @@ pub(super) fn pairs() -> Vec<Pair> {
 fn pair(name: impl AsRef<str>) -> Pair {
     let quick = [("ARP_REPEAT", "1"), ("ARP_INTERVAL_MS", "10")];
     Pair::new(format!("IPaddr/{}", name.as_ref()), "IPaddr", "IPaddr")
-        .scene(|machine| {
-            // Its lock files are there; systemd makes the directory at boot.
-            machine.must("mkdir", &["-p", "/run/resource-agents"]);
-            two_networks(machine)
-        })
+        .scene(two_networks)
         .with(&quick)
         .steps(&["probe", "start", "monitor", "start", "status", "stop", "stop", "probe"])
 }

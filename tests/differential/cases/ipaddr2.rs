@@ -11,6 +11,8 @@ const REFUSED: &[&str] = &["validate-all", "probe", "monitor", "start", "monitor
 
 /// Two interfaces with networks of their own, and a way out.
 pub(super) fn two_networks(machine: &Machine) -> Vec<(String, String)> {
+    // The old IPaddr keeps its locks there; systemd makes it at boot.
+    machine.must("mkdir", &["-p", "/run/resource-agents"]);
     // It would cost each IPv6 case seconds.
     machine.without_dad();
     machine.nic("eth0", &["10.0.0.1/24", "fd00::1/64"]);
