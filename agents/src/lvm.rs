@@ -11,6 +11,7 @@
 //! which volumes it has made active, and the group runs while all of them are.
 
 mod backing;
+mod beneath;
 mod deactivate;
 mod foresight;
 mod look;
@@ -255,7 +256,7 @@ impl Target {
         if let Some(fault) = state.fault(self) {
             return Status::Failed(Started, fault);
         }
-        match state.blemish(self) {
+        match state.blemish() {
             Some(blemish) => Status::Degraded(Started, blemish),
             None => Status::Running(Started),
         }

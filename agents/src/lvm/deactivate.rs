@@ -110,7 +110,7 @@ impl Target {
     /// Removes the group's devices, those on top first. Nobody has them open,
     /// and the kernel refuses those that somebody has.
     fn remove(&self, system: &System<'_>, found: &State) -> Result<()> {
-        let disks: Vec<String> = found.lost.keys().map(|disk| disk_name(system, *disk)).collect();
+        let disks: Vec<String> = found.disks().map(|disk| disk_name(system, disk)).collect();
         system.warn(format_args!(
             "{self}: its disks are gone ({}); removing its unused devices",
             disks.join(", ")

@@ -71,8 +71,9 @@ impl Lvm {
     /// The group's disks: those beneath what is active, or where they were
     /// when this node last saw them.
     fn disks(&self, view: &View, state: &State) -> Vec<Number> {
-        if !state.disks.is_empty() {
-            return state.disks.iter().copied().collect();
+        let seen: Vec<Number> = state.disks().collect();
+        if !seen.is_empty() {
+            return seen;
         }
         let copy = metadata::copy(view, self.params.vgname.as_str());
         let paths = copy.into_iter().flat_map(|copy| copy.disks);

@@ -157,7 +157,7 @@ impl Lvm {
         {
             system.warn(format_args!("{err:#}"));
         }
-        record.disks = found.disks.into_iter().collect();
+        record.disks = found.disks().collect();
         system.keep_hint(&self.target.hint(), &record.text())
     }
 

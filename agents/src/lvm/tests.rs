@@ -202,11 +202,15 @@ fn a_lost_disk_is_a_fault_unless_it_can_be_borne() {
 }
 
 #[test]
-fn one_lost_image_of_a_raid_is_a_blemish() {
-    let machine = Machine::new().active("raid_rimage_0", 0);
+fn one_lost_image_of_a_raid_is_a_blemish_and_the_last_one_a_fault() {
+    let images = |machine: Machine| machine.active("raid_rimage_0", 0).active("raid_rimage_1", 1);
+    let machine = images(Machine::new());
     machine.file("/sys/dev/block/254:0/slaves/sda/dev", "8:16\n");
     let status = machine.status(&agent(&[]));
     assert!(matches!(status, Status::Degraded(..)), "{status}");
+    machine.file("/sys/dev/block/254:1/slaves/sda/dev", "8:32\n");
+    let status = machine.status(&agent(&[]));
+    assert!(matches!(status, Status::Failed(..)), "{status}");
 }
 
 #[test]
