@@ -146,16 +146,19 @@ fn turn<'d>(devices: &'d [(&'d str, Number)]) -> impl Iterator<Item = &'d (&'d s
 
 /// The table, after a moment if the device was just being changed.
 fn settled(view: &View, mapper: &Mapper<'_>, number: Number) -> Result<Option<Table>> {
+    let is_settled =
+        |table: &Option<Table>| table.as_ref().is_none_or(|table| table.live && !table.suspended);
+    let mut table = mapper.table(number)?;
+    if is_settled(&table) {
+        return Ok(table);
+    }
     let deadline = view.deadline().at_most(MOMENT.min(view.deadline().left() / 4));
     let mut pace = Pace::new();
-    loop {
-        let table = mapper.table(number)?;
-        let unsettled = table.as_ref().is_some_and(|table| table.suspended || !table.live);
-        if !unsettled || deadline.has_passed() {
-            return Ok(table);
-        }
+    while !is_settled(&table) && !deadline.has_passed() {
         pace.rest(deadline);
+        table = mapper.table(number)?;
     }
+    Ok(table)
 }
 
 /// Whether the kernel still has the disk and does not hold it to be dead.
