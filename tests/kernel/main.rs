@@ -17,6 +17,7 @@ mod filesystem;
 mod harness;
 mod ipaddr;
 mod itself;
+mod lvm;
 mod pacemaker;
 
 fn main() -> std::process::ExitCode {
@@ -25,6 +26,7 @@ fn main() -> std::process::ExitCode {
         filesystem::cases(cases);
         ipaddr::cases(cases);
         itself::cases(cases);
+        lvm::cases(cases);
         crash::cases(cases);
         pacemaker::cases(cases);
     })
