@@ -184,12 +184,17 @@ impl Setting {
                 .success("unpack the agents")?;
         }
         let mut script = String::from("set -e\n");
-        for path in self.agent_paths() {
-            script += &format!(
-                "mkdir -p $(dirname {REAL}{path}); cp -L --preserve=mode {path} {REAL}{path}\n\
-                 ln -sf {SELF} {path}\n"
-            );
-        }
+        let each = |line: &str| -> String {
+            self.agent_paths().iter().map(|path| line.replace("PATH", path) + "\n").collect()
+        };
+        script += &each(&format!(
+            "mkdir -p $(dirname {REAL}PATH); cp -L --preserve=mode PATH {REAL}PATH"
+        ));
+        // Some agents look for a library beside themselves.
+        script += &each(&format!(
+            "for file in $(dirname PATH)/*; do [ -e {REAL}$file ] || ln -s $file {REAL}$file; done"
+        ));
+        script += &each(&format!("ln -sf {SELF} PATH"));
         script += &format!(
             "mkdir -p /usr/lib/ocf/resource.d/lab {}\n\
              ln -sf {SELF} /etc/ha.d/resource.d/ledger\n\
