@@ -123,8 +123,9 @@ fn boot(place: &Place) -> Result<(Lab, Lease, Progress)> {
         ("mke2fs", "e2fsprogs", "makes the machines' root disk"),
     ])?;
     place.make()?;
-    let (image, qemu) = prepared(place, &mut progress)?;
-    drop((image, qemu));
+    prepared(place, &mut progress)?;
+    // Two keepers would take each other's sockets and disks.
+    ensure!(Lab::running(place).is_none(), "another lab was started here meanwhile");
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
