@@ -1,9 +1,9 @@
 //! The first instructions of every agent.
 //!
 //! Rust's own start-up reads /proc/self/maps to guard the main thread's stack
-//! and makes a second stack for a message about an overflow: a tenth of the
-//! time of a whole monitor. An agent does without both. What else that
-//! start-up does is done here.
+//! and makes a second stack for a message about an overflow. A monitor need
+//! not pay for either, so an agent does without both. What else that start-up
+//! does is done here.
 
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
