@@ -27,6 +27,7 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("pcs", "pcs", "pcs's view of the agents, and the OCF 1.1 schema"),
     ("ocf-tester", "resource-agents", "the standard tester, and the shell agents to compare with"),
     ("/usr/share/heartbeat/ResourceManager", "heartbeat", "a takeover as haresources does it"),
+    ("nft", "nftables", "an address that several nodes share"),
     ("lvm", "lvm2", "volume groups on disks made of files"),
     ("drbdadm", "drbd-utils", "the drbddisk script to compare with"),
     ("arping", "iputils-arping", "the shell IPaddr2 announces with it"),
