@@ -153,7 +153,7 @@ fn run(system: &System<'_>, program: &str, words: &[&str]) -> Result<()> {
 /// The line that says why: not the advice or the command line after it.
 fn reason(said: &Output) -> String {
     let telling = |line: &&str| {
-        ["State change failed", "Failure:", "not defined", "error", "Permission"]
+        [" failed: ", "Failure:", "not defined", "error", "Permission"]
             .iter()
             .any(|mark| line.contains(mark))
     };
