@@ -74,7 +74,8 @@ fn types() -> Vec<Pair> {
             &[("device", "/srv/source"), ("fstype", "ext4"), ("options", "bind")],
         ),
         ("bind, type empty", &[("device", "/srv/source"), ("fstype", ""), ("options", "bind")]),
-        ("rbind", &[("device", "/srv/source"), ("fstype", "none"), ("options", "rbind")]),
+        // No rbind: stopping one, the shell agent kills everything that uses the file system the
+        // source is on, and whether that is itself first is a matter of luck.
         ("bind of nothing", &[("device", "/srv/nope"), ("fstype", "none"), ("options", "bind")]),
         ("by label", &[("device", "-LTESTLABEL"), ("fstype", "ext4")]),
         ("by label, apart", &[("device", "-L TESTLABEL"), ("fstype", "ext4")]),
