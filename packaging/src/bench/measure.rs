@@ -3,6 +3,7 @@
 use super::stage::{Stage, Subject};
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
+use regex::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -206,14 +207,13 @@ fn count(run: &Run) -> Result<(u64, u64)> {
     let status = command(&strace, &traced).status()?;
     ensure!(status.code() == Some(run.code), "{run:?} under strace ended with {status}");
     let lines = std::fs::read_to_string(log.path())?;
-    let calls = lines.lines().filter(|line| !line.contains("resumed>"));
+    // Each line begins with the process's id; a call that was interrupted is
+    // told twice.
+    let makes = Regex::new(r"^[0-9]+ +(clone3?|v?fork)\(").expect("a pattern of our own");
     let (mut processes, mut total) = (0, 0);
-    for line in calls {
+    for line in lines.lines().filter(|line| !line.contains("resumed>")) {
         total += 1;
-        let call = line.split_whitespace().nth(1).unwrap_or_default();
-        let makes =
-            ["clone(", "clone3(", "fork(", "vfork("].iter().any(|name| call.starts_with(name));
-        processes += u64::from(makes && !line.contains("CLONE_THREAD"));
+        processes += u64::from(makes.is_match(line) && !line.contains("CLONE_THREAD"));
     }
     Ok((processes, total))
 }
