@@ -128,7 +128,7 @@ static META: Meta = Meta {
     ],
     examples: Examples {
         pacemaker: "vg ocf:sturdy:LVM vgname=vg vg_access_mode=system_id",
-        haresources: "node1 drbddisk::r1 LVM::vg Filesystem::/dev/vg/web::/srv/web",
+        haresources: "drbddisk::r1 LVM::vg Filesystem::/dev/vg/web::/srv/web",
         by_hand: "vg start",
     },
     differences: &[

@@ -67,7 +67,7 @@ static META: Meta = Meta {
     ],
     examples: Examples {
         pacemaker: "groups ocf:sturdy:lvm2",
-        haresources: "node1 drbddisk::r0 lvm2 Filesystem::/dev/vg/web::/srv/web",
+        haresources: "drbddisk::r0 lvm2 Filesystem::/dev/vg/web::/srv/web",
         by_hand: "start",
     },
     differences: &[
