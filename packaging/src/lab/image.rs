@@ -16,11 +16,11 @@ const SUITE: &str = "bookworm";
 /// What the machines need, by subject. Stock resource agents are there as the
 /// yardstick only: ours need none of them.
 const PACKAGES: &str = "linux-image-amd64 kmod \
-    drbd-utils lvm2 dmsetup \
+    drbd-utils lvm2 lvm2-lockd dlm-controld gfs2-utils dmsetup \
     heartbeat cluster-glue pacemaker pacemaker-cli-utils corosync crmsh resource-agents \
     nfs-kernel-server nfs-common vblade aoetools tgt open-iscsi \
-    e2fsprogs jfsutils xfsprogs \
-    iproute2 net-tools iputils-arping iputils-ping procps psmisc tcpdump";
+    e2fsprogs jfsutils xfsprogs quota \
+    iproute2 net-tools iputils-arping iputils-ping procps psmisc tcpdump strace libxml2-utils";
 
 /// Parts of packages no machine of the lab looks at. Half the image and half
 /// the time to build it would be theirs.
