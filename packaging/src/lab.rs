@@ -54,8 +54,8 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
   up                      boots node1, node2 and client; the first time builds their image
-  run WHAT... [--agents stock|sturdy|both] [--seed N] [--keep]
-                          plays scenarios on fresh machines: core, all, or by name
+  run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
+                          plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
   shell MACHINE [COMMAND] a shell in a machine, or one command
   fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],

@@ -1,10 +1,15 @@
 //! The configurations of the published set-ups, carried as they were printed,
-//! and what the lab changes in them: names, devices and addresses, and for
-//! now everything above the file system.
+//! and what the lab changes in them: names, devices and addresses, and what
+//! our agents do not serve yet.
+
+mod published;
+
+pub use published::ALL;
 
 use anyhow::{Result, ensure};
 
-/// A set-up: its files as published and the words to exchange.
+/// A set-up: its files as published, the words to exchange, and what the
+/// result comes to, for those who put it on machines and look at it.
 #[derive(Debug)]
 pub struct Article {
     /// Its short name.
@@ -14,89 +19,88 @@ pub struct Article {
     files: &'static [(&'static str, &'static str)],
     /// Each must occur somewhere, or the article was misread.
     changes: &'static [(&'static str, &'static str)],
-    /// The file system's type.
-    pub fstype: &'static str,
-    /// Where it is mounted.
-    pub directory: &'static str,
-    /// Its mount options.
-    pub options: &'static str,
+    /// The DRBD resource.
+    pub resource: &'static str,
+    /// The minor number of its device.
+    pub minor: u32,
+    /// The volume group on it, if the file systems lie on one.
+    pub group: Option<Group>,
+    /// The file systems; the ledger lies on the first.
+    pub mounts: &'static [Mount],
     /// The virtual address.
     pub address: &'static str,
     /// Whether the address comes before the disk.
     pub address_first: bool,
 }
 
-/// The DRBD resource both set-ups use here, and its device.
-pub const RESOURCE: &str = "redundantstorage";
-/// See [`RESOURCE`].
-pub const DEVICE: &str = "/dev/drbd0";
+/// A volume group on DRBD.
+#[derive(Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: &'static str,
+    /// Its volumes, with their megabytes.
+    pub volumes: &'static [(&'static str, u32)],
+    /// The agent that heartbeat calls for it.
+    pub agent: &'static str,
+    /// How Pacemaker's agent makes sure that one node alone has it.
+    pub owner: Owner,
+}
+
+/// See [`Group::owner`]; the words are those of the agents' parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The group's metadata say whose it is.
+    SystemId,
+    /// A tag says that the cluster has it.
+    Tag,
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Mount {
+    /// What is mounted.
+    pub device: &'static str,
+    /// Where.
+    pub directory: &'static str,
+    /// Its type.
+    pub fstype: &'static str,
+    /// Its mount options.
+    pub options: &'static str,
+}
+
+impl Group {
+    /// Whether a device of the device-mapper is one of its volumes.
+    pub fn has(&self, mapping: &str) -> bool {
+        let volume =
+            mapping.trim_end().strip_prefix(self.name).and_then(|rest| rest.strip_prefix('-'));
+        volume.is_some_and(|volume| self.volumes.iter().any(|(name, _)| *name == volume))
+    }
+}
+
+impl Owner {
+    /// The value of `vg_access_mode`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Owner::SystemId => "system_id",
+            Owner::Tag => "tagging",
+        }
+    }
+}
+
 /// The device under DRBD: a mapping, so that it can be made to fail.
 pub const LOWER: &str = "/dev/mapper/lower";
 
-/// The NFS article's lower half on ext4, the address first.
-pub const NFS: Article = Article {
-    name: "nfs",
-    about: "the NFS article's lower half: address, DRBD, ext4",
-    files: &[
-        ("ha.cf", include_str!("../../lab/nfs/ha.cf")),
-        ("authkeys", include_str!("../../lab/nfs/authkeys")),
-        ("haresources", include_str!("../../lab/nfs/haresources")),
-        ("redundantstorage.res", include_str!("../../lab/nfs/redundantstorage.res")),
-    ],
-    changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("bcast eth0", "bcast bond0 bond1"),
-        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        ("lvm2 \\\n", ""),
-        ("/dev/redundantstorage/web_files", DEVICE),
-        (
-            "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
-             ::ext4::nosuid,usrquota,noatime \\\n",
-            "",
-        ),
-        ("nfs-common \\\nnfs-kernel-server", "ledger"),
-    ],
-    fstype: "ext4",
-    directory: "/redundantstorage/web_files",
-    options: "nosuid,usrquota,noatime",
-    address: "10.10.1.10",
-    address_first: true,
-};
-
-/// The storage article's replicated jfs with its address, the address last.
-pub const JFS: Article = Article {
-    name: "jfs",
-    about: "the storage article's DRBD and jfs, with its address last",
-    files: &[
-        ("ha.cf", include_str!("../../lab/jfs/ha.cf")),
-        ("authkeys", include_str!("../../lab/jfs/authkeys")),
-        ("haresources", include_str!("../../lab/jfs/haresources")),
-        ("redundantstorage.res", include_str!("../../lab/nfs/redundantstorage.res")),
-    ],
-    changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        ("drbddisk::iscsi.config", "drbddisk::redundantstorage"),
-        (
-            "::jfs\nnode1 IPaddr::10.10.1.250/24/bond0 drbddisk::iscsi.target.0 iscsitarget",
-            "::jfs IPaddr::10.10.1.250/24/bond0 ledger",
-        ),
-    ],
-    fstype: "jfs",
-    directory: "/srv/data",
-    options: "",
-    address: "10.10.1.250",
-    address_first: false,
-};
-
 impl Article {
+    /// The DRBD device.
+    pub fn device(&self) -> String {
+        format!("/dev/drbd{}", self.minor)
+    }
+
+    /// The ledger's file.
+    pub fn ledger(&self) -> String {
+        format!("{}/ledger", self.mounts[0].directory)
+    }
+
     /// The files as the lab uses them.
     pub fn adapted(&self) -> Result<Vec<(&'static str, String)>> {
         for (from, _) in self.changes {
@@ -172,10 +176,11 @@ mod tests {
 
     #[test]
     fn only_what_is_listed_is_changed() {
-        for article in [NFS, JFS] {
+        for article in ALL {
             let files = article.adapted().unwrap();
             let haresources = &files.iter().find(|(name, _)| *name == "haresources").unwrap().1;
-            assert!(haresources.contains("drbddisk::redundantstorage"), "{haresources}");
+            let word = format!("drbddisk::{} ", article.resource);
+            assert!(haresources.replace('\n', " ").contains(&word), "{haresources}");
             assert!(!article.diff().contains("keepalive"), "{}", article.diff());
         }
     }

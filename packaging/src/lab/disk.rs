@@ -1,7 +1,7 @@
 //! Faults of a node's disk. The device under DRBD is a mapping, so it can be
 //! made to fail and to work again; the file system can be filled.
 
-use super::article::{LOWER, RESOURCE};
+use super::article::LOWER;
 use super::client::Machine;
 use super::setting::SECTORS;
 use anyhow::Result;
@@ -29,12 +29,12 @@ pub fn fail(machine: &Machine) -> Result<()> {
     exchange(machine, &format!("0 {SECTORS} error"))
 }
 
-/// The disk works again, and DRBD takes it back.
+/// The disk works again, and every DRBD resource takes it back.
 pub fn repair(machine: &Machine) -> Result<()> {
     exchange(machine, &table())?;
     machine.shell(
         // A disk nothing was written to meanwhile has not been noticed.
-        &format!("drbdadm dstate {RESOURCE} | grep -q ^Diskless || exit 0; drbdadm attach {RESOURCE} 2>&1"),
+        "drbdadm dstate all | grep -q ^Diskless || exit 0; drbdadm attach all 2>&1",
         LIMIT,
     )?;
     Ok(())

@@ -1,7 +1,7 @@
 //! What is true on a node, read from its kernel through the channel: nothing
 //! is started in the machine, so looking often disturbs nothing.
 
-use super::article::{Article, DEVICE};
+use super::article::Article;
 use super::client::Lab;
 use std::fmt;
 
@@ -12,12 +12,33 @@ pub struct Node {
     pub up: bool,
     /// DRBD's line for the device: connection, roles, disk states.
     pub drbd: Drbd,
-    /// The file system is mounted.
-    pub mounted: bool,
+    /// The active volumes of the group.
+    pub volumes: Count,
+    /// The mounted file systems.
+    pub mounts: Count,
     /// The address is on a card.
     pub address: bool,
     /// The service under test runs.
     pub ledger: bool,
+}
+
+/// How many there are of how many that there should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Found.
+    pub there: usize,
+    /// Wanted.
+    pub wanted: usize,
+}
+
+impl Count {
+    fn all(self) -> bool {
+        self.there == self.wanted
+    }
+
+    fn none(self) -> bool {
+        self.there == 0
+    }
 }
 
 /// `cs:`, `ro:` and `ds:` of /proc/drbd.
@@ -39,16 +60,21 @@ impl Node {
             machine.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
         let Ok(mounts) = read("/proc/mounts") else { return Self::default() };
-        let mounted = mounts
-            .lines()
-            .any(|line| line.starts_with(&format!("{DEVICE} {} ", article.directory)));
+        let mounted = article.mounts.iter().filter(|wanted| {
+            let place = format!(" {} {} ", wanted.directory, wanted.fstype);
+            mounts.lines().any(|line| line.contains(&place))
+        });
         let routes = read("/proc/net/fib_trie").unwrap_or_default();
         let pid = read("/run/lab/ledger.pid").unwrap_or_default();
         let command = read(&format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
         Self {
             up: true,
-            drbd: Drbd::parse(&read("/proc/drbd").unwrap_or_default()),
-            mounted,
+            drbd: Drbd::parse(&read("/proc/drbd").unwrap_or_default(), article.minor),
+            volumes: article.group.as_ref().map_or(Count::default(), |group| Count {
+                there: mappings(&read).iter().filter(|name| group.has(name)).count(),
+                wanted: group.volumes.len(),
+            }),
+            mounts: Count { there: mounted.count(), wanted: article.mounts.len() },
             address: has_local(&routes, article.address),
             ledger: command.contains("ledger-serve"),
         }
@@ -56,12 +82,25 @@ impl Node {
 
     /// The whole group runs here.
     pub fn active(&self) -> bool {
-        self.drbd.roles.0 == "Primary" && self.mounted && self.address && self.ledger
+        self.drbd.roles.0 == "Primary"
+            && self.volumes.all()
+            && self.has_files()
+            && self.address
+            && self.ledger
     }
 
     /// Nothing of the group is here.
     pub fn idle(&self) -> bool {
-        self.drbd.roles.0 != "Primary" && !self.mounted && !self.address && !self.ledger
+        self.drbd.roles.0 != "Primary"
+            && self.volumes.none()
+            && self.mounts.none()
+            && !self.address
+            && !self.ledger
+    }
+
+    /// Every file system is mounted here.
+    pub fn has_files(&self) -> bool {
+        self.up && self.mounts.all()
     }
 
     /// DRBD is connected and both its disks are good.
@@ -72,8 +111,9 @@ impl Node {
 }
 
 impl Drbd {
-    fn parse(text: &str) -> Self {
-        let line = text.lines().find(|line| line.trim_start().starts_with("0: ")).unwrap_or("");
+    fn parse(text: &str, minor: u32) -> Self {
+        let begin = format!("{minor}: ");
+        let line = text.lines().find(|line| line.trim_start().starts_with(&begin)).unwrap_or("");
         let field = |name: &str| {
             line.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or("")
         };
@@ -83,6 +123,13 @@ impl Drbd {
         };
         Self { connection: field("cs:").to_owned(), roles: pair("ro:"), disks: pair("ds:") }
     }
+}
+
+/// The names of the device-mapper's devices.
+fn mappings(read: &impl Fn(&str) -> anyhow::Result<String>) -> Vec<String> {
+    let partitions = read("/proc/partitions").unwrap_or_default();
+    let devices = partitions.split_whitespace().filter(|word| word.starts_with("dm-"));
+    devices.filter_map(|device| read(&format!("/sys/block/{device}/dm/name")).ok()).collect()
 }
 
 /// The kernel lists an address of its own as `|-- ADDRESS` above a line that
@@ -106,9 +153,13 @@ impl fmt::Display for Node {
         }
         let Drbd { connection, roles, disks } = &self.drbd;
         write!(out, "drbd {connection} {}/{} {}/{}", roles.0, roles.1, disks.0, disks.1)?;
-        for (word, there) in
-            [("mount", self.mounted), ("address", self.address), ("ledger", self.ledger)]
+        for (word, Count { there, wanted }) in [("volumes", self.volumes), ("mounts", self.mounts)]
         {
+            if wanted > 0 {
+                write!(out, ", {there} of {wanted} {word}")?;
+            }
+        }
+        for (word, there) in [("address", self.address), ("ledger", self.ledger)] {
             write!(out, ", {}{word}", if there { "" } else { "no " })?;
         }
         Ok(())
@@ -124,11 +175,11 @@ mod tests {
         let text = "version: 8.4.11 (api:1/proto:86-101)\n\
                     srcversion: F73C670A7EC572DB9CF3E5B \n \
                     0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n    ns:0\n";
-        let drbd = Drbd::parse(text);
+        let drbd = Drbd::parse(text, 0);
         assert_eq!(drbd.connection, "Connected");
         assert_eq!(drbd.roles, ("Primary".into(), "Secondary".into()));
         assert_eq!(drbd.disks.1, "UpToDate");
-        assert_eq!(Drbd::parse(" 0: cs:Unconfigured\n").roles.0, "");
+        assert_eq!(Drbd::parse(" 0: cs:Unconfigured\n", 0).roles.0, "");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! corosync and Pacemaker, configured by `crm configure`.
 
-use super::article::{Article, DEVICE, RESOURCE};
+use super::article::{Article, Group, Mount};
 use super::client::{Lab, Machine};
-use super::setting::{Agents, NODES, Setting};
+use super::setting::{NODES, Setting};
 use anyhow::{Result, ensure};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,50 +84,65 @@ pub fn load_resources(lab: &Lab, setting: &Setting) -> Result<()> {
     Ok(())
 }
 
+/// Time for a slow machine.
+const LIMITS: &str = "op start timeout=120s op stop timeout=120s";
+
 /// What an administrator would type.
 fn resources(setting: &Setting) -> String {
-    let article = setting.article;
-    let Article { fstype, directory, options, address, .. } = article;
-    let options = if options.is_empty() { String::new() } else { format!(" options={options}") };
-    let (provider, ip) = match setting.agents {
-        Agents::Stock => ("heartbeat", "IPaddr2"),
-        Agents::Sturdy => ("sturdy", "IPaddr"),
-    };
-    let limits = "op start timeout=120s op stop timeout=120s";
+    let Article { resource, group, mounts, address, .. } = setting.article;
+    let agent = |name: &'static str| format!("ocf:{}:{name}", setting.provider(name));
+    let ip =
+        setting.group().into_iter().find(|name| name.starts_with("IPaddr")).unwrap_or("IPaddr");
     let mut text = format!(
         "property stonith-enabled=false\n\
          rsc_defaults resource-stickiness=100\n\
-         primitive ip ocf:{provider}:{ip} params ip={address} cidr_netmask=24 nic=bond0 \
-         {limits} op monitor interval=10s timeout=60s\n\
-         primitive fs ocf:{provider}:Filesystem params device={DEVICE} directory={directory} \
-         fstype={fstype}{options} {limits} op monitor interval=20s timeout=60s\n\
-         primitive ledger ocf:lab:ledger {limits} op monitor interval=10s timeout=60s\n"
+         primitive ip {} params ip={address} cidr_netmask=24 nic=bond0 \
+         {LIMITS} op monitor interval=10s timeout=60s\n\
+         primitive ledger ocf:lab:ledger {LIMITS} op monitor interval=10s timeout=60s\n",
+        agent(ip)
     );
-    match setting.agents {
-        Agents::Stock => {
-            let order = if article.address_first { "ip fs ledger" } else { "fs ip ledger" };
-            text += &format!(
-                "primitive drbd ocf:linbit:drbd params drbd_resource={RESOURCE} \
-                 op start timeout=240s op promote timeout=120s op demote timeout=120s \
-                 op stop timeout=120s op monitor interval=29s role=Master timeout=60s \
-                 op monitor interval=31s role=Slave timeout=60s\n\
-                 clone drbd-clone drbd meta promotable=true promoted-max=1 clone-max=2 notify=true\n\
-                 group storage {order}\n\
-                 colocation with-drbd inf: storage drbd-clone:Master\n\
-                 order after-drbd inf: drbd-clone:promote storage:start\n"
-            );
-        }
-        Agents::Sturdy => {
-            let order =
-                if article.address_first { "ip disk fs ledger" } else { "disk fs ip ledger" };
-            text += &format!(
-                "primitive disk ocf:sturdy:drbddisk params drbd_resource={RESOURCE} \
-                 {limits} op monitor interval=20s timeout=60s\n\
-                 group storage {order}\n"
-            );
-        }
+    let mut members = Vec::new();
+    if let Some(group) = group {
+        text += &volume_group(group, &agent(setting.volume_agent(group)));
+        members.push("vg".to_owned());
     }
+    for (number, mount) in mounts.iter().enumerate() {
+        let name = format!("fs{number}");
+        text += &file_system(&name, mount, &agent("Filesystem"));
+        members.push(name);
+    }
+    members.insert(if setting.article.address_first { 0 } else { members.len() }, "ip".into());
+    text += &format!(
+        "primitive drbd {} params drbd_resource={resource} \
+         op start timeout=240s op promote timeout=120s op demote timeout=120s \
+         op stop timeout=120s op monitor interval=29s role=Promoted timeout=60s \
+         op monitor interval=31s role=Unpromoted timeout=60s\n\
+         clone drbd-clone drbd meta promotable=true promoted-max=1 clone-max=2 notify=true\n\
+         group storage {} ledger\n\
+         colocation with-drbd inf: storage drbd-clone:Promoted\n\
+         order after-drbd inf: drbd-clone:promote storage:start\n",
+        agent("drbd"),
+        members.join(" ")
+    );
     text
+}
+
+fn volume_group(group: &Group, agent: &str) -> String {
+    let Group { name, owner, .. } = group;
+    format!(
+        "primitive vg {agent} params vgname={name} vg_access_mode={} \
+         {LIMITS} op monitor interval=20s timeout=90s\n",
+        owner.word()
+    )
+}
+
+fn file_system(name: &str, mount: &Mount, agent: &str) -> String {
+    let Mount { device, directory, fstype, options } = mount;
+    let options = if options.is_empty() { String::new() } else { format!(" options={options}") };
+    format!(
+        "primitive {name} {agent} params device={device} directory={directory} \
+         fstype={fstype}{options} {LIMITS} op monitor interval=20s timeout=60s\n"
+    )
 }
 
 /// A move: a preference that is taken back once it has had its effect.

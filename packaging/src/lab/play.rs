@@ -140,7 +140,7 @@ impl Play<'_> {
     /// The machine that has the file system mounted.
     fn holder(&self) -> Result<Machine<'_>> {
         let look = self.journal.latest(Duration::ZERO).context("no node was looked at")?;
-        let node = look.nodes.iter().position(|node| node.mounted);
+        let node = look.nodes.iter().position(Node::has_files);
         Ok(self.lab.machine(NODES[node.context("no node has it mounted")?]))
     }
 
@@ -193,9 +193,9 @@ impl Play<'_> {
             Step::SlowDisk(side, bytes) => self.slow_disk(self.name(side), bytes),
             Step::Fill => {
                 self.mark("the file system is filled".into(), true);
-                disk::fill(&self.holder()?, self.setting.article.directory)
+                disk::fill(&self.holder()?, self.setting.article.mounts[0].directory)
             }
-            Step::Empty => disk::empty(&self.holder()?, self.setting.article.directory),
+            Step::Empty => disk::empty(&self.holder()?, self.setting.article.mounts[0].directory),
             Step::Wait(seconds) => {
                 thread::sleep(Duration::from_secs(seconds));
                 Ok(())
@@ -386,11 +386,9 @@ impl Play<'_> {
 /// client's acknowledgements.
 fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdict> {
     let acks = journal.acks();
-    let path = format!("{}/ledger", article.directory);
     let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
-    let holder =
-        last.nodes.iter().position(|node| node.mounted).context("no node has it mounted")?;
-    let bytes = lab.machine(NODES[holder]).read(&path)?;
+    let holder = last.nodes.iter().position(Node::has_files).context("no node has it mounted")?;
+    let bytes = lab.machine(NODES[holder]).read(&article.ledger())?;
     let copy = tempfile::NamedTempFile::new()?;
     std::fs::write(copy.path(), bytes)?;
     ledger::check(copy.path(), &acks)

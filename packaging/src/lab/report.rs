@@ -1,7 +1,7 @@
 //! What a run leaves to look at: one page with every scenario's timeline, and
 //! a table that sets our agents beside the stock ones.
 
-use super::article::{JFS, NFS};
+use super::article;
 use super::scenario::Scenario;
 use super::setting::{Agents, Setting};
 use super::story::Figures;
@@ -25,6 +25,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Tells it from the same scenario with other moments of the faults.
+    pub fn tag_seed(&mut self, seed: u64) {
+        self.scenario.name += &format!("#{seed}");
+        self.story.title += &format!(", seed {seed}");
+    }
+
     /// Whether every invariant held.
     pub fn passed(&self) -> bool {
         self.story.verdict.0
@@ -53,7 +59,7 @@ pub fn write(entries: &[Entry], title: &str, to: &Path) -> Result<()> {
              through its address, while this happens. Invariants decide whether a scenario \
              passed; times are reported and decide nothing.</p>\n";
     table(entries, &mut page);
-    for article in [&NFS, &JFS] {
+    for article in article::ALL {
         let _ = writeln!(
             page,
             "<details><summary>What was changed in the {} set-up ({})</summary><pre>{}</pre></details>",

@@ -18,7 +18,8 @@ use std::time::Duration;
 struct Order {
     wanted: Vec<String>,
     agents: Vec<Agents>,
-    seed: u64,
+    /// Each scenario is played once with each.
+    seeds: Vec<u64>,
     keep: bool,
 }
 
@@ -33,7 +34,8 @@ pub fn run(words: &[&str]) -> Result<()> {
          `cargo xtask lab down`"
     );
     let count: usize = plan.iter().map(|(_, scenarios)| scenarios.len()).sum();
-    eprintln!("{count} scenarios under {} settings, seed {}", plan.len(), order.seed);
+    let count = count * order.seeds.len();
+    eprintln!("{count} scenarios under {} settings, {}", plan.len(), order.seeds_in_words());
     let archive = if order.agents.contains(&Agents::Sturdy) {
         eprintln!("  building the agents");
         setting::pack_agents()?
@@ -60,9 +62,10 @@ fn play_setting(
     order: &Order,
     entries: &mut Vec<Entry>,
 ) -> Result<bool> {
-    let mut rest = scenarios;
+    let rounds = order.seeds.iter().flat_map(|seed| scenarios.iter().map(move |it| (*seed, it)));
+    let mut rest = rounds.peekable();
     let mut wrecked = false;
-    while !rest.is_empty() {
+    while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
         let (lab, lease, progress) = boot(&place)?;
@@ -73,9 +76,11 @@ fn play_setting(
         progress.done("set-up", &format!("ready after {:.0} s", progress.seconds()));
         let journal = Journal::begin(&lab, setting)?;
         wrecked = false;
-        while let [scenario, more @ ..] = rest {
-            rest = more;
-            let entry = play_one(&lab, setting, scenario, &journal, order.seed, &progress);
+        for (seed, scenario) in rest.by_ref() {
+            let mut entry = play_one(&lab, setting, scenario, &journal, seed, &progress);
+            if order.seeds.len() > 1 {
+                entry.tag_seed(seed);
+            }
             println!("{}", entry.story.terminal(width(), std::io::stdout().is_terminal()));
             if !entry.logs.is_empty() {
                 println!("{}", entry.logs);
@@ -162,16 +167,22 @@ impl Order {
         let mut order = Self {
             wanted: Vec::new(),
             agents: vec![Agents::Stock, Agents::Sturdy],
-            seed: 1,
+            seeds: vec![1],
             keep: false,
         };
+        let (mut seed, mut rounds) = (1, 1);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--keep" => order.keep = true,
                 "--seed" => {
-                    let seed = words.next().context("--seed wants a number")?;
-                    order.seed = seed.parse().unwrap_or_else(|_| hash(seed.as_bytes()));
+                    let word = words.next().context("--seed wants a number")?;
+                    seed = word.parse().unwrap_or_else(|_| hash(word.as_bytes()));
+                }
+                "--seeds" => {
+                    let word = words.next().context("--seeds wants a number of rounds")?;
+                    rounds = word.parse().context("--seeds wants a number of rounds")?;
+                    ensure!(rounds > 0, "no round is nothing");
                 }
                 "--agents" => {
                     order.agents = match words.next().copied() {
@@ -185,12 +196,20 @@ impl Order {
                 name => order.wanted.push(name.to_owned()),
             }
         }
+        order.seeds = (0..rounds).map(|round| seed.wrapping_add(round)).collect();
         ensure!(
             !order.wanted.is_empty(),
-            "which scenarios? `core`, `all`, a scenario's name, or \
+            "which scenarios? `core`, `all`, `strikes`, a scenario's name, or \
              engine[/set-up[/agents[/scenario]]]; `cargo xtask lab list` names them"
         );
         Ok(order)
+    }
+
+    fn seeds_in_words(&self) -> String {
+        match &self.seeds[..] {
+            [one] => format!("seed {one}"),
+            all => format!("{} seeds from {}", all.len(), all[0]),
+        }
     }
 
     /// The settings with the scenarios that are wanted of each.
@@ -214,6 +233,7 @@ fn wants(word: &str, setting: &Setting, scenario: &Scenario) -> bool {
     match word {
         "all" => true,
         "core" => scenario.core && scenario::is_core(setting),
+        "strikes" => scenario.strikes(),
         _ => {
             let name = format!("{}/{}", setting.name(), scenario.name);
             scenario.name == word

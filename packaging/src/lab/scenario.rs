@@ -2,7 +2,7 @@
 //! node, the first, while the other, the second, stands by. What must hold
 //! afterwards is the same for all and stands in `play`.
 
-use super::article::{JFS, NFS};
+use super::article;
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
 
@@ -75,17 +75,19 @@ pub struct Scenario {
     pub steps: Vec<Step>,
 }
 
-/// The settings: both engines, both articles, for the given agents.
+/// The settings: every set-up under both engines, for the given agents.
 pub fn settings(agents: &[Agents]) -> Vec<Setting> {
     let mut settings = Vec::new();
-    for (engine, article) in [
-        (Engine::Heartbeat, &NFS),
-        (Engine::Pacemaker, &NFS),
-        (Engine::Heartbeat, &JFS),
-        (Engine::Pacemaker, &JFS),
-    ] {
-        settings.extend(agents.iter().map(|agents| Setting { engine, article, agents: *agents }));
+    for article in article::ALL {
+        for engine in [Engine::Heartbeat, Engine::Pacemaker] {
+            settings.extend(agents.iter().map(|agents| Setting {
+                engine,
+                article,
+                agents: *agents,
+            }));
+        }
     }
+    settings.retain(Setting::exists);
     settings
 }
 
@@ -203,7 +205,8 @@ fn strikes(agent: &'static str, engine: Engine) -> Vec<Scenario> {
         scenario(&format!("{name}-{}", agent.to_lowercase()), &about, steps)
     };
     let mut all = Vec::new();
-    for (action, side) in [("start", Second), ("stop", First)] {
+    let (up, down) = if agent == "drbd" { ("promote", "demote") } else { ("start", "stop") };
+    for (action, side) in [(up, Second), (down, First)] {
         let arm = |fault| Arm { side, agent, action, fault };
         all.push(named(
             &format!("power-cut-{action}"),
@@ -228,6 +231,12 @@ fn scenario(name: &str, about: &str, steps: &[Step]) -> Scenario {
 }
 
 impl Scenario {
+    /// Whether it has a fault in the middle of an action, at a moment that the
+    /// seed chooses.
+    pub fn strikes(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Arm { .. }))
+    }
+
     fn core(mut self) -> Self {
         self.core = true;
         self

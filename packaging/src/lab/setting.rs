@@ -2,7 +2,7 @@
 //! agents or ours. It is set up on fresh machines, so no setting sees what
 //! another left behind.
 
-use super::article::{Article, DEVICE, RESOURCE};
+use super::article::{Article, Group, Mount, Owner};
 use super::client::{Lab, Machine};
 use super::guest::{REAL, SELF};
 use super::{disk, heartbeat, pacemaker};
@@ -108,16 +108,16 @@ impl Setting {
         let machine = lab.machine(node);
         machine.await_up(Duration::from_secs(180))?;
         if self.drbd_at_boot() {
-            bring_up_drbd(&machine)?;
+            bring_up_drbd(&machine, self.article)?;
         } else {
             disk::map(&machine)?;
         }
         self.start_engine(lab, node)
     }
 
-    /// The stock promotable agent brings its own resource up.
+    /// The promotable agents bring their own resource up.
     fn drbd_at_boot(&self) -> bool {
-        !(self.engine == Engine::Pacemaker && self.agents == Agents::Stock)
+        self.engine == Engine::Heartbeat
     }
 
     fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
@@ -143,36 +143,53 @@ impl Setting {
         }
     }
 
+    /// Whether there are such agents: Debian has no init script `lvm2` any
+    /// more, which the NFS article calls.
+    pub fn exists(&self) -> bool {
+        let stock = self.engine == Engine::Heartbeat && self.agents == Agents::Stock;
+        !(stock && self.article.group.as_ref().is_some_and(|group| group.agent == "lvm2"))
+    }
+
     /// The group's agents from left to right, as the recorder names them.
     pub fn group(&self) -> Vec<&'static str> {
         let (address, disk) = match (self.engine, self.agents) {
-            (Engine::Pacemaker, Agents::Stock) => ("IPaddr2", None),
-            _ => ("IPaddr", Some("drbddisk")),
+            (Engine::Pacemaker, Agents::Stock) => ("IPaddr2", "drbd"),
+            (Engine::Pacemaker, Agents::Sturdy) => ("IPaddr", "drbd"),
+            (Engine::Heartbeat, _) => ("IPaddr", "drbddisk"),
         };
-        let mut group: Vec<_> = disk.into_iter().chain(["Filesystem"]).collect();
+        let volumes = self.article.group.as_ref().map(|group| self.volume_agent(group));
+        let mut group: Vec<_> = [disk].into_iter().chain(volumes).chain(["Filesystem"]).collect();
         group.insert(if self.article.address_first { 0 } else { group.len() }, address);
         group
     }
 
-    /// Where the cluster looks for the agents of this setting.
-    fn agent_paths(&self) -> &'static [&'static str] {
+    /// Who activates the volume group.
+    pub fn volume_agent(&self, group: &Group) -> &'static str {
         match (self.engine, self.agents) {
-            (Engine::Heartbeat, _) => &[
-                "/etc/ha.d/resource.d/IPaddr",
-                "/etc/ha.d/resource.d/Filesystem",
-                "/etc/ha.d/resource.d/drbddisk",
-            ],
-            (Engine::Pacemaker, Agents::Stock) => &[
-                "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
-                "/usr/lib/ocf/resource.d/heartbeat/Filesystem",
-                "/usr/lib/ocf/resource.d/linbit/drbd",
-            ],
-            (Engine::Pacemaker, Agents::Sturdy) => &[
-                "/usr/lib/ocf/resource.d/sturdy/IPaddr",
-                "/usr/lib/ocf/resource.d/sturdy/Filesystem",
-                "/usr/lib/ocf/resource.d/sturdy/drbddisk",
-            ],
+            (Engine::Heartbeat, _) => group.agent,
+            (Engine::Pacemaker, Agents::Stock) => "LVM-activate",
+            (Engine::Pacemaker, Agents::Sturdy) => "LVM",
         }
+    }
+
+    /// The provider of an agent under Pacemaker.
+    pub fn provider(&self, agent: &str) -> &'static str {
+        match (self.agents, agent) {
+            (Agents::Sturdy, _) => "sturdy",
+            (Agents::Stock, "drbd") => "linbit",
+            (Agents::Stock, _) => "heartbeat",
+        }
+    }
+
+    /// Where the cluster looks for the agents of this setting.
+    fn agent_paths(&self) -> Vec<String> {
+        let path = |agent: &str| match self.engine {
+            Engine::Heartbeat => format!("/etc/ha.d/resource.d/{agent}"),
+            Engine::Pacemaker => {
+                format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
+            }
+        };
+        self.group().into_iter().map(path).collect()
     }
 
     /// Puts the agents in their places and the recorder in front of them.
@@ -195,15 +212,37 @@ impl Setting {
             "for file in $(dirname PATH)/*; do [ -e {REAL}$file ] || ln -s $file {REAL}$file; done"
         ));
         script += &each(&format!("ln -sf {SELF} PATH"));
+        let directories: Vec<&str> =
+            self.article.mounts.iter().map(|mount| mount.directory).collect();
         script += &format!(
             "mkdir -p /usr/lib/ocf/resource.d/lab {}\n\
              ln -sf {SELF} /etc/ha.d/resource.d/ledger\n\
              ln -sf {SELF} /usr/lib/ocf/resource.d/lab/ledger\n\
              echo '{} {PORT}' > /etc/lab-ledger\nsync\n",
-            self.article.directory, self.article.directory
+            directories.join(" "),
+            directories[0]
         );
         machine.shell(&script, limit)?;
+        if let Some(group) = &self.article.group {
+            machine.put("/etc/lvm/lvmlocal.conf", 0o644, self.lvm_config(group).as_bytes())?;
+        }
         Ok(())
+    }
+
+    /// LVM sees the group through DRBD alone; where the cluster makes sure
+    /// that one node has it, it is told how.
+    fn lvm_config(&self, group: &Group) -> String {
+        let ownership = match (self.engine, group.owner) {
+            (Engine::Heartbeat, _) => "",
+            (Engine::Pacemaker, Owner::SystemId) => "global {\n\tsystem_id_source = \"uname\"\n}\n",
+            (Engine::Pacemaker, Owner::Tag) => {
+                "activation {\n\tvolume_list = [ \"@pacemaker\" ]\n}\n"
+            }
+        };
+        format!(
+            "devices {{\n\tglobal_filter = [ \"a|^{}$|\", \"r|.*|\" ]\n}}\n{ownership}",
+            self.article.device()
+        )
     }
 
     fn configure_drbd(&self, machine: &Machine) -> Result<()> {
@@ -215,10 +254,10 @@ impl Setting {
         machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
         disk::map(machine)?;
         machine.shell(
-            &format!("drbdadm create-md --force {RESOURCE} 2>&1"),
+            &format!("drbdadm create-md --force {} 2>&1", self.article.resource),
             Duration::from_secs(60),
         )?;
-        bring_up_drbd(machine)
+        bring_up_drbd(machine, self.article)
     }
 
     /// Skips the first synchronisation of two empty disks: there is nothing
@@ -231,20 +270,25 @@ impl Setting {
             ensure!(start.elapsed() < limit, "DRBD does not connect within 60 s");
             thread::sleep(Duration::from_millis(100));
         }
-        let mkfs = match self.article.fstype {
-            "jfs" => "mkfs.jfs -q",
-            _ => "mkfs.ext4 -q",
-        };
-        first.shell(
-            &format!(
-                "set -e\ndrbdadm new-current-uuid --clear-bitmap {RESOURCE}/0\n\
-                 drbdadm primary {RESOURCE}\n{mkfs} {DEVICE}\ndrbdadm secondary {RESOURCE}\n"
-            ),
-            Duration::from_secs(120),
-        )?;
+        let resource = self.article.resource;
+        let mut script = format!(
+            "set -e\ndrbdadm new-current-uuid --clear-bitmap {resource}/0\n\
+             drbdadm primary {resource}\n"
+        );
+        if let Some(group) = &self.article.group {
+            script += &make_group(group, &self.article.device());
+        }
+        for Mount { device, fstype, .. } in self.article.mounts {
+            script += &format!("mkfs.{fstype} -q {device}\n");
+        }
+        if let Some(Group { name, .. }) = &self.article.group {
+            script += &format!("vgchange -an {name} 2>&1\n");
+        }
+        script += &format!("drbdadm secondary {resource}\n");
+        first.shell(&script, Duration::from_secs(120))?;
         if !self.drbd_at_boot() {
             on_both(|node| {
-                let down = format!("drbdadm down {RESOURCE}");
+                let down = format!("drbdadm down {resource}");
                 lab.machine(node).shell(&down, limit).map(drop)
             })?;
         }
@@ -252,9 +296,24 @@ impl Setting {
     }
 }
 
-fn bring_up_drbd(machine: &Machine) -> Result<()> {
+/// Volumes that are active for the length of the script only, whatever the
+/// node's configuration says of who may activate them.
+fn make_group(group: &Group, device: &str) -> String {
+    let Group { name, volumes, .. } = group;
+    let mut script = format!("pvcreate -qq {device}\nvgcreate -qq {name} {device}\n");
+    for (volume, megabytes) in *volumes {
+        script += &format!(
+            "lvcreate -qq -y --config 'activation{{volume_list=[\"{name}\"]}}' \
+             -L {megabytes}M -n {volume} {name}\n"
+        );
+    }
+    script
+}
+
+fn bring_up_drbd(machine: &Machine, article: &Article) -> Result<()> {
     disk::map(machine)?;
-    machine.shell(&format!("drbdadm up {RESOURCE} 2>&1"), Duration::from_secs(60))?;
+    let up = format!("drbdadm up {} 2>&1", article.resource);
+    machine.shell(&up, Duration::from_secs(60))?;
     Ok(())
 }
 

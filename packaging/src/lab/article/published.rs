@@ -1,0 +1,162 @@
+//! The set-ups themselves.
+
+use super::{Article, Group, LOWER, Mount, Owner};
+
+/// Every set-up, in the order they are played.
+pub const ALL: [&Article; 4] = [&NFS, &LVM, &XEN, &JFS];
+
+const WEB: &str = "/redundantstorage/web_files";
+const OTHER: &str = "/redundantstorage/other_files";
+/// The NFS article's mount options.
+const OPTIONS: &str = "nosuid,usrquota,noatime";
+
+const NFS_FILES: &[(&str, &str)] = &[
+    ("ha.cf", include_str!("../../../lab/nfs/ha.cf")),
+    ("authkeys", include_str!("../../../lab/nfs/authkeys")),
+    ("haresources", include_str!("../../../lab/nfs/haresources")),
+    ("redundantstorage.res", include_str!("../../../lab/nfs/redundantstorage.res")),
+];
+
+/// The NFS article's lower half on ext4 without LVM, the address first.
+const NFS: Article = Article {
+    name: "nfs",
+    about: "the NFS article's lower half without LVM: address, DRBD, ext4",
+    files: NFS_FILES,
+    changes: &[
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("bcast eth0", "bcast bond0 bond1"),
+        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        ("lvm2 \\\n", ""),
+        ("/dev/redundantstorage/web_files", "/dev/drbd0"),
+        (
+            "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
+             ::ext4::nosuid,usrquota,noatime \\\n",
+            "",
+        ),
+        ("nfs-common \\\nnfs-kernel-server", "ledger"),
+    ],
+    resource: "redundantstorage",
+    minor: 0,
+    group: None,
+    mounts: &[Mount { device: "/dev/drbd0", directory: WEB, fstype: "ext4", options: OPTIONS }],
+    address: "10.10.1.10",
+    address_first: true,
+};
+
+/// The NFS article with its two volumes, everything but the NFS server.
+const LVM: Article = Article {
+    name: "lvm",
+    about: "the NFS article's lower half: address, DRBD, lvm2, two volumes with ext4",
+    files: NFS_FILES,
+    changes: &[
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("bcast eth0", "bcast bond0 bond1"),
+        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        ("nfs-common \\\nnfs-kernel-server", "ledger"),
+    ],
+    resource: "redundantstorage",
+    minor: 0,
+    group: Some(Group {
+        name: "redundantstorage",
+        volumes: &[("web_files", 20), ("other_files", 12)],
+        agent: "lvm2",
+        owner: Owner::SystemId,
+    }),
+    mounts: &[
+        Mount {
+            device: "/dev/redundantstorage/web_files",
+            directory: WEB,
+            fstype: "ext4",
+            options: OPTIONS,
+        },
+        Mount {
+            device: "/dev/redundantstorage/other_files",
+            directory: OTHER,
+            fstype: "ext4",
+            options: OPTIONS,
+        },
+    ],
+    address: "10.10.1.10",
+    address_first: true,
+};
+
+/// The Xen article's DRBD and volume group, with a file system where its
+/// guests were.
+const XEN: Article = Article {
+    name: "xen",
+    about: "the Xen article's lower half: DRBD, LVM, and ext4 on a volume",
+    files: &[
+        ("ha.cf", include_str!("../../../lab/xen/ha.cf")),
+        ("authkeys", include_str!("../../../lab/xen/authkeys")),
+        ("haresources", include_str!("../../../lab/xen/haresources")),
+        ("r1.res", include_str!("../../../lab/xen/r1.res")),
+    ],
+    changes: &[
+        ("milo1", "node1"),
+        ("milo2", "node2"),
+        // The article's nodes have one way to hear each other; here the peer's
+        // addresses are named, as its own are.
+        ("ucast xen-br0 192.168.0.1", "ucast bond1 10.10.2.251"),
+        ("ucast xen-br0 192.168.0.2", "ucast bond1 10.10.2.252"),
+        ("192.168.0.1:7789", "10.10.2.251:7789"),
+        ("192.168.0.2:7789", "10.10.2.252:7789"),
+        ("/dev/sda3", LOWER),
+        ("/dev/hdd3", LOWER),
+        // Words of DRBD 0.7 that today's does not know.
+        (
+            "   incon-degr-cmd \"echo '!DRBD! pri on incon-degr' | wall\u{a0}; sleep 60\u{a0}; halt -f\";\n",
+            "",
+        ),
+        ("    group 2;\n", ""),
+        ("xenHA", "Filesystem::/dev/vg/data::/mnt/lvm1::ext4 IPaddr::10.10.1.20/24/bond0 ledger"),
+    ],
+    resource: "r1",
+    minor: 1,
+    group: Some(Group { name: "vg", volumes: &[("data", 20)], agent: "LVM", owner: Owner::Tag }),
+    mounts: &[Mount {
+        device: "/dev/vg/data",
+        directory: "/mnt/lvm1",
+        fstype: "ext4",
+        options: "",
+    }],
+    address: "10.10.1.20",
+    address_first: false,
+};
+
+/// The storage article's replicated jfs with its address, the address last.
+const JFS: Article = Article {
+    name: "jfs",
+    about: "the storage article's DRBD and jfs, with its address last",
+    files: &[
+        ("ha.cf", include_str!("../../../lab/jfs/ha.cf")),
+        ("authkeys", include_str!("../../../lab/jfs/authkeys")),
+        ("haresources", include_str!("../../../lab/jfs/haresources")),
+        ("redundantstorage.res", include_str!("../../../lab/nfs/redundantstorage.res")),
+    ],
+    changes: &[
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        ("drbddisk::iscsi.config", "drbddisk::redundantstorage"),
+        (
+            "::jfs\nnode1 IPaddr::10.10.1.250/24/bond0 drbddisk::iscsi.target.0 iscsitarget",
+            "::jfs IPaddr::10.10.1.250/24/bond0 ledger",
+        ),
+    ],
+    resource: "redundantstorage",
+    minor: 0,
+    group: None,
+    mounts: &[Mount { device: "/dev/drbd0", directory: "/srv/data", fstype: "jfs", options: "" }],
+    address: "10.10.1.250",
+    address_first: false,
+};
