@@ -43,7 +43,13 @@ const SERVICES: &[&str] =
     &["corosync", "drbd", "heartbeat", "pacemaker", "pcsd", "pcsd-ruby", "xfs_scrub_all.timer"];
 
 /// The tiers in the order of the time they take to fail.
-const TIERS: &[&str] = &["unit", "contract", "kernel", "differential"];
+const TIERS: &[&str] = &["unit", "contract", "kernel", "differential", "lab"];
+
+/// The tiers that are test programs of their own.
+const PROGRAMS: &[&str] = &["contract", "kernel", "differential"];
+
+/// The tier of virtual machines; a filter names scenarios there.
+const LAB: &str = "lab";
 
 /// Marks the words that carry what was built over to root.
 const BUILT: &str = "--built";
@@ -58,6 +64,7 @@ struct Wish {
 struct Built {
     agents: PathBuf,
     programs: Vec<(&'static str, PathBuf)>,
+    lab: bool,
     tally: Tally,
 }
 
@@ -77,25 +84,42 @@ pub fn run(words: &[String]) -> Result<()> {
     if wish.tiers.contains(&"unit") {
         tally.add("unit", unit(&wish)?);
     }
-    let tiers: Vec<_> = wish.tiers.iter().copied().filter(|tier| *tier != "unit").collect();
-    if tiers.is_empty() {
+    let lab = wish.tiers.contains(&LAB);
+    let tiers: Vec<_> = wish.tiers.iter().copied().filter(|tier| PROGRAMS.contains(tier)).collect();
+    if tiers.is_empty() && !lab {
         return tally.finish();
     }
-    let built = Built { agents: host::build_agents()?, programs: build(&tiers)?, tally };
+    let programs = if tiers.is_empty() { Vec::new() } else { build(&tiers)? };
+    let built = Built { agents: host::build_agents()?, programs, lab, tally };
     let words: Vec<_> = [BUILT.to_owned(), built.to_word()].into_iter().chain(wish.rest).collect();
     host::become_root("test", &words, "namespaces, loop devices and mounts")?;
     run_as_root(built, &words[2..])
 }
 
 fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
-    install()?;
-    let Built { agents, programs, mut tally } = built;
+    let Built { agents, programs, lab, mut tally } = built;
+    if !programs.is_empty() {
+        install()?;
+    }
     for (tier, program) in programs {
         let mut command = Command::new(program);
         command.args(rest).env("STURDY_AGENTS", &agents).current_dir(host::workspace());
         tally.add(tier, tally::watch(tier, &mut command)?);
     }
+    if lab {
+        tally.add(LAB, in_the_lab(rest)?);
+    }
     tally.finish()
+}
+
+/// The bounded set of scenarios, or those a filter names.
+fn in_the_lab(rest: &[String]) -> Result<tally::Count> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["lab", "run", "--as-tests"]).args(rest);
+    if rest.is_empty() {
+        command.arg("core");
+    }
+    tally::watch(LAB, &mut command)
 }
 
 fn install() -> Result<()> {
@@ -153,10 +177,12 @@ impl Wish {
                 None => rest.push(word.clone()),
             }
         }
+        rest.retain(|word| word != "--");
         if tiers.is_empty() {
             tiers = TIERS.to_vec();
+            // A filter of cases is no name of a scenario.
+            tiers.retain(|tier| *tier != LAB || rest.is_empty());
         }
-        rest.retain(|word| word != "--");
         Self { tiers, rest }
     }
 
@@ -169,11 +195,11 @@ impl Built {
     fn to_word(&self) -> String {
         let programs: Vec<_> =
             self.programs.iter().map(|(tier, path)| serde_json::json!([tier, path])).collect();
-        serde_json::json!([self.agents, programs, self.tally]).to_string()
+        serde_json::json!([self.agents, programs, self.lab, self.tally]).to_string()
     }
 
     fn from_word(word: &str) -> Result<Self> {
-        let (agents, programs, tally): (PathBuf, Vec<(String, PathBuf)>, Tally) =
+        let (agents, programs, lab, tally): (PathBuf, Vec<(String, PathBuf)>, bool, Tally) =
             serde_json::from_str(word).context("not a word of this program's own")?;
         let known = |(name, path): (String, PathBuf)| match TIERS.iter().find(|tier| **tier == name)
         {
@@ -181,6 +207,6 @@ impl Built {
             None => bail!("no tier {name}"),
         };
         let programs = programs.into_iter().map(known).collect::<Result<_>>()?;
-        Ok(Self { agents, programs, tally })
+        Ok(Self { agents, programs, lab, tally })
     }
 }

@@ -145,6 +145,27 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// What broke, in the form of a test program's last words.
+pub fn failures(entries: &[Entry]) -> String {
+    let broken: Vec<&Entry> = entries.iter().filter(|entry| !entry.passed()).collect();
+    let mut out = String::new();
+    if !broken.is_empty() {
+        out += "failures:\n";
+    }
+    for entry in &broken {
+        let _ = writeln!(
+            out,
+            "\n---- {}: {}\n{}\n{}",
+            entry.setting.name(),
+            entry.scenario.name,
+            entry.story.terminal(110, false),
+            entry.logs
+        );
+    }
+    let passed = entries.len() - broken.len();
+    out + &format!("test result: {passed} passed, {} failed", broken.len())
+}
+
 /// The table of a run in a terminal.
 pub fn summary(entries: &[Entry]) -> String {
     let mut out = String::new();

@@ -21,6 +21,8 @@ struct Order {
     /// Each scenario is played once with each.
     seeds: Vec<u64>,
     keep: bool,
+    /// Report as a test program does, for `cargo xtask test`.
+    as_tests: bool,
 }
 
 /// The command.
@@ -50,7 +52,7 @@ pub fn run(words: &[&str]) -> Result<()> {
             break;
         }
     }
-    conclude(&entries, &place, count)
+    conclude(&entries, &place, count, order.as_tests)
 }
 
 /// Plays the scenarios of one setting; after a failure the rest get fresh
@@ -81,10 +83,7 @@ fn play_setting(
             if order.seeds.len() > 1 {
                 entry.tag_seed(seed);
             }
-            println!("{}", entry.story.terminal(width(), std::io::stdout().is_terminal()));
-            if !entry.logs.is_empty() {
-                println!("{}", entry.logs);
-            }
+            order.show(&entry);
             wrecked = !entry.passed();
             entries.push(entry);
             if wrecked {
@@ -145,12 +144,12 @@ fn wreckage(lab: &Lab, outcome: &Outcome) -> String {
     out
 }
 
-fn conclude(entries: &[Entry], place: &Place, count: usize) -> Result<()> {
+fn conclude(entries: &[Entry], place: &Place, count: usize, as_tests: bool) -> Result<()> {
     let dir = place.files.join("report");
     fs::create_dir_all(&dir)?;
     let page = dir.join("index.html");
     report::write(entries, "sturdy: what the lab saw", &page)?;
-    println!("{}", report::summary(entries));
+    println!("{}", if as_tests { report::failures(entries) } else { report::summary(entries) });
     eprintln!("The page: {}", page.display());
     let broken = entries.iter().filter(|entry| !entry.passed()).count();
     ensure!(broken == 0, "{broken} of {} scenarios broke an invariant", entries.len());
@@ -169,12 +168,14 @@ impl Order {
             agents: vec![Agents::Stock, Agents::Sturdy],
             seeds: vec![1],
             keep: false,
+            as_tests: false,
         };
         let (mut seed, mut rounds) = (1, 1);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--keep" => order.keep = true,
+                "--as-tests" => order.as_tests = true,
                 "--seed" => {
                     let word = words.next().context("--seed wants a number")?;
                     seed = word.parse().unwrap_or_else(|_| hash(word.as_bytes()));
@@ -203,6 +204,19 @@ impl Order {
              engine[/set-up[/agents[/scenario]]]; `cargo xtask lab list` names them"
         );
         Ok(order)
+    }
+
+    /// What a person reads of a scenario that is over, or a test program's line.
+    fn show(&self, entry: &Entry) {
+        if self.as_tests {
+            let result = if entry.passed() { "ok" } else { "FAILED" };
+            println!("test {}: {} ... {result}", entry.setting.name(), entry.scenario.name);
+            return;
+        }
+        println!("{}", entry.story.terminal(width(), std::io::stdout().is_terminal()));
+        if !entry.logs.is_empty() {
+            println!("{}", entry.logs);
+        }
     }
 
     fn seeds_in_words(&self) -> String {

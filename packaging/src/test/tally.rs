@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// No tier takes longer: whatever waits then waits for ever.
-const LONGEST: Duration = Duration::from_secs(20 * 60);
+/// No tier takes longer: whatever waits then waits for ever. The longest is
+/// the one of virtual machines, on a machine that has to emulate them.
+const LONGEST: Duration = Duration::from_secs(50 * 60);
 
 /// What became of a tier's cases.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
