@@ -53,13 +53,15 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up                      boots node1, node2 and client; the first time builds their image
+  up [SETTING]            boots node1, node2 and client; the first time builds their image.
+                          With a setting, such as heartbeat/nfs, its group runs in the end
   run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
   shell MACHINE [COMMAND] a shell in a machine, or one command
   fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
-                          mend NETWORK, slow DISK BYTES, fail-disk, repair-disk
+                          mend NETWORK, slow DISK BYTES, fail-disk, repair-disk,
+                          fill DIRECTORY, empty DIRECTORY, kill AGENT ACTION [MILLISECONDS]
   logs [MACHINE]          what the machines and the cluster in them wrote down
   down                    ends the machines";
 
@@ -67,7 +69,7 @@ const USAGE: &str = "Usage: cargo xtask lab VERB
 pub fn run(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.split_first() {
-        Some((&"up", [])) => up(),
+        Some((&"up", setting)) if setting.len() < 2 => up(setting.first().copied()),
         Some((&"down", [])) => down(),
         Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
         Some((&"run", rest)) => {
@@ -99,14 +101,22 @@ fn root(words: &[&str]) -> Result<()> {
     host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")
 }
 
-fn up() -> Result<()> {
-    root(&["up"])?;
+fn up(setting: Option<&str>) -> Result<()> {
+    let words: Vec<&str> = ["up"].into_iter().chain(setting).collect();
+    root(&words)?;
+    let setting = setting.map(scenario::setting).transpose()?;
+    let archive = setting.map(|_| setting::pack_agents()).transpose()?;
     let place = Place::of_workspace();
     if Lab::running(&place).is_some() {
         eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
         return Ok(());
     }
-    let (_, lease, progress) = boot(&place)?;
+    let (lab, lease, progress) = boot(&place)?;
+    if let (Some(setting), Some(archive)) = (setting, archive) {
+        progress.show("set-up", &setting.name());
+        setting.set_up(&lab, &archive)?;
+        progress.done("set-up", &format!("{} is on its way up", setting.name()));
+    }
     lease.keep()?;
     eprintln!(
         "\nUp after {:.0} s. Try `cargo xtask lab shell node1`; end it with `cargo xtask lab down`.",
@@ -210,6 +220,13 @@ fn fault(words: &[&str]) -> Result<()> {
     match words {
         ["fail-disk", name] => return machine_of(&lab()?, name, disk::fail),
         ["repair-disk", name] => return machine_of(&lab()?, name, disk::repair),
+        ["fill", name, directory] => return disk::fill(&lab()?.machine(name), directory),
+        ["empty", name, directory] => return disk::empty(&lab()?.machine(name), directory),
+        ["kill", name, agent, action, delay @ ..] => {
+            let delay =
+                delay.first().map_or(Ok(5), |text| text.parse()).context("a number of ms")?;
+            return strike::trap(&lab()?, name, agent, action, Duration::from_millis(delay));
+        }
         _ => {}
     }
     let own = |word: &&str| (*word).to_owned();

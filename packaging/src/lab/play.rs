@@ -17,7 +17,7 @@ use super::observe::Node;
 use super::progress::Progress;
 use super::scenario::{Fault, Scenario, Side, Step};
 use super::setting::{Engine, NODES, Setting};
-use super::strike::{Armed, Random, Struck};
+use super::strike::{self, Armed, Random, Struck};
 use crate::ledger::{self, Verdict};
 use crate::timeline::now;
 use anyhow::{Context, Result, bail, ensure};
@@ -293,8 +293,7 @@ impl Play<'_> {
         let events = self.lab.events()?;
         let (send, receive) = mpsc::channel();
         if fault == Fault::Kill {
-            let trap = format!("{agent} {action} {}\n", delay.as_micros());
-            self.lab.machine(NODES[node]).put("/run/lab/traps", 0o644, trap.as_bytes())?;
+            strike::trap(self.lab, NODES[node], agent, action, delay)?;
         } else {
             self.off[node] = true;
         }

@@ -5,6 +5,7 @@
 use super::article;
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
+use anyhow::{Context, Result};
 
 /// A node by its part in the scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,18 @@ pub fn settings(agents: &[Agents]) -> Vec<Setting> {
     }
     settings.retain(Setting::exists);
     settings
+}
+
+/// The setting of that name; the agents are ours where none are named.
+pub fn setting(name: &str) -> Result<Setting> {
+    let both = [Agents::Stock, Agents::Sturdy];
+    let meant = |setting: &Setting| {
+        setting.name() == name || setting.name() == format!("{name}/{}", Agents::Sturdy.name())
+    };
+    settings(&both).into_iter().find(meant).with_context(|| {
+        let names: Vec<String> = settings(&both).iter().map(Setting::name).collect();
+        format!("no setting {name}; there are {}", names.join(", "))
+    })
 }
 
 /// Whether a setting belongs to the bounded subset.

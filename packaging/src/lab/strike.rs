@@ -69,6 +69,13 @@ impl Armed {
     }
 }
 
+/// Has the recorder kill the agent's next such action that long after its
+/// begin.
+pub fn trap(lab: &Lab, node: &str, agent: &str, action: &str, delay: Duration) -> Result<()> {
+    let trap = format!("{agent} {action} {}\n", delay.as_micros());
+    lab.machine(node).put("/run/lab/traps", 0o644, trap.as_bytes())
+}
+
 /// Numbers that look random and come again with the same seed.
 pub struct Random(u64);
 
