@@ -82,6 +82,9 @@ fn second_stage() -> Result<(), String> {
     nix::unistd::sethostname(&name).map_err(|err| format!("cannot take the name: {err}"))?;
     fs::write("/etc/hostname", format!("{name}\n")).map_err(said("write /etc/hostname"))?;
     network()?;
+    // It makes LVM's device nodes, and opens new devices at awkward moments,
+    // as it does everywhere. It goes into the background by itself.
+    tool("/lib/systemd/systemd-udevd", &["--daemon"], "")?;
     let mut agent = start_agent()?;
     loop {
         match nix::sys::wait::wait() {
