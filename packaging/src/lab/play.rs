@@ -289,13 +289,14 @@ impl Play<'_> {
     ) -> Result<()> {
         let usual = self.usual(agent, action).as_micros() as u64;
         let delay = Duration::from_micros(self.random.below(usual.max(1000)));
-        let armed = Armed { node: NODES[node], agent, action, fault, delay };
+        let victim = if fault == Fault::PeerPowerCut { 1 - node } else { node };
+        let armed = Armed { node: NODES[node], victim: NODES[victim], agent, action, fault, delay };
         let events = self.lab.events()?;
         let (send, receive) = mpsc::channel();
         if fault == Fault::Kill {
             strike::trap(self.lab, NODES[node], agent, action, delay)?;
         } else {
-            self.off[node] = true;
+            self.off[victim] = true;
         }
         let lab = self.lab.clone();
         thread::spawn(move || send.send(armed.strike(&lab, events)));

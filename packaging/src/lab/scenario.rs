@@ -21,6 +21,8 @@ pub enum Side {
 pub enum Fault {
     /// Its machine loses power.
     PowerCut,
+    /// The other node loses power.
+    PeerPowerCut,
     /// The agent and all it started are killed.
     Kill,
 }
@@ -164,11 +166,32 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             &[Cut { side: First, network: Network::Public, silent: true }, Wait(20), Mend],
         ),
     ];
+    all.push(resync());
     all.extend(disk_faults());
     for agent in setting.group() {
         all.extend(strikes(agent, setting.engine));
     }
     all
+}
+
+/// DRBD in the middle of a synchronisation.
+fn resync() -> Scenario {
+    use Side::{First, Second};
+    use Step::{AwaitGroup, Cut, HandOver, Mend, SlowDisk, Wait};
+    scenario(
+        "resync-hand-over",
+        "a hand-over to a node that is still being sent what it missed",
+        &[
+            Cut { side: First, network: Network::Private, silent: true },
+            Wait(15),
+            SlowDisk(Second, 64 << 10),
+            Mend,
+            Wait(3),
+            HandOver(Second),
+            AwaitGroup(Some(Second)),
+            SlowDisk(Second, 0),
+        ],
+    )
 }
 
 /// The disk of the active node in trouble.
@@ -226,6 +249,19 @@ fn strikes(agent: &'static str, engine: Engine) -> Vec<Scenario> {
             format!("power is lost while {agent} is in its {action}"),
             &[arm(Fault::PowerCut), HandOver(Second), AwaitFault, AwaitGroup(None), PowerOn(side)],
         ));
+        if agent.starts_with("drbd") && side == Second {
+            all.push(named(
+                &format!("peer-lost-in-{action}"),
+                format!("the other node loses power while {agent} is in its {action}"),
+                &[
+                    arm(Fault::PeerPowerCut),
+                    HandOver(Second),
+                    AwaitFault,
+                    AwaitGroup(Some(Second)),
+                    PowerOn(First),
+                ],
+            ));
+        }
         let kill = named(
             &format!("kill-{action}"),
             format!("{agent} is killed in the middle of its {action}"),

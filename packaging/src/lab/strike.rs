@@ -25,6 +25,8 @@ pub struct Struck {
 pub struct Armed {
     /// Where.
     pub node: &'static str,
+    /// Whose power is cut, if it is a power cut.
+    pub victim: &'static str,
     /// Whom it strikes.
     pub agent: &'static str,
     /// In which action.
@@ -38,7 +40,7 @@ pub struct Armed {
 impl Armed {
     /// Waits for the call and strikes; a kill is done in the machine itself.
     pub fn strike(&self, lab: &Lab, events: Events) -> Result<Struck> {
-        let Armed { node, agent, action, fault, delay } = *self;
+        let Armed { node, victim, agent, action, fault, delay } = *self;
         for event in events {
             let words: Vec<&str> = event.words.iter().map(String::as_str).collect();
             let [told, _, called, what, ..] = words[..] else { continue };
@@ -47,11 +49,11 @@ impl Armed {
             }
             let at = event.at;
             match (fault, told) {
-                (Fault::PowerCut, "begin") => {
+                (Fault::PowerCut | Fault::PeerPowerCut, "begin") => {
                     thread::sleep(delay);
                     let at = now();
-                    lab.tell(&Verb::PowerOff { machine: node.into() })?;
-                    let what = format!("{node} loses power {delay:.1?} into {agent} {action}");
+                    lab.tell(&Verb::PowerOff { machine: victim.into() })?;
+                    let what = format!("{victim} loses power {delay:.1?} into {agent} {action}");
                     return Ok(Struck { at, what, late: false });
                 }
                 (Fault::Kill, "kill") => {
