@@ -236,7 +236,7 @@ impl Setting {
             (Engine::Heartbeat, _) => "",
             (Engine::Pacemaker, Owner::SystemId) => "global {\n\tsystem_id_source = \"uname\"\n}\n",
             (Engine::Pacemaker, Owner::Tag) => {
-                "activation {\n\tvolume_list = [ \"@pacemaker\" ]\n}\n"
+                "activation {\n\tvolume_list = []\n}\n"
             }
         };
         format!(
