@@ -12,7 +12,7 @@ pub fn cases(cases: &mut Cases, meta: &'static Meta) {
         cases.add(format!("{name} exits {sentence}"), move |machine| run(machine, meta));
     };
     add("7 from a probe where nothing runs, without a reason", seven);
-    add("6 from start when something required is missing, and 0 from stop", six);
+    add("6 from start when something required is missing, 0 from stop, 7 from a probe", six);
     add("4 from start without the right to", four);
     add("1 when the caller speaks another OCF", one);
     add("2 when the cluster names no instance", two);
@@ -48,9 +48,12 @@ fn six(machine: &Machine, meta: &'static Meta) {
             }
             agent.action("start").exits(6).because(lost.name);
             agent.action("validate-all").exits(6).because(lost.name);
-            // Nothing can have been started like that, and a node must not be
-            // fenced over it.
+            // Nothing can have been started like that: a node must not be
+            // fenced over it, nor the resource be stopped everywhere.
             agent.action("stop").exits(0);
+            let probe = agent.probe().exits(7);
+            assert!(probe.exit_reason().is_none(), "{}", *probe);
+            agent.action("monitor").exits(1).because(lost.name);
         }
     }
     state.unchanged(machine);

@@ -56,6 +56,12 @@ pub trait Agent: Sized {
     /// How to bring the resource up from a state that is not running.
     fn start<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
 
+    /// What a start does to a resource that runs already: the rest of what an
+    /// earlier start was cut short of, or a role that nobody has asked for.
+    fn started<'a>(&'a self, _view: &View, _state: &Self::State) -> Result<Plan<'a>> {
+        Ok(Plan::new())
+    }
+
     /// How to bring the resource down, and to clear what it may have left
     /// behind where it is down already.
     fn stop<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
@@ -72,7 +78,8 @@ pub trait Agent: Sized {
         Plan::new()
     }
 
-    /// How to promote an instance. One that is not running fails here.
+    /// How to promote an instance. One that is not running fails here; of one
+    /// that is promoted already it is what is left to do.
     fn promote<'a>(&'a self, _view: &View, _from: &Self::State) -> Result<Plan<'a>> {
         Err(unimplemented("promote"))
     }

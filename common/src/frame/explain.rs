@@ -65,11 +65,10 @@ fn prospect(plan: Result<Plan<'_>>) -> Prospect {
 pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Result<Explanation> {
     let state = agent.observe(view)?;
     let status = agent.status(&state);
-    let start = if status.is_active() {
-        Prospect { steps: Vec::new(), refusal: None }
-    } else {
-        prospect(agent.validate().and_then(|()| agent.start(view, &state)))
-    };
+    let start = prospect(agent.validate().and_then(|()| match status.is_active() {
+        true => agent.started(view, &state),
+        false => agent.start(view, &state),
+    }));
     Ok(Explanation {
         agent: A::META.name,
         instance: instance.to_owned(),

@@ -17,6 +17,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+mod roles;
+
 /// Carries out one call.
 pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
     log::init(A::META.name, &call.request.resource, &call.env);
@@ -93,6 +95,15 @@ fn misconfigured(call: &Invocation, view: &View, err: &anyhow::Error) -> Report 
     }
     if call.verb == Verb::Notify {
         return Report::new(call.dialect, Code::Success);
+    }
+    // Codes that blame the configuration would take the resource down on every
+    // node, and a monitor is asked what is there, not what is written.
+    if call.verb == Verb::Monitor && call.dialect == Dialect::Ocf {
+        if call.request.probe {
+            view.info(format_args!("{err:#}; nothing can have been started with that"));
+            return Report::new(call.dialect, Code::NotRunning);
+        }
+        return Report::new(call.dialect, doubt(err)).because(format!("{err:#}"));
     }
     Report::new(call.dialect, code_of(err)).because(format!("{err:#}"))
 }
@@ -221,7 +232,7 @@ impl<A: Agent> Action<'_, A> {
         let _lock = self.lock()?;
         let (found, status) = self.observe()?;
         if status.is_active() {
-            return Ok(Code::Success);
+            return self.started(&found);
         }
         let plan = self.agent.start(&self.view, &found)?;
         let ended = self.carry_out(plan).and_then(|()| match self.observe()?.1 {
@@ -234,6 +245,20 @@ impl<A: Agent> Action<'_, A> {
         }
         self.view.info(format_args!("started"));
         Ok(Code::Success)
+    }
+
+    /// Whatever is left for a start to do where the resource runs already. One
+    /// that fails leaves it running: it is not this start's to take down.
+    fn started(&self, found: &A::State) -> Result<Code> {
+        let plan = self.agent.started(&self.view, found)?;
+        if plan.is_empty() {
+            return Ok(Code::Success);
+        }
+        self.carry_out(plan)?;
+        match self.observe()?.1 {
+            status if status.is_active() => Ok(Code::Success),
+            status => bail!("after start the resource is {status}"),
+        }
     }
 
     /// Takes down what a failed start has left. The start's own error is what
@@ -277,59 +302,6 @@ impl<A: Agent> Action<'_, A> {
         if status != Status::Stopped {
             self.view.info(format_args!("stopped"));
         }
-        Ok(Code::Success)
-    }
-
-    fn promote(&self) -> Result<Code> {
-        self.agent.validate()?;
-        let _lock = self.lock()?;
-        let (found, status) = self.observe()?;
-        if status.is_promoted() {
-            return Ok(Code::Success);
-        }
-        let plan = self.agent.promote(&self.view, &found)?;
-        self.carry_out(plan)?;
-        match self.observe()?.1 {
-            status if status.is_promoted() => Ok(Code::Success),
-            status => bail!("after promote the resource is {status}"),
-        }
-    }
-
-    fn demote(&self) -> Result<Code> {
-        let _lock = self.lock()?;
-        let (found, status) = self.observe()?;
-        match status {
-            Status::Stopped => return Ok(Code::NotRunning),
-            Status::Running(Role::Unpromoted) => return Ok(Code::Success),
-            _ => {}
-        }
-        let plan = self.agent.demote(&self.view, &found)?;
-        let done = self.carry_out_all(plan);
-        match self.observe()?.1 {
-            Status::Running(Role::Promoted) | Status::Degraded(Role::Promoted, _) => {
-                done.and_then(|()| bail!("after demote the resource is still promoted"))
-            }
-            Status::Stopped => Ok(Code::NotRunning),
-            status if status.is_active() => Ok(Code::Success),
-            status => done.and_then(|()| bail!("after demote the resource is {status}")),
-        }
-    }
-
-    fn notify(&self) -> Result<()> {
-        let (state, _) = self.observe()?;
-        let plan = self.agent.notify(&self.view, &state)?;
-        self.carry_out_all(plan)
-    }
-
-    fn reload(&self) -> Result<Code> {
-        self.agent.validate()?;
-        let _lock = self.lock()?;
-        let (found, status) = self.observe()?;
-        if !status.is_active() {
-            bail!("cannot reload: the resource is {status}");
-        }
-        let plan = self.agent.reload(&self.view, &found)?;
-        self.carry_out(plan)?;
         Ok(Code::Success)
     }
 

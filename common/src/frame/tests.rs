@@ -70,7 +70,7 @@ impl Agent for Lamp {
     fn status(&self, state: &String) -> Status {
         match state.as_str() {
             "" => Status::Stopped,
-            "on" => Status::Running(Role::Started),
+            "on" | "dim" => Status::Running(Role::Started),
             other => Status::Failed(Role::Started, format!("it is {other}")),
         }
     }
@@ -85,6 +85,17 @@ impl Agent for Lamp {
             let word = if self.is_broken("start") { "flickering" } else { "on" };
             Ok(std::fs::write(&self.0.lamp, word)?)
         });
+        Ok(plan)
+    }
+
+    fn started<'a>(&'a self, _: &View, state: &String) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        if state == "dim" {
+            plan.step("turn it up", |_| match self.is_broken("start") {
+                true => bail!("the knob is stuck"),
+                false => Ok(std::fs::write(&self.0.lamp, "on")?),
+            });
+        }
         Ok(plan)
     }
 
@@ -167,6 +178,17 @@ fn a_start_that_does_not_light_the_lamp_fails_and_leaves_it_dark() {
     assert_eq!(report.code(), Code::ErrGeneric);
     assert_eq!(report.reason(), Some("after start the resource is failed: it is flickering"));
     assert!(!room.lamp().exists());
+}
+
+#[test]
+fn a_start_of_what_runs_does_the_rest_and_takes_nothing_down() {
+    let room = Room::new();
+    std::fs::write(room.lamp(), "dim").unwrap();
+    let report = room.ocf("start", &[("OCF_RESKEY_fault", "start")]);
+    assert_eq!((report.code(), report.reason()), (Code::ErrGeneric, Some("the knob is stuck")));
+    assert_eq!(std::fs::read_to_string(room.lamp()).unwrap(), "dim");
+    assert_eq!(room.ocf("start", &[]).code(), Code::Success);
+    assert_eq!(std::fs::read_to_string(room.lamp()).unwrap(), "on");
 }
 
 #[test]
