@@ -22,6 +22,8 @@ mod act;
 pub(crate) mod fake;
 mod start;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 
 use anyhow::{Result, bail};
@@ -165,20 +167,27 @@ impl Agent for Drbd {
         } else {
             start::check_version(self, view)?;
         }
-        plan.step(format!("bring DRBD resource {name} up"), move |system| {
-            start::bring_up(self, system, &admin)
-        });
-        if !self.params.connect_only_after_promote && self.params.wfc_timeout.0 > 0 {
-            let wait = format!("wait up to {} s for its peers", self.params.wfc_timeout.0);
-            plan.step(wait, |system| {
-                start::await_peers(self, system, None);
-                Ok(())
-            });
+        self.plan_up(&mut plan, format!("bring DRBD resource {name} up"), admin);
+        Ok(plan)
+    }
+
+    fn started<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let Some(resource) = running(found) else { return Ok(plan) };
+        // Only a cluster counts on its being unpromoted after a start.
+        if !self.cluster.is_clone() {
+            return Ok(plan);
         }
-        plan.step("tell the promotion score", |system| {
-            self.tell_score(system);
-            Ok(())
-        });
+        let name = &resource.name;
+        if resource.is_primary() {
+            let resource = resource.clone();
+            let what = format!("make DRBD resource {name} Secondary: nobody has promoted it");
+            plan.step(what, move |system| self.secondary(system, &resource));
+            self.plan_score(&mut plan);
+        } else if !resource.is_up(!self.params.connect_only_after_promote) {
+            let what = format!("bring up what is missing of DRBD resource {name}");
+            self.plan_up(&mut plan, what, self.admin(view));
+        }
         Ok(plan)
     }
 
@@ -193,7 +202,7 @@ impl Agent for Drbd {
                 });
             }
             plan.step(format!("take DRBD resource {name} down"), |system| {
-                self.admin().down(system)
+                self.admin(system).down(system)
             });
             if self.params.stop_outdates_secondary && self.cluster.has_lasting_promoted_peer() {
                 plan.step("mark the data here as outdated", |system| self.outdate(system));
@@ -241,9 +250,13 @@ impl Agent for Drbd {
     }
 
     fn promote<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
-        self.cluster.check(self.params.ignore_missing_notifications)?;
         let mut plan = Plan::new();
         let name = &self.params.drbd_resource.0;
+        if self.status(found).is_promoted() {
+            self.plan_late_connection(&mut plan);
+            return Ok(plan);
+        }
+        self.cluster.check(self.params.ignore_missing_notifications)?;
         let Some(resource) = running(found).cloned() else {
             plan.step("give up, slowly", move |system| {
                 system.pause(DAMPING);
@@ -254,9 +267,7 @@ impl Agent for Drbd {
         plan.step(format!("make DRBD resource {name} Primary"), move |system| {
             self.primary(system, &resource)
         });
-        if self.params.connect_only_after_promote {
-            plan.step("connect to the peers", |system| self.admin().change(system, &["adjust"]));
-        }
+        self.plan_late_connection(&mut plan);
         Ok(plan)
     }
 
@@ -277,14 +288,11 @@ impl Agent for Drbd {
         let Some(resource) = running(found) else { return Ok(plan) };
         if operation == "start" && !self.params.connect_only_after_promote {
             plan.step("take in what the configuration says of the peers", |system| {
-                self.admin().change(system, &["adjust"])
+                self.admin(system).change(system, &["adjust"])
             });
         }
         if kind == "post" {
-            plan.step("tell the promotion score", |system| {
-                self.tell_score(system);
-                Ok(())
-            });
+            self.plan_score(&mut plan);
             if self.must_outdate(resource) {
                 plan.step("mark the data here as outdated", |system| self.outdate(system));
             }
@@ -295,12 +303,9 @@ impl Agent for Drbd {
     fn reload<'a>(&'a self, _view: &View, _found: &Found) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         plan.step("take in what the configuration says", |system| {
-            self.admin().change(system, &["adjust"])
+            self.admin(system).change(system, &["adjust"])
         });
-        plan.step("tell the promotion score", |system| {
-            self.tell_score(system);
-            Ok(())
-        });
+        self.plan_score(&mut plan);
         Ok(plan)
     }
 }
@@ -323,12 +328,9 @@ fn settled(advice: Advice) -> Option<(Option<u32>, &'static str)> {
 }
 
 impl Drbd {
-    fn admin(&self) -> Admin {
-        let admin = Admin::new(&self.params.drbd_resource.0);
-        match &self.params.drbdconf {
-            Some(file) => admin.by(file),
-            None => admin,
-        }
+    /// `drbdadm` for the resource, as the configuration has it on this node.
+    fn admin(&self, view: &View) -> Admin {
+        Admin::of(view, &self.params.drbd_resource.0, self.params.drbdconf.as_deref())
     }
 
     fn check_file(&self, view: &View) -> Result<()> {

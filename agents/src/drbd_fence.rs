@@ -13,6 +13,7 @@
 pub mod cib;
 pub mod verdict;
 
+use crate::drbd::cluster::node_name;
 use crate::drbd::name::Name;
 use anyhow::{Context, Result, anyhow, bail};
 use cib::{Cib, Constraint, Health};
@@ -132,7 +133,7 @@ impl Handler for FencePeer {
     }
 
     fn verdict<'a>(&'a self, view: &View) -> Result<Verdict<'a>> {
-        let node = own_name(view)?;
+        let node = node_name(view)?;
         let resource = self.look(view)?;
         let cib = Cib::query(view)?;
         let clone = cib.clone_of(&self.resource).with_context(|| {
@@ -157,18 +158,6 @@ fn peers(given: &Given) -> Vec<String> {
         .and_then(|number| given.variable(&format!("DRBD_NODE_ID_{number}")));
     let named = by_number.or(given.variable("DRBD_PEERS")).or(given.variable("DRBD_PEER"));
     named.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
-}
-
-/// This node, as the cluster calls it.
-fn own_name(view: &View) -> Result<String> {
-    let said = view.query("crm_node", &["--name"]);
-    if let Ok(said) = said.as_ref().map(|said| (said.success(), said.stdout.trim()))
-        && let (true, name @ [_, ..]) = (said.0, said.1.as_bytes())
-    {
-        return Ok(String::from_utf8_lossy(name).into_owned());
-    }
-    let name = view.read("/proc/sys/kernel/hostname").context("cannot tell this node's name")?;
-    Ok(name.trim().to_owned())
 }
 
 /// The cluster's opinion of the worst of the peers.

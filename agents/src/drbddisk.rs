@@ -144,7 +144,7 @@ impl Agent for Drbddisk {
             _ => None,
         };
         plan.step(format!("make DRBD resource {} Primary", self.resource), move |system| {
-            let admin = Admin::new(&self.resource);
+            let admin = self.admin(system, &self.resource);
             let attempt = || admin.set_role(system, Role::Primary, known.as_ref());
             tool::persist(system, PRIMARY_TRIES, attempt, |_| Ok(true))
         });
@@ -156,7 +156,7 @@ impl Agent for Drbddisk {
         for resource in from.resources().iter().filter(|resource| resource.is_primary()) {
             let resource = resource.clone();
             plan.step(format!("make DRBD resource {} Secondary", resource.name), move |system| {
-                secondary(system, &resource)
+                self.secondary(system, &resource)
             });
         }
         Ok(plan)
@@ -181,6 +181,20 @@ impl Drbddisk {
     fn is_all(&self) -> bool {
         self.resource == "all"
     }
+
+    /// `all` is what `drbdadm` takes for it: the resources that are not
+    /// stacked.
+    fn admin(&self, view: &View, name: &str) -> Admin {
+        if self.is_all() { Admin::new(name) } else { Admin::of(view, name, None) }
+    }
+
+    /// Tells a resource to become Secondary, and says who is in the way.
+    fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
+        let admin = Admin::of(system, &resource.name, None);
+        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+        tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
+            .map_err(|err| in_use(system, resource, err))
+    }
 }
 
 impl State {
@@ -191,14 +205,6 @@ impl State {
             _ => &[],
         }
     }
-}
-
-/// Tells a resource to become Secondary, and says who is in the way.
-fn secondary(system: &System<'_>, resource: &Resource) -> Result<()> {
-    let admin = Admin::new(&resource.name);
-    let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
-    tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
-        .map_err(|err| in_use(system, resource, err))
 }
 
 #[cfg(test)]

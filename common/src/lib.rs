@@ -21,6 +21,12 @@ pub mod testing {
         plan.steps.into_iter().try_for_each(|step| view.with_write_access(step.act))
     }
 
+    /// The DRBD resource of which the kernel told in messages that were captured
+    /// from DRBD 8.4.
+    pub fn drbd_resource(messages: &str, name: &str) -> crate::host::drbd::Resource {
+        crate::host::drbd::replayed(messages, name)
+    }
+
     /// What the steps would do, in words.
     pub fn words(plan: &Plan<'_>) -> Vec<String> {
         plan.steps.iter().map(|step| step.what.clone()).collect()

@@ -1,17 +1,52 @@
 //! What the agent drbd does, step by step: roles, scores, the handlers.
 
 use super::score::Advice;
-use super::{Drbd, seen, settled};
+use super::{Drbd, seen, settled, start};
 use anyhow::{Result, anyhow, bail};
-use common::host::drbd::tool::{self, Refusal};
+use common::host::drbd::tool::{self, Admin, Refusal};
 use common::host::drbd::{Disk, Found, Resource, Role};
-use common::{Agent, System, View};
+use common::{Agent, Plan, System, View};
+use std::cell::Cell;
 
 impl Drbd {
+    /// The steps that lead from whatever is there to all that a start wants.
+    pub(super) fn plan_up<'a>(&'a self, plan: &mut Plan<'a>, what: String, admin: Admin) {
+        plan.step(what, move |system| start::bring_up(self, system, &admin));
+        if !self.params.connect_only_after_promote && self.params.wfc_timeout.0 > 0 {
+            let wait = format!("wait up to {} s for its peers", self.params.wfc_timeout.0);
+            plan.step(wait, |system| {
+                start::await_peers(self, system, None);
+                Ok(())
+            });
+        }
+        self.plan_score(plan);
+    }
+
+    pub(super) fn plan_score<'a>(&'a self, plan: &mut Plan<'a>) {
+        plan.step("tell the promotion score", |system| {
+            self.tell_score(system);
+            Ok(())
+        });
+    }
+
+    /// A start has left the connections to the promotion; one that was cut
+    /// short has left them to the next.
+    pub(super) fn plan_late_connection<'a>(&'a self, plan: &mut Plan<'a>) {
+        if self.params.connect_only_after_promote {
+            plan.step("connect to the peers", |system| {
+                self.admin(system).change(system, &["adjust"])
+            });
+        }
+    }
+
     /// With two promoted a Primary peer is as it should be; otherwise the
     /// cluster is asked, and where it does not answer the peer may be.
     pub(super) fn is_peer_expected(&self, view: &View) -> bool {
-        self.cluster.dual_primary || self.cluster.is_promoted_elsewhere(view).unwrap_or(true)
+        self.cluster.dual_primary
+            || self.cluster.is_promoted_elsewhere(view).unwrap_or_else(|err| {
+                view.note(format_args!("the cluster does not say who is promoted: {err:#}"));
+                true
+            })
     }
 
     pub(super) fn forecast(&self, resource: &Resource) -> String {
@@ -39,28 +74,33 @@ impl Drbd {
     }
 
     pub(super) fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
-        let admin = self.admin();
+        let admin = self.admin(system);
         let attempt = || admin.set_role(system, Role::Primary, Some(resource));
+        let told = Cell::new(false);
         tool::persist(system, u32::MAX, attempt, |err| {
             if err.downcast_ref::<Refusal>().is_some_and(Refusal::is_without_data) {
                 return Ok(false);
             }
-            let is_unexpected = !self.cluster.dual_primary
-                && self.cluster.promoted_elsewhere().next().is_none()
-                && matches!(self.observe(system)?, Found::Configured(now) if now.has_primary_peer());
-            if is_unexpected && self.params.fail_promote_early_if_peer_primary {
+            let has_primary_peer =
+                matches!(self.observe(system)?, Found::Configured(now) if now.has_primary_peer());
+            if !has_primary_peer || self.is_peer_expected(system) {
+                return Ok(true);
+            }
+            let name = &resource.name;
+            let found = format!("a peer of {name} is Primary and the cluster does not know of it");
+            if self.params.fail_promote_early_if_peer_primary {
                 self.set_score(system, None, "a peer is Primary without the cluster knowing");
-                bail!(
-                    "a peer of {} is Primary and the cluster does not know of it: {err:#}",
-                    resource.name
-                );
+                bail!("{found}: {err:#}");
+            }
+            if !told.replace(true) {
+                system.warn(format_args!("{found}; trying until the time is over"));
             }
             Ok(true)
         })
     }
 
     pub(super) fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
-        let admin = self.admin();
+        let admin = self.admin(system);
         let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
         tool::persist(system, u32::MAX, attempt, |_| Ok(true))
             .map_err(|err| seen::in_use(system, resource, err))
@@ -82,7 +122,7 @@ impl Drbd {
                 self.params.drbd_resource.0
             ));
         }
-        self.admin().change(system, &["outdate"])?;
+        self.admin(system).change(system, &["outdate"])?;
         self.set_score(system, None, "the data here are outdated");
         Ok(())
     }
@@ -94,9 +134,8 @@ impl Drbd {
     /// The handler is the cluster's business; its failure is not the monitor's.
     pub(super) fn unfence(&self, system: &System<'_>) {
         let env = [("UNFENCE_EXTRA_ARGS", self.params.unfence_extra_args.as_str())];
-        let words = ["unfence-peer", self.params.drbd_resource.0.as_str()];
         let limit = system.deadline().left() / 3;
-        match system.change_within(limit, &env, "drbdadm", &words) {
+        match self.admin(system).change_within(system, limit, &env, &["unfence-peer"]) {
             Ok(said) if said.success() => {}
             Ok(said) => system.warn(format_args!("drbdadm unfence-peer: {}", said.reason())),
             Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),

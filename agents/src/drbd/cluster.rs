@@ -1,8 +1,10 @@
 //! What the cluster says of the clone: its limits, and who does what where.
 
 use anyhow::{Result, ensure};
+use common::host::drbd;
 use common::{Request, View, configured};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The part of a request that the agent needs.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Cluster {
     /// `post` and `start`, where the request is a notification.
     pub notification: Option<(String, String)>,
     clone: Option<common::frame::request::Clone>,
+    /// Whether the request tells of the other instances at all.
+    tells_of_others: bool,
     promoted: BTreeSet<String>,
     stopping: BTreeSet<String>,
 }
@@ -32,15 +36,28 @@ impl Cluster {
             promoted = nodes("notify_master_uname");
         }
         let notification = request.meta("notify_type").zip(request.meta("notify_operation"));
+        // The lists are of before: what has just been promoted is not on them.
+        if notification == Some(("post", "promote")) {
+            promoted.extend(nodes("notify_promote_uname"));
+        }
+        let lists = ["promoted", "master", "unpromoted", "slave", "active", "start", "stop"];
+        let is_told = |list: &&str| request.meta(&format!("notify_{list}_uname")).is_some();
+        let tells_of_others = lists.iter().any(is_told);
         Self {
             resource: request.resource.split(':').next().unwrap_or_default().to_owned(),
             node: request.meta("on_node").map(str::to_owned),
             dual_primary: request.clone.is_some_and(|clone| clone.promoted_max > 1),
             notification: notification.map(|(kind, what)| (kind.to_owned(), what.to_owned())),
             clone: request.clone,
+            tells_of_others,
             promoted,
             stopping: nodes("notify_stop_uname"),
         }
+    }
+
+    /// Whether it is a cluster that asks, about one of a clone's instances.
+    pub fn is_clone(&self) -> bool {
+        self.clone.is_some()
     }
 
     /// Checks the clone's limits, which are the same on every node.
@@ -86,13 +103,83 @@ impl Cluster {
     /// Whether the cluster knows of a promoted instance elsewhere, asked where
     /// the request does not say.
     pub fn is_promoted_elsewhere(&self, view: &View) -> Result<bool> {
+        if self.tells_of_others {
+            return Ok(self.promoted_elsewhere().next().is_some());
+        }
+        let share = (view.deadline().left() / 4).max(LEAST_SHARE);
         let words = ["--resource", self.resource.as_str(), "--locate"];
-        let said = view.query("crm_resource", &words)?;
+        let said = view.query_within(share, "crm_resource", &words)?;
         ensure!(said.success(), "crm_resource --locate: {}", said.reason());
-        Ok(said.stdout.lines().any(|line| {
-            let mut words = line.rsplit(' ');
-            let is_promoted = matches!(words.next(), Some("Promoted" | "Master"));
-            is_promoted && words.next() != self.node.as_deref()
-        }))
+        let here = match &self.node {
+            Some(node) => node.clone(),
+            None => node_name(view)?,
+        };
+        Ok(said.stdout.lines().any(|line| is_elsewhere(line, &here)))
+    }
+}
+
+/// The cluster's program is known to hang, and a monitor has to end all the
+/// same.
+const LEAST_SHARE: Duration = Duration::from_secs(1);
+
+/// `resource p_r1 is running on: node2 Promoted`; without the last word it is
+/// not promoted, and with another node it is so here.
+fn is_elsewhere(line: &str, here: &str) -> bool {
+    let mut words = line.split_whitespace().rev();
+    let is_promoted = matches!(words.next(), Some("Promoted" | "Master"));
+    is_promoted && words.next() != Some(here)
+}
+
+/// This node, as the cluster calls it, which may be another name than the
+/// host's.
+pub fn node_name(view: &View) -> Result<String> {
+    if let Ok(said) = view.query("crm_node", &["--name"])
+        && said.success()
+        && !said.stdout.trim().is_empty()
+    {
+        return Ok(said.stdout.trim().to_owned());
+    }
+    drbd::node(view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(meta: &[(&str, &str)]) -> Cluster {
+        Cluster::of(&Request::with_meta("p_r1:0", &[&[("on_node", "node1")], meta].concat()))
+    }
+
+    #[test]
+    fn the_older_names_of_the_lists_are_read() {
+        for list in ["notify_promoted_uname", "notify_master_uname"] {
+            let cluster = cluster(&[(list, "node1 node2")]);
+            assert_eq!(cluster.promoted_elsewhere().collect::<Vec<_>>(), ["node2"], "{list}");
+        }
+        assert_eq!(cluster(&[("notify_promoted_uname", " ")]).promoted_elsewhere().count(), 0);
+    }
+
+    #[test]
+    fn whoever_stops_does_not_stay_promoted_and_whoever_was_just_promoted_does() {
+        let stopping = [("notify_promoted_uname", "node2"), ("notify_stop_uname", "node2")];
+        assert!(!cluster(&stopping).has_lasting_promoted_peer());
+        let promoting = |kind| {
+            [
+                ("notify_type", kind),
+                ("notify_operation", "promote"),
+                ("notify_promote_uname", "node2"),
+            ]
+        };
+        assert!(cluster(&promoting("post")).has_lasting_promoted_peer());
+        assert!(!cluster(&promoting("pre")).has_lasting_promoted_peer());
+    }
+
+    #[test]
+    fn a_promoted_instance_is_known_by_its_node() {
+        let promoted = "resource p_r1 is running on: node2 Promoted";
+        assert!(is_elsewhere(promoted, "node1") && !is_elsewhere(promoted, "node2"));
+        assert!(is_elsewhere("resource p_r1 is running on: node2 Master", "node1"));
+        assert!(!is_elsewhere("resource p_r1 is running on: node2", "node1"));
+        assert!(!is_elsewhere("resource p_r1 is NOT running", "node1"));
     }
 }

@@ -26,6 +26,18 @@ impl Fake {
         self.file("/proc/drbd", &format!("version: 8.3.13 (api:88/proto:86-96)\n{rows}"))
     }
 
+    /// A machine with DRBD 9, whose `drbdsetup` tells of its events.
+    pub(crate) fn nine(events: &str) -> Self {
+        let fake = Self::new("");
+        fake.file("/proc/drbd", include_str!("../../../tests/data/drbd/proc-9.0.28"));
+        fake.program("drbdsetup", "[ $1 = events2 ] && cat events").events(events);
+        fake
+    }
+
+    pub(crate) fn events(&self, events: &str) -> &Self {
+        self.file("/events", events)
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         let path = self.0.path().join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -53,12 +65,19 @@ impl Fake {
 
     /// `drbdadm` as it is where the kernel does as told.
     pub(crate) fn obedient(&self) -> &Self {
-        self.program("drbdadm", "case $1 in primary) ro=Primary;; *) ro=Secondary;; esac\nsed -i s,ro:[A-Za-z]*/,ro:$ro/, proc/drbd")
+        self.program("drbdadm", "case $1 in primary) ro=Primary;; secondary|down) ro=Secondary;; *) exit;; esac\nsed -i s,ro:[A-Za-z]*/,ro:$ro/, proc/drbd")
     }
 
+    /// What was called to change something, or to learn of the configuration.
     pub(crate) fn called(&self) -> Vec<String> {
         let called = fs::read_to_string(self.path("/called")).unwrap_or_default();
-        called.lines().map(str::to_owned).collect()
+        let looks = |line: &&str| line.starts_with("drbdsetup events2");
+        called.lines().filter(|line| !looks(line)).map(str::to_owned).collect()
+    }
+
+    /// As if nothing had been called yet.
+    pub(crate) fn forget(&self) -> &Self {
+        self.file("/called", "")
     }
 
     pub(crate) fn view(&self, limit: Duration) -> View {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use common::host::clock::Pace;
 use common::host::drbd::config::{self, Section};
 use common::host::drbd::tool::{self, Admin};
-use common::host::drbd::{self, Found};
+use common::host::drbd::{self, Disk, Found};
 use common::{System, View, installed};
 use std::time::Duration;
 
@@ -15,16 +15,18 @@ const ATTACH_TRIES: u32 = 2;
 
 /// Checks that the configuration has the resource, and how it is addressed.
 pub(super) fn admin(agent: &Drbd, view: &View) -> Result<Admin> {
-    let plain = agent.admin();
-    let asked = plain.query(view, &["sh-dev"])?;
+    let admin = agent.admin(view);
+    let asked = admin.query(view, &["sh-dev"])?;
     if asked.success() {
-        return Ok(plain);
+        return Ok(admin);
     }
-    let stacked = plain.stacked();
-    if stacked.query(view, &["sh-dev"])?.success() {
-        return Ok(stacked);
+    let name = admin.name().to_owned();
+    if !admin.is_stacked() {
+        let stacked = admin.stacked();
+        if stacked.query(view, &["sh-dev"])?.success() {
+            return Ok(stacked);
+        }
     }
-    let name = agent.admin().name().to_owned();
     Err(installed(format!("the configuration here lacks resource {name}: {}", asked.reason())))
 }
 
@@ -78,6 +80,7 @@ pub(super) fn load_module(system: &System<'_>) -> Result<()> {
 /// Creates the devices and attaches the disks, from whatever is there already,
 /// and unless it is to wait for a promotion connects to the peers.
 pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Result<()> {
+    check_size(system, admin);
     let attempt = || match (agent.params.connect_only_after_promote, is_nine(system)) {
         (false, false) => admin.change(system, &["adjust"]),
         (true, false) => attach_only(system, admin),
@@ -88,6 +91,21 @@ pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Resu
     };
     tool::persist(system, ATTACH_TRIES, attempt, |_| Ok(true))?;
     await_nodes(system, admin.name())
+}
+
+/// A disk that has grown while DRBD was down has DRBD's own data in the middle
+/// of it, and does not attach before they are moved to its end.
+fn check_size(system: &System<'_>, admin: &Admin) {
+    let has_disk = match drbd::find(system, admin.name()) {
+        Ok(Found::Configured(known)) => known.volumes.iter().any(|v| v.disk != Disk::Diskless),
+        _ => false,
+    };
+    if has_disk {
+        return;
+    }
+    if let Err(err) = admin.change(system, &["check-resize"]) {
+        system.warn(format_args!("{err:#}"));
+    }
 }
 
 pub(super) fn is_nine(view: &View) -> bool {
@@ -140,7 +158,8 @@ pub(super) fn await_peers(agent: &Drbd, view: &View, name: Option<&str>) {
     let deadline = view.deadline().at_most(limit.min(view.deadline().left() / 2));
     let mut pace = Pace::new();
     while !deadline.has_passed() {
-        let Ok(Found::Configured(resource)) = drbd::find(view, agent.admin().name()) else {
+        let Ok(Found::Configured(resource)) = drbd::find(view, &agent.params.drbd_resource.0)
+        else {
             return;
         };
         let meant = |peer: &&drbd::Peer| name.is_none_or(|name| peer.name == name);

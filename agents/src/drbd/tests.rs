@@ -5,6 +5,8 @@ use super::*;
 use common::testing::{carry_out, words};
 use ocf_meta::{Code, Given, Reading};
 
+mod whole;
+
 const UP: &str = " 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----\n";
 const PROMOTED: &str = " 1: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n";
 const PEER: &str = " 1: cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate C r-----\n";
@@ -144,7 +146,8 @@ fn promotion_goes_on_until_it_works_and_stops_where_it_cannot() {
 fn a_primary_that_the_cluster_does_not_know_of_ends_a_promotion_early() {
     let fake = machine(PEER);
     fake.program("drbdadm", "echo 'State change failed: (-1) Multiple primaries' >&2; exit 11");
-    let agent = agent_with(&[("fail_promote_early_if_peer_primary", "yes")], &CLONE);
+    let meta: Vec<_> = CLONE.iter().copied().chain([("notify_active_uname", "node2")]).collect();
+    let agent = agent_with(&[("fail_promote_early_if_peer_primary", "yes")], &meta);
     let refused = act(&agent, &fake, PATIENT, Drbd::promote).unwrap_err();
     assert!(refused.to_string().contains("the cluster does not know of it"), "{refused:#}");
     let called = fake.called();
@@ -220,6 +223,8 @@ fn a_start_elsewhere_is_taken_in_and_a_lost_peer_outdates() {
     };
     assert_eq!(notified("pre", "start", &[]).len(), 1);
     assert_eq!(notified("post", "start", &[]).len(), 2);
+    let late = [("connect_only_after_promote", "yes")];
+    assert!(notified("pre", "start", &late).is_empty());
     assert_eq!(notified("post", "stop", &[]).len(), 1);
     assert_eq!(notified("pre", "promote", &[]).len(), 0);
     fake.rows(" 1: cs:WFConnection ro:Secondary/Unknown ds:UpToDate/DUnknown C r-----\n");

@@ -5,7 +5,7 @@
 
 use common::View;
 use common::host::block::{self, Number};
-use common::host::drbd::config;
+use common::host::drbd::{self, config};
 use std::path::Path;
 
 /// A disk that DRBD is configured to lie on.
@@ -28,10 +28,10 @@ pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Option<B
     if disks.is_empty() || !view.exists("/etc/drbd.conf").unwrap_or(true) {
         return None;
     }
-    let node = view.read("/proc/sys/kernel/hostname").ok()?;
+    let node = drbd::node(view).ok()?;
     let configuration = config::read(view, None).ok()?;
     configuration.resources().find_map(|name| {
-        let paths = configuration.resource(name)?.disks(node.trim());
+        let paths = configuration.here(name, &node)?.disks();
         let ours = |path: &&std::path::PathBuf| {
             let number = block::number(view, Path::new(path)).ok().flatten();
             number.is_some_and(|number| disks.contains(&number))

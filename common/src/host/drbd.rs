@@ -44,6 +44,9 @@ impl Found {
 /// time must still be had.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// As long as this `drbdsetup` may take in any case.
+const LEAST_SHARE: Duration = Duration::from_secs(2);
+
 /// Whether this kernel has DRBD at all.
 pub fn is_loaded(view: &View) -> Result<bool> {
     let absent = "cannot tell whether DRBD is loaded";
@@ -74,12 +77,19 @@ pub fn all(view: &View) -> Result<Option<Vec<Resource>>> {
 
 /// The version of the kernel's DRBD, as it prints it: `8.4.11`.
 pub fn release(view: &View) -> Result<String> {
-    Ok(proc_drbd(view)?.release)
+    match view.exists("/proc/drbd") {
+        Ok(false) => {
+            let release = view.read("/sys/module/drbd/version");
+            Ok(release.context("cannot read the version of DRBD")?.trim().to_owned())
+        }
+        _ => Ok(proc_drbd(view)?.release),
+    }
 }
 
 /// The version of the kernel's DRBD: 8, 4 for 8.4.11.
 pub fn version(view: &View) -> Result<(u32, u32)> {
-    Ok(proc_drbd(view)?.version)
+    let release = release(view)?;
+    proc::version(&release).ok_or_else(|| anyhow!("DRBD has a strange version: `{release}`"))
 }
 
 fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
@@ -94,7 +104,11 @@ fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
     };
     match asked {
         Ok(Some(found)) => Ok(Some(found)),
-        Ok(None) => by_minors(view, name).map(Some),
+        Ok(None) if version(view)? < (9, 0) => by_minors(view, name).map(Some),
+        Ok(None) => {
+            let why = "the kernel's DRBD does not answer in this network namespace";
+            by_program(view, name).context(why).map(Some)
+        }
         Err(err) => {
             view.note(format_args!("{err:#}; asking drbdsetup instead"));
             by_program(view, name).with_context(|| format!("{err:#}")).map(Some)
@@ -102,10 +116,13 @@ fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
     }
 }
 
+/// The program asks the kernel in turn, and may be stuck there for ever: it
+/// gets a share of the time, and whoever asked has some left to say so.
 fn by_program(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     let mut words = vec!["events2", "--now"];
     words.extend(name);
-    let said = view.query("drbdsetup", &words)?;
+    let share = (view.deadline().left() / 4).max(LEAST_SHARE);
+    let said = view.query_within(share, "drbdsetup", &words)?;
     if !said.success() {
         bail!("drbdsetup {}: {}", words.join(" "), said.reason());
     }
@@ -120,9 +137,6 @@ fn proc_drbd(view: &View) -> Result<Proc> {
 /// Before 8.4, or from a network namespace to which 8.4 does not speak.
 fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     let found = proc_drbd(view)?;
-    if found.version >= (9, 0) {
-        bail!("the kernel's DRBD {} does not answer in this network namespace", found.release);
-    }
     let Some(name) = name else { return Ok(named(view, found.rows)) };
     if found.rows.is_empty() {
         return Ok(Vec::new());
@@ -137,15 +151,21 @@ fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     Ok(if resource.volumes.is_empty() { Vec::new() } else { vec![resource] })
 }
 
+/// This node, as the configuration calls it.
+pub fn node(view: &View) -> Result<String> {
+    let name = view.read("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+    Ok(name.trim().to_owned())
+}
+
 /// The minors that the configuration gives the resource on this node.
 fn minors(view: &View, name: &str) -> Result<Vec<u32>> {
     let config = config::read(view, None)?;
-    let node = view.read("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+    let node = node(view)?;
     let resource =
-        config.resource(name).ok_or_else(|| anyhow!("it is not in the configuration"))?;
-    let minors = resource.minors(node.trim());
+        config.here(name, &node).ok_or_else(|| anyhow!("it is not in the configuration"))?;
+    let minors = resource.minors();
     if minors.is_empty() {
-        bail!("the configuration gives it no device on {}", node.trim());
+        bail!("the configuration gives it no device on {node}");
     }
     Ok(minors)
 }
@@ -180,7 +200,12 @@ fn take(resource: &mut Resource, row: Row) {
     resource.add(Volume { number, minor, role: row.role, disk: row.disk, backing, client, quorum });
     let disk = (number, row.peer_disk);
     match resource.peers.first_mut() {
-        Some(peer) => peer.disks.push(disk),
+        Some(peer) => {
+            if row.peer == Role::Primary {
+                peer.role = row.peer;
+            }
+            peer.disks.push(disk);
+        }
         None => resource.peers.push(Peer {
             name: String::new(),
             node: 0,
@@ -189,6 +214,12 @@ fn take(resource: &mut Resource, row: Row) {
             disks: vec![disk],
         }),
     }
+}
+
+/// What 8.4 was once heard to tell of a resource.
+#[cfg(feature = "testing")]
+pub(crate) fn replayed(messages: &str, name: &str) -> Resource {
+    netlink::replay_status(messages, name)
 }
 
 #[cfg(test)]
@@ -286,5 +317,31 @@ mod tests {
         let fake = Fake::new();
         fake.file("/proc/drbd", include_str!("../../../tests/data/drbd/proc-9.0.28"));
         assert!(fake.find("r1").unwrap_err().to_string().contains("does not answer"));
+    }
+
+    #[test]
+    fn a_version_is_told_also_without_proc_drbd() {
+        let fake = Fake::new();
+        fake.file("/sys/module/drbd/version", "9.2.12\n");
+        assert_eq!(version(&fake.view()).unwrap(), (9, 2));
+        assert_eq!(release(&fake.view()).unwrap(), "9.2.12");
+        fake.file("/sys/module/drbd/version", "newest\n");
+        assert!(version(&fake.view()).is_err() && fake.find("r1").is_err());
+    }
+
+    #[test]
+    fn a_primary_peer_of_any_volume_is_a_primary_peer() {
+        let fake = Fake::new();
+        let row = |minor, peer| {
+            format!(" {minor}: cs:Connected ro:Secondary/{peer} ds:UpToDate/UpToDate C r-----\n")
+        };
+        let rows =
+            format!("version: 8.3.13 (api:88)\n{}{}", row(1, "Secondary"), row(2, "Primary"));
+        fake.file("/proc/drbd", &rows).file(
+            "/etc/drbd.conf",
+            "resource r1 { volume 0 { device minor 1; } volume 1 { device minor 2; } }",
+        );
+        let Found::Configured(found) = fake.find("r1").unwrap() else { panic!("not found") };
+        assert!(found.has_primary_peer() && found.volumes.len() == 2);
     }
 }

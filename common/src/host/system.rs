@@ -159,6 +159,17 @@ impl View {
         self.run(name, args)
     }
 
+    /// As [`query`](Self::query), for no longer than `limit`, also where the
+    /// action's own time is over.
+    pub fn query_within<S: AsRef<OsStr>>(
+        &self,
+        limit: Duration,
+        name: &str,
+        args: &[S],
+    ) -> Result<Output> {
+        self.run_until(Deadline::after(limit), &[], name, args)
+    }
+
     fn run<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
         self.run_until(self.deadline(), &[], name, args)
     }

@@ -1,5 +1,6 @@
 //! The configuration: only to learn which minors a name stands for, where the
-//! kernel knows no names (before 8.4), and what a resource is stacked on.
+//! kernel knows no names (before 8.4), which disks are DRBD's, and what a
+//! resource is stacked on.
 //!
 //! The grammar is DRBD's own: words, `{`, `}`, `;`, `"..."`, `#` to the end of
 //! the line, and `include` with `*` and `?` in it.
@@ -8,9 +9,14 @@ use crate::host::system::View;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// The files that a DRBD before 8.4 looks for, in this order.
-const FILES: [&str; 4] =
-    ["/etc/drbd-83.conf", "/etc/drbd-82.conf", "/etc/drbd-08.conf", "/etc/drbd.conf"];
+/// The files that `drbdadm` looks for, in this order.
+const FILES: [&str; 5] = [
+    "/etc/drbd-84.conf",
+    "/etc/drbd-83.conf",
+    "/etc/drbd-82.conf",
+    "/etc/drbd-08.conf",
+    "/etc/drbd.conf",
+];
 
 /// No sensible configuration includes files this deep.
 const DEEPEST: u32 = 8;
@@ -179,42 +185,27 @@ impl Section {
         self.title.first().map_or("", String::as_str)
     }
 
-    /// What a resource is stacked on here, if it is.
-    pub fn lower(&self) -> Option<&str> {
-        let stacked = self.sections.iter().find(|inner| inner.kind() == "stacked-on-top-of")?;
-        stacked.title.get(1).map(String::as_str)
-    }
-
-    /// The minors of the devices that a resource has on this node.
-    pub fn minors(&self, node: &str) -> Vec<u32> {
-        let mut minors: Vec<u32> = self.volumes(node).filter_map(Section::minor).collect();
-        minors.sort_unstable();
-        minors.dedup();
-        minors
-    }
-
-    /// The disks that a resource lies on, on this node.
-    pub fn disks(&self, node: &str) -> Vec<PathBuf> {
-        let disk = |section: &Section| {
-            let words = section.statements.iter().find(|words| words[0] == "disk")?;
-            words.get(1).filter(|path| path.starts_with('/')).map(PathBuf::from)
+    /// A resource as this node has it, if the configuration knows it.
+    pub fn here<'a>(&'a self, name: &str, node: &'a str) -> Option<Here<'a>> {
+        let resource = self.resource(name)?;
+        let named = resource.of_node(node);
+        let upon_ours = || {
+            let is_ours = |stacked: &&Section| {
+                let lower = stacked.title.get(1).and_then(|lower| self.resource(lower));
+                stacked.kind() == "stacked-on-top-of"
+                    && lower.is_some_and(|lower| lower.of_node(node).is_some())
+            };
+            resource.sections.iter().find(is_ours)
         };
-        self.volumes(node).filter_map(disk).collect()
+        Some(Here { resource, place: named.or_else(upon_ours) })
     }
 
-    /// Where the devices that a resource has on this node are described.
-    fn volumes(&self, node: &str) -> impl Iterator<Item = &Section> {
+    /// Where a resource is described for the node, unless it is stacked there.
+    fn of_node(&self, node: &str) -> Option<&Section> {
         let ours = self.sections.iter().find(|inner| inner.is("on", node));
         let ours = ours.or_else(|| self.sections.iter().find(|inner| inner.is("on", "_this_host")));
-        let ours = ours.or_else(|| {
-            // Neither kind names a node; the device is the same on all of them.
-            let nameless = ["floating", "stacked-on-top-of"];
-            self.sections.iter().find(|inner| nameless.contains(&inner.kind()))
-        });
-        [Some(self), ours].into_iter().flatten().flat_map(|place| {
-            let volumes = place.sections.iter().filter(|inner| inner.kind() == "volume");
-            [place].into_iter().chain(volumes)
-        })
+        // That kind names no node; the device is the same on all of them.
+        ours.or_else(|| self.sections.iter().find(|inner| inner.kind() == "floating"))
     }
 
     /// `device /dev/drbd1;`, `device minor 1;`, `device /dev/drbd_www minor 1;`
@@ -225,6 +216,47 @@ impl Section {
             return device.get(place + 1)?.parse().ok();
         }
         device.get(1)?.strip_prefix("/dev/drbd")?.parse().ok()
+    }
+}
+
+/// What the configuration says of a resource on one node.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    resource: &'a Section,
+    place: Option<&'a Section>,
+}
+
+impl<'a> Here<'a> {
+    /// What the resource is stacked on here, if it is. On the nodes of its
+    /// other side the same resource is not.
+    pub fn lower(&self) -> Option<&'a str> {
+        let stacked = self.place.filter(|place| place.kind() == "stacked-on-top-of")?;
+        stacked.title.get(1).map(String::as_str)
+    }
+
+    /// The minors of its devices.
+    pub fn minors(&self) -> Vec<u32> {
+        let mut minors: Vec<u32> = self.volumes().filter_map(Section::minor).collect();
+        minors.sort_unstable();
+        minors.dedup();
+        minors
+    }
+
+    /// The disks that it lies on.
+    pub fn disks(&self) -> Vec<PathBuf> {
+        let disk = |section: &Section| {
+            let words = section.statements.iter().find(|words| words[0] == "disk")?;
+            words.get(1).filter(|path| path.starts_with('/')).map(PathBuf::from)
+        };
+        self.volumes().filter_map(disk).collect()
+    }
+
+    /// Where its devices are described.
+    fn volumes(&self) -> impl Iterator<Item = &'a Section> {
+        [Some(self.resource), self.place].into_iter().flatten().flat_map(|place| {
+            let volumes = place.sections.iter().filter(|inner| inner.kind() == "volume");
+            [place].into_iter().chain(volumes)
+        })
     }
 }
 
@@ -249,25 +281,42 @@ mod tests {
     #[test]
     fn a_name_stands_for_the_minor_of_this_node() {
         let found = parse(OLD).unwrap();
-        let r1 = found.resource("r1").unwrap();
-        assert_eq!((r1.minors("milo1"), r1.minors("milo2")), (vec![1], vec![2]));
-        assert!(r1.minors("elsewhere").is_empty());
-        assert_eq!(found.resource("aoe.target.0").unwrap().minors("b"), [7]);
-        assert!(found.resource("r").is_none());
-        assert_eq!(r1.disks("milo2"), [Path::new("/dev/hdd3")]);
+        let r1 = |node: &'static str| found.here("r1", node).unwrap();
+        assert_eq!((r1("milo1").minors(), r1("milo2").minors()), (vec![1], vec![2]));
+        assert!(r1("elsewhere").minors().is_empty());
+        assert_eq!(found.here("aoe.target.0", "b").unwrap().minors(), [7]);
+        assert!(found.here("r", "b").is_none());
+        assert_eq!(r1("milo2").disks(), [Path::new("/dev/hdd3")]);
     }
 
     #[test]
-    fn volumes_and_stacked_devices_are_found() {
+    fn volumes_are_found() {
         let found = parse(
             "resource r { volume 0 { device /dev/drbd_a minor 3; } \
-               on n { volume 1 { device /dev/drbd4; } } } \
-             resource r-U { stacked-on-top-of r { device /dev/drbd10; } }",
+               on n { volume 1 { device /dev/drbd4; } } }",
         )
         .unwrap();
-        assert_eq!(found.resource("r").unwrap().minors("n"), [3, 4]);
-        let upper = found.resource("r-U").unwrap();
-        assert_eq!((upper.minors("n"), upper.lower()), (vec![10], Some("r")));
+        assert_eq!(found.here("r", "n").unwrap().minors(), [3, 4]);
+    }
+
+    /// Two pairs, and a resource between them that lies on both.
+    const STACKED: &str = "\
+        resource left { on alice bob { device /dev/drbd0; disk /dev/sda1; } } \
+        resource right { on charlie daisy { device /dev/drbd0; disk /dev/sda1; } } \
+        resource upper { \
+          stacked-on-top-of left { device /dev/drbd10; } \
+          stacked-on-top-of right { device /dev/drbd11; } \
+          on eve { device /dev/drbd12; disk /dev/sdb1; } }";
+
+    #[test]
+    fn a_resource_is_stacked_where_the_lower_one_is() {
+        let found = parse(STACKED).unwrap();
+        let upper = |node: &'static str| found.here("upper", node).unwrap();
+        assert_eq!((upper("bob").lower(), upper("bob").minors()), (Some("left"), vec![10]));
+        assert_eq!((upper("daisy").lower(), upper("daisy").minors()), (Some("right"), vec![11]));
+        assert_eq!((upper("eve").lower(), upper("eve").minors()), (None, vec![12]));
+        assert_eq!(upper("elsewhere").lower(), None);
+        assert_eq!(found.here("left", "alice").unwrap().lower(), None);
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn take(found: &mut Vec<Resource>, kind: &str, keys: &HashMap<&str, &str>) -> Op
     let disk = |key: &str| Disk::parse(keys.get(key)?);
     if kind == "resource" {
         let mut resource = Resource::new(name()?);
-        resource.role = Role::parse(keys.get("role")?)?;
+        resource.role = Role::parse(keys.get("role")?)?.known()?;
         found.push(resource);
         return Some(());
     }
@@ -125,6 +125,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(parse(&lines[..lines.len() - 1].join("\n")).is_err());
         assert!(parse("").is_err());
-        assert!(parse("exists resource name:r1 role:Duke\nexists -\n").is_err());
+        for role in ["Duke", "Unknown"] {
+            let text = format!("exists resource name:r1 role:{role}\nexists -\n");
+            assert!(parse(&text).is_err(), "{role}");
+        }
     }
 }

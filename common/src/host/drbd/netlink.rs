@@ -167,7 +167,7 @@ impl<'a> Answers<'a> {
         let taken = match command {
             GET_STATUS => status(self.named(name), context, minor, groups),
             GET_RESOURCES => {
-                let role = number(groups, RESOURCE_INFO, FIRST).map(Role::of);
+                let role = number(groups, RESOURCE_INFO, FIRST).and_then(|n| Role::of(n).known());
                 role.map(|role| self.named(name).role = role)
             }
             GET_DEVICES => device(self.named(name), context, minor, groups, version),
@@ -220,7 +220,7 @@ fn status(
     resource.add(Volume {
         number: volume,
         minor: Some(minor),
-        role: Role::of(bits(0, 2)),
+        role: Role::of(bits(0, 2)).known()?,
         disk: Disk::of(bits(9, 4), 1)?,
         backing: backing(groups),
         client: false,
@@ -292,6 +292,31 @@ fn peer_device(resource: &mut Resource, context: &[u8], groups: &[u8], version: 
         peer.disks.push((volume, disk));
     }
     Some(())
+}
+
+/// The resource that a captured dump of 8.4 tells of, by the answers to these
+/// commands. A line of the capture is a command and a message in hexadecimal.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn replay(text: &str, name: &str, commands: &[u8]) -> Resource {
+    let mut answers = Answers::new(1, Some(name));
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    for (command, digits) in lines.filter_map(|(word, rest)| Some((word.parse().ok()?, rest))) {
+        let digit = |place: usize| u8::from_str_radix(&digits[place..place + 2], 16);
+        let message: Result<Vec<u8>, _> = (0..digits.len()).step_by(2).map(digit).collect();
+        if commands.contains(&command) {
+            let message = message.expect("a capture is hexadecimal");
+            let heard = answers.take(command, &message).expect("a capture is understood");
+            assert!(heard.is_continue(), "a capture is of a resource that stays");
+        }
+    }
+    let [resource] = &answers.found[..] else { panic!("{answers:?}") };
+    resource.clone()
+}
+
+/// As [`replay`], by the one question that 8.4 is asked.
+#[cfg(feature = "testing")]
+pub(crate) fn replay_status(text: &str, name: &str) -> Resource {
+    replay(text, name, &[GET_STATUS])
 }
 
 #[cfg(test)]

@@ -39,10 +39,7 @@ pub(super) fn parse(text: &str) -> Result<Proc, String> {
         .find_map(|line| line.strip_prefix("version: "))
         .and_then(|rest| rest.split_whitespace().next())
         .ok_or("it names no version")?;
-    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
-        return Err(format!("it has no version in `{release}`"));
-    };
+    let version = version(release).ok_or_else(|| format!("it has no version in `{release}`"))?;
     let mut rows = Vec::new();
     for line in text.lines() {
         if let Some((number, fields)) = device(line)
@@ -51,7 +48,13 @@ pub(super) fn parse(text: &str) -> Result<Proc, String> {
             rows.push(row);
         }
     }
-    Ok(Proc { version: (major, minor), release: release.to_owned(), rows })
+    Ok(Proc { version, release: release.to_owned(), rows })
+}
+
+/// 8, 4 of `8.4.11` and 9, 0 of `9.0.28-1`.
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// ` 1: cs:...`; other lines begin otherwise.
@@ -74,6 +77,7 @@ fn row(minor: u32, fields: &str) -> Result<Option<Row>, String> {
         return Ok(None);
     }
     let (role, peer) = pair(field(&["ro", "st"]), Role::parse).ok_or_else(strange)?;
+    let role = role.known().ok_or_else(strange)?;
     let disks = match field(&["ds"]) {
         Some(both) => pair(Some(both), Disk::parse),
         // 0.7 tells of the local disk only.
@@ -163,6 +167,7 @@ mod tests {
             "version: 8.3.13 (api:88)\n 0: cs:Connected\n",
             "version: 8.3.13 (api:88)\n 0: cs:Connected ro:Primary ds:UpToDate/UpToDate\n",
             "version: 8.3.13 (api:88)\n 0: cs:Connected ro:King/Secondary ds:UpToDate/UpToDate\n",
+            "version: 8.3.13 (api:88)\n 0: cs:Connected ro:Unknown/Primary ds:UpToDate/UpToDate\n",
         ] {
             assert!(parse(strange).is_err(), "{strange:?}");
         }

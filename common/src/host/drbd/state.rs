@@ -14,6 +14,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role, if it is one that a node can have of itself. A peer's may be
+    /// unknown; where this node's own is, nothing may be concluded from it.
+    pub(super) fn known(self) -> Option<Self> {
+        (self != Self::Unknown).then_some(self)
+    }
+
     pub(super) fn of(number: u32) -> Self {
         match number {
             1 => Self::Primary,
@@ -228,6 +234,14 @@ impl Resource {
         !self.is_primary()
             && self.volumes.iter().all(bare)
             && self.peers.iter().all(|peer| peer.connection == "StandAlone")
+    }
+
+    /// Whether all is there that a start has brought about: disks, unless there
+    /// is to be none, and connections where those are wanted.
+    pub fn is_up(&self, connected: bool) -> bool {
+        let has_disk = |volume: &Volume| volume.disk != Disk::Diskless || volume.client;
+        let reaches = !self.peers.is_empty() && self.peers.iter().all(Peer::is_connected);
+        !self.volumes.is_empty() && self.volumes.iter().all(has_disk) && (reaches || !connected)
     }
 
     /// The local disks, in a few words: `UpToDate`, `UpToDate/Inconsistent`.

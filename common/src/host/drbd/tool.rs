@@ -1,7 +1,7 @@
 //! The programs that change DRBD: `drbdadm`, and `drbdsetup` where the
 //! configuration is broken.
 
-use super::{Resource, Role};
+use super::{Resource, Role, config, node};
 use crate::host::program::Output;
 use crate::host::system::{System, View};
 use anyhow::{Result, anyhow};
@@ -61,16 +61,41 @@ impl Admin {
         Self { name: name.to_owned(), options: Vec::new() }
     }
 
-    /// By this configuration file.
-    pub fn by(mut self, file: &Path) -> Self {
+    /// For the resource of this name, by the configuration file or by DRBD's
+    /// own, and as that has it here: one that is stacked on another is not
+    /// known to `drbdadm` without being told so. Where the configuration
+    /// cannot be read, `drbdadm` will say why.
+    pub fn of(view: &View, name: &str, file: Option<&Path>) -> Self {
+        let admin = match file {
+            Some(file) => Self::new(name).by(file),
+            None => Self::new(name),
+        };
+        match lower(view, name, file) {
+            Ok(Some(_)) => admin.stacked(),
+            Ok(None) => admin,
+            Err(err) => {
+                view.note(format_args!("{err:#}; {name} is taken for not stacked"));
+                admin
+            }
+        }
+    }
+
+    fn by(mut self, file: &Path) -> Self {
         self.options.extend(["-c".into(), file.to_string_lossy().into_owned()]);
         self
     }
 
     /// For a resource that is stacked on another.
     pub fn stacked(mut self) -> Self {
-        self.options.push("--stacked".into());
+        if !self.is_stacked() {
+            self.options.push("--stacked".into());
+        }
         self
+    }
+
+    /// Whether it is for a resource that is stacked on another.
+    pub fn is_stacked(&self) -> bool {
+        self.options.iter().any(|option| option == "--stacked")
     }
 
     /// The name of the resource.
@@ -91,6 +116,18 @@ impl Admin {
     /// Tells to do something. What it says no to is a [`Refusal`].
     pub fn change(&self, system: &System<'_>, verb: &[&str]) -> Result<()> {
         run(system, "drbdadm", &self.words(verb, &self.name))
+    }
+
+    /// Tells to do something that may take this long and no longer; the
+    /// answer is the program's.
+    pub fn change_within(
+        &self,
+        system: &System<'_>,
+        limit: Duration,
+        env: &[(&str, &str)],
+        verb: &[&str],
+    ) -> Result<Output> {
+        system.change_within(limit, env, "drbdadm", &self.words(verb, &self.name))
     }
 
     /// Tells to do something to the connection with one peer.
@@ -139,6 +176,15 @@ impl Admin {
             .try_for_each(|words| run(system, "drbdsetup", &words.each_ref().map(String::as_str)))
             .map_err(|past| anyhow!("{past:#}, and before that {err:#}"))
     }
+}
+
+/// What the configuration has the resource stacked on, on this node.
+pub fn lower(view: &View, name: &str, file: Option<&Path>) -> Result<Option<String>> {
+    let (config, node) = (config::read(view, file)?, node(view)?);
+    let here = config
+        .here(name, &node)
+        .ok_or_else(|| anyhow!("resource {name} is not in the configuration"))?;
+    Ok(here.lower().map(str::to_owned))
 }
 
 fn run(system: &System<'_>, program: &str, words: &[&str]) -> Result<()> {

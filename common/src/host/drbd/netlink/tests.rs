@@ -41,21 +41,6 @@ impl Answers<'_> {
     }
 }
 
-/// The resource that a captured dump tells of, by the commands given.
-fn captured(text: &str, name: &str, commands: &[u8]) -> Resource {
-    let mut answers = Answers::new(1, Some(name));
-    let lines = text.lines().filter_map(|line| line.split_once(' '));
-    for (command, digits) in lines.filter_map(|(word, rest)| Some((word.parse().ok()?, rest))) {
-        let digit = |place: usize| u8::from_str_radix(&digits[place..place + 2], 16).unwrap();
-        let message: Vec<u8> = (0..digits.len()).step_by(2).map(digit).collect();
-        if commands.contains(&command) {
-            answers.hear(command, &message);
-        }
-    }
-    let [resource] = &answers.found[..] else { panic!("{answers:?}") };
-    resource.clone()
-}
-
 macro_rules! text {
     ($name:literal) => {
         include_str!(concat!("../../../../../tests/data/drbd/messages-8.4.11-", $name))
@@ -64,22 +49,22 @@ macro_rules! text {
 
 #[test]
 fn the_real_module_is_understood() {
-    let primary = captured(text!("primary"), "r1", &[GET_STATUS]);
+    let primary = replay(text!("primary"), "r1", &[GET_STATUS]);
     assert!(primary.is_primary() && primary.peers[0].is_up_to_date());
     assert_eq!(primary.volumes[0].minor, Some(1));
     assert_eq!(primary.volumes[0].backing.as_deref(), Some("/dev/vdb"));
     assert_eq!(primary.fencing, Some(Fencing::DontCare));
-    let secondary = captured(text!("secondary"), "multi.0", &[GET_STATUS]);
+    let secondary = replay(text!("secondary"), "multi.0", &[GET_STATUS]);
     assert_eq!(
         (secondary.role, secondary.disks().as_str()),
         (Role::Secondary, "UpToDate/UpToDate")
     );
-    let torn = captured(text!("torn"), "multi.0", &[GET_STATUS]);
+    let torn = replay(text!("torn"), "multi.0", &[GET_STATUS]);
     assert!(torn.is_primary() && torn.laggards() == [1]);
-    let alone = captured(text!("alone"), "r1", &[GET_STATUS]);
+    let alone = replay(text!("alone"), "r1", &[GET_STATUS]);
     assert_eq!(alone.peers[0].connection, "WFConnection");
     assert_eq!(alone.peers[0].disks, [(0, Disk::DUnknown)]);
-    assert_eq!(captured(text!("diskless"), "r1", &[GET_STATUS]).disks(), "Diskless");
+    assert_eq!(replay(text!("diskless"), "r1", &[GET_STATUS]).disks(), "Diskless");
 }
 
 /// 8.4.11 answers the questions of DRBD 9 too, in the same attributes with
@@ -90,7 +75,7 @@ fn one_turn_and_four_turns_agree_on_the_real_module() {
     for (text, name) in
         [(text!("primary"), "r1"), (text!("secondary"), "multi.0"), (text!("diskless"), "r1")]
     {
-        let (one, four) = (captured(text, name, &[GET_STATUS]), captured(text, name, &turns));
+        let (one, four) = (replay(text, name, &[GET_STATUS]), replay(text, name, &turns));
         assert_eq!((&one.volumes, one.role), (&four.volumes, four.role), "{name}");
         assert_eq!(one.peers[0].disks, four.peers[0].disks);
         assert_eq!(one.peers[0].connection, four.peers[0].connection);
@@ -170,10 +155,12 @@ fn a_name_that_is_not_known_is_no_resource() {
 fn a_strange_answer_is_an_error_not_an_absence() {
     let named = context("r1", Some(0), None);
     let odd = state(1, 2, 10, 12, 8);
+    let without_role = state(0, 2, 10, 8, 8);
     for strange in [
         message(5, 122, &[(CONTEXT, &named)]),
         message(5, NO_ERROR, &[(CONTEXT, &named)]),
         message(5, NO_ERROR, &[(CONTEXT, &named), (STATE_INFO, &odd)]),
+        message(5, NO_ERROR, &[(CONTEXT, &named), (STATE_INFO, &without_role)]),
         Vec::new(),
     ] {
         let mut answers = Answers::new(1, Some("r1"));
