@@ -21,7 +21,6 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;
-pub mod pin;
 pub mod process;
 pub mod program;
 pub mod route;

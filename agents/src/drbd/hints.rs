@@ -2,7 +2,7 @@
 //! and others who take the disks.
 
 use common::host::drbd::Resource;
-use common::host::holders;
+use common::host::holders::{self, MULTIPATH};
 use common::{Fact, View};
 
 /// A fact for each thing that a person should know.
@@ -19,8 +19,8 @@ pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
 
 /// What uses the device has to go before a demotion, and nothing else.
 fn above(view: &View, device: &str, is_primary: bool) -> Vec<String> {
-    let users = if is_primary { holders::of(view, device) } else { Vec::new() };
-    let hint = |user: String| match user.starts_with("device-mapper mpath") {
+    let users = if is_primary { holders::of_device(view, device) } else { Vec::new() };
+    let hint = |user: String| match user.starts_with(MULTIPATH) {
         true => {
             format!("multipath has taken /dev/{device} ({user}): blacklist drbd in multipath.conf")
         }
@@ -32,7 +32,7 @@ fn above(view: &View, device: &str, is_primary: bool) -> Vec<String> {
 /// The disk below is DRBD's own; LVM that finds its volume group there too may
 /// activate it past DRBD.
 fn below(view: &View, disk: &str, device: &str) -> Option<String> {
-    let taken = holders::stacked(view, disk);
+    let taken = holders::above(view, disk);
     let volume = taken.iter().find(|user| user.starts_with("logical volume"));
     if let Some(volume) = volume {
         return Some(format!(

@@ -31,7 +31,7 @@ fn peer(peer: &Peer) -> String {
 /// Who has one of the devices open, a clause for each.
 pub fn holders_of(view: &View, resource: &Resource) -> Vec<String> {
     let minors = resource.volumes.iter().filter_map(|volume| volume.minor);
-    minors.flat_map(|minor| holders::of(view, &format!("drbd{minor}"))).collect()
+    minors.flat_map(|minor| holders::of_device(view, &format!("drbd{minor}"))).collect()
 }
 
 /// The error of a resource that could not become Secondary, with the names of

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, bail};
 use common::System;
 use common::host::block::Number;
 use common::host::clock::{Deadline, Pace};
+use common::host::holders;
 use common::host::mount::detach::{self, Unmounted};
 use common::host::mount::{Mount, Table};
-use common::host::pin;
 use common::host::process::{self, Process};
 use common::host::user::{self, Search, Targets};
 use std::path::PathBuf;
@@ -166,7 +166,7 @@ impl Siege {
 /// Who is in the way, in as many words as a reason has room for.
 fn in_use(system: &System<'_>, busy: &Mount, found: &Search) -> String {
     let mut who: Vec<String> = found.users.iter().map(ToString::to_string).collect();
-    who.extend(pin::in_kernel(system, &[&busy.directory]));
+    who.extend(holders::below(system, &[&busy.directory]));
     who.extend(
         found.stuck.iter().map(|pid| format!("perhaps pid {pid}, which hangs in the kernel")),
     );

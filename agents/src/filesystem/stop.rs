@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use common::host::block::Number;
 use common::host::clock::Pace;
 use common::host::mount::{Mount, Table, detach};
-use common::host::{block, holders, pin, trial};
+use common::host::{block, holders, trial};
 use common::{Plan, System, View};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -152,10 +152,10 @@ impl Filesystem {
                 return Ok(());
             }
             let table = Table::read(system)?;
-            let who = pin::elsewhere(system, &table, device, directory);
+            let who = holders::of_file_system(system, &table, device, directory);
             if who.is_empty() {
                 let name = block::name(system, found.number).unwrap_or_default();
-                let who = holders::of(system, &name).join(", ");
+                let who = holders::of_device(system, &name).join(", ");
                 system.warn(format_args!("{} is unmounted and still in use: {who}", self.device));
                 return Ok(());
             }

@@ -142,7 +142,7 @@ impl Target {
     /// Who holds what.
     fn holders(&self, view: &View, held: &[Held]) -> String {
         let clause = |held: &Held| {
-            let who = holders::of(view, &format!("dm-{}", held.number.minor));
+            let who = holders::of_device(view, &format!("dm-{}", held.number.minor));
             let who = match who.is_empty() {
                 true => format!("opened {} times, by nobody to be seen", held.count),
                 false => who.join(", "),

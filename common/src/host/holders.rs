@@ -1,43 +1,73 @@
-//! Who keeps a block device open: for the reason of an action that failed
-//! because of it. Nothing is decided by this, so what cannot be read is passed
-//! over.
+//! Who keeps a device, a directory or a file system in use: for the reason of
+//! an action that failed because of it. Nothing is decided by this, so what
+//! cannot be read is passed over. Processes that could be ended are
+//! [`user`](crate::host::user)'s to find.
 
+mod kernel;
+#[cfg(test)]
+mod tests;
+
+use crate::host::block::Number;
+use crate::host::drbd;
+use crate::host::mount::table::unescaped;
+use crate::host::mount::{Mount, Table};
 use crate::host::system::View;
-use std::collections::BTreeSet;
-use std::path::Path;
+use crate::host::{process, user};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A reason is one line; whoever has found four can find the fifth.
 const ENOUGH: usize = 4;
 
 /// What holds the device of this name (`drbd1`) open, a clause for each.
-pub fn of(view: &View, device: &str) -> Vec<String> {
-    let mut found = stacked(view, device);
-    let number = view.read(format!("/sys/class/block/{device}/dev")).unwrap_or_default();
-    found.extend(mounts(view, number.trim()));
-    found.extend(swap(view, device));
-    found.extend(targets(view, device));
+pub fn of_device(view: &View, device: &str) -> Vec<String> {
+    let path = Path::new("/dev").join(device);
+    let mut found = above(view, device);
+    if let Some(number) = view.read(format!("/sys/class/block/{device}/dev")).ok().as_deref() {
+        found.extend(Number::parse(number).into_iter().flat_map(|number| mounts(view, number)));
+    }
+    if kernel::swaps(view).contains(&path) {
+        found.push("swap".to_owned());
+    }
+    let stores = kernel::backstores(view).into_iter().filter(|(_, served)| *served == path);
+    found.extend(stores.map(|(name, _)| format!("iSCSI backstore {name}")));
     if found.is_empty() {
-        found.extend(processes(view, device));
+        found.extend(processes(view, &path));
     }
     found.truncate(ENOUGH);
     found
 }
 
-/// Device-mapper, RAID and loop devices on top of it.
-pub fn stacked(view: &View, device: &str) -> Vec<String> {
-    let above = view.list(format!("/sys/class/block/{device}/holders")).unwrap_or_default();
-    let mut found: Vec<String> = above.iter().map(|name| described(view, name)).collect();
-    let path = format!("/dev/{device}");
-    for name in view.list("/sys/class/block").unwrap_or_default() {
-        let backing = name.starts_with("loop").then(|| {
-            view.read(format!("/sys/class/block/{name}/loop/backing_file")).unwrap_or_default()
-        });
-        if backing.is_some_and(|backing| backing.trim_end() == path) {
-            found.push(format!("loop device {name}"));
-        }
-    }
+/// The devices on top of it: device-mapper, RAID, loop, DRBD.
+pub fn above(view: &View, device: &str) -> Vec<String> {
+    let path = Path::new("/dev").join(device);
+    let names = view.list(format!("/sys/class/block/{device}/holders")).unwrap_or_default();
+    // DRBD 9 is among them, and is better known by its resource.
+    let names = names.iter().filter(|name| !name.starts_with("drbd"));
+    let mut found: Vec<String> = names.map(|name| described(view, name)).collect();
+    let loops = kernel::loops(view).into_iter().filter(|(_, backing)| *backing == path);
+    found.extend(loops.map(|(name, _)| format!("loop device {name}")));
+    let resources = drbd::all(view).ok().flatten().unwrap_or_default();
+    let lies_here = |resource: &&drbd::Resource| {
+        let disks = resource.volumes.iter().filter_map(|volume| volume.backing.as_deref());
+        disks.into_iter().any(|disk| resolved(view, disk) == path)
+    };
+    let upon = resources.iter().filter(lies_here);
+    found.extend(upon.map(|resource| format!("DRBD resource {}", resource.name)));
     found
+}
+
+/// Where a name that udev has made for a device leads.
+fn resolved(view: &View, path: &str) -> PathBuf {
+    match view.link(path) {
+        Ok(to) if to.is_relative() => {
+            // `/dev/drbd/by-res/r1/0` leads to `../../../drbd1`: in /dev only
+            // the last name matters.
+            Path::new("/dev").join(to.file_name().unwrap_or_default())
+        }
+        Ok(to) => to,
+        Err(_) => PathBuf::from(path),
+    }
 }
 
 fn described(view: &View, name: &str) -> String {
@@ -46,12 +76,16 @@ fn described(view: &View, name: &str) -> String {
         text.trim_end().to_owned()
     };
     let (mapped, uuid) = (read("name"), read("uuid"));
-    match (mapped.as_str(), uuid.starts_with("LVM-")) {
-        ("", _) => name.to_owned(),
-        (_, true) => format!("logical volume {}", volume(&mapped)),
-        (_, false) => format!("device-mapper {mapped}"),
+    match uuid.split('-').next().unwrap_or_default() {
+        _ if mapped.is_empty() => name.to_owned(),
+        "LVM" => format!("logical volume {}", volume(&mapped)),
+        "mpath" => format!("{MULTIPATH}{mapped}"),
+        _ => format!("device-mapper {mapped}"),
     }
 }
+
+/// How a clause begins that names a map of multipath's.
+pub const MULTIPATH: &str = "multipath map ";
 
 /// `vg-lv` as `vg/lv`; a dash in either name is doubled.
 fn volume(mapped: &str) -> String {
@@ -60,83 +94,53 @@ fn volume(mapped: &str) -> String {
 }
 
 /// Where it is mounted, in whichever mount namespace.
-fn mounts(view: &View, number: &str) -> Vec<String> {
-    if number.is_empty() {
-        return Vec::new();
-    }
-    let ours = view.link("/proc/self/ns/mnt").unwrap_or_default();
-    let exports = view.read("/proc/fs/nfsd/exports").unwrap_or_default();
-    let mut seen = BTreeSet::from([ours]);
-    let mut found = Vec::new();
-    let here = view.read("/proc/self/mountinfo").unwrap_or_default();
-    for directory in mounted(&here, number) {
-        let exported = exports.lines().any(|line| {
-            line.split_whitespace()
-                .next()
-                .is_some_and(|path| Path::new(path).starts_with(&directory))
-        });
-        let and = if exported { ", exported by NFS" } else { "" };
-        found.push(format!("mount on {directory}{and}"));
-    }
-    for pid in pids(view) {
-        let Ok(namespace) = view.link(format!("/proc/{pid}/ns/mnt")) else { continue };
-        if !seen.insert(namespace) {
-            continue;
-        }
-        let there = view.read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-        for directory in mounted(&there, number) {
-            let owner = named(view, &pid);
-            found.push(format!("mount on {directory} in the mount namespace of {owner}"));
-        }
-    }
-    found
-}
-
-/// The directories that the device of this number is mounted on.
-fn mounted(mountinfo: &str, number: &str) -> Vec<String> {
-    let directory = |line: &str| {
-        let mut fields = line.split(' ');
-        (fields.nth(2)? == number).then(|| fields.nth(1).unwrap_or_default().replace("\\040", " "))
+fn mounts(view: &View, device: Number) -> Vec<String> {
+    let exports = kernel::exports(view);
+    let here = Table::read(view).ok();
+    let here = here.iter().flat_map(Table::iter).filter(|mount| mount.device == device);
+    let described = |mount: &Mount| {
+        let directory = &mount.directory;
+        let is_exported = exports.iter().any(|export| export.starts_with(directory));
+        let and = if is_exported { ", exported by NFS" } else { "" };
+        format!("mount on {}{and}", directory.display())
     };
-    mountinfo.lines().filter_map(directory).collect()
+    here.map(described).chain(in_other_namespaces(view, device)).collect()
 }
 
-fn swap(view: &View, device: &str) -> Option<String> {
-    let swaps = view.read("/proc/swaps").unwrap_or_default();
-    let path = format!("/dev/{device}");
-    let used = swaps.lines().any(|line| line.split_whitespace().next() == Some(path.as_str()));
-    used.then(|| "swap".to_owned())
+/// Who has it mounted where only they see it.
+fn in_other_namespaces(view: &View, device: Number) -> Vec<String> {
+    let clause = |(process, table): &(process::Process, Table)| {
+        let mount = table.iter().find(|mount| mount.device == device)?;
+        let unit = process::unit(view, process.pid).map(|unit| format!(" of {unit}"));
+        Some(format!(
+            "{} (pid {}{}) has it mounted on {} in a mount namespace of its own",
+            process.name,
+            process.pid,
+            unit.unwrap_or_default(),
+            mount.directory.display()
+        ))
+    };
+    user::other_namespaces(view).iter().filter_map(clause).collect()
 }
 
-/// Block devices that the kernel's SCSI target exports.
-fn targets(view: &View, device: &str) -> Vec<String> {
-    const CORE: &str = "/sys/kernel/config/target/core";
-    let path = format!("/dev/{device}");
-    let mut found = Vec::new();
-    for group in view.list(CORE).unwrap_or_default() {
-        for name in view.list(format!("{CORE}/{group}")).unwrap_or_default() {
-            let used = view.read(format!("{CORE}/{group}/{name}/udev_path")).unwrap_or_default();
-            if used.trim_end() == path {
-                found.push(format!("SCSI target backstore {name}"));
-            }
-        }
-    }
-    found
-}
-
-/// Processes that have it open.
-fn processes(view: &View, device: &str) -> Vec<String> {
-    let path = format!("/dev/{device}");
+/// Processes that have the device open.
+fn processes(view: &View, path: &Path) -> Vec<String> {
     // The action has mostly failed for want of time, and the reason is wanted.
     let deadline = view.deadline().at_least(Duration::from_millis(500));
+    let proc = view.path("/proc");
     let mut found = Vec::new();
-    for pid in pids(view) {
+    for pid in process::all(&proc) {
         let open = view.list(format!("/proc/{pid}/fd")).unwrap_or_default();
-        let holds = |fd: &String| {
-            view.link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|link| link == Path::new(&path))
-        };
+        let holds =
+            |fd: &String| view.link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|link| link == path);
         if open.iter().any(holds) {
-            found.push(named(view, &pid));
+            let name = process::Process::find(&proc, pid).map(|process| process.name);
+            let unit = process::unit(view, pid).map(|unit| format!(" of {unit}"));
+            found.push(format!(
+                "process {} (pid {pid}{})",
+                name.unwrap_or_default(),
+                unit.unwrap_or_default()
+            ));
         }
         if found.len() == ENOUGH || deadline.has_passed() {
             break;
@@ -145,97 +149,49 @@ fn processes(view: &View, device: &str) -> Vec<String> {
     found
 }
 
-fn pids(view: &View) -> Vec<String> {
-    let names = view.list("/proc").unwrap_or_default();
-    names.into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
+/// What in the kernel uses a file below one of the directories, a clause for
+/// each: `swap on /srv/data/swap`. It has no process to be ended.
+pub fn below(view: &View, directories: &[&Path]) -> Vec<String> {
+    let below = |path: &Path| directories.iter().any(|directory| path.starts_with(directory));
+    let mut found = Vec::new();
+    let mut add = |what: &str, path: PathBuf| {
+        if below(&path) {
+            found.push(format!("{what} {}", path.display()));
+        }
+    };
+    for path in kernel::swaps(view) {
+        add("swap on", path);
+    }
+    for (device, file) in kernel::loops(view) {
+        add(&format!("{device} on"), file);
+    }
+    for path in kernel::exports(view) {
+        add("NFS export", path);
+    }
+    for (_, path) in kernel::backstores(view) {
+        add("iSCSI backstore", path);
+    }
+    for path in kernel::sockets(view) {
+        add("socket", path);
+    }
+    found
 }
 
-fn named(view: &View, pid: &str) -> String {
-    let name = view.read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("process {} ({pid})", name.trim_end())
+/// Who else still has the file system mounted once it is gone here: processes
+/// of other mount namespaces, and mounts that have it as a layer.
+pub fn of_file_system(view: &View, table: &Table, device: Number, directory: &Path) -> Vec<String> {
+    let mut found = in_other_namespaces(view, device);
+    let layered = table.iter().filter(|mount| mount.fstype == "overlay");
+    let layered = layered.filter(|mount| layers(mount).any(|path| path.starts_with(directory)));
+    found.extend(layered.map(|mount| format!("the overlay on {}", mount.directory.display())));
+    found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::clock::Deadline;
-    use std::os::unix::fs::symlink;
-
-    struct Fake(tempfile::TempDir);
-
-    impl Fake {
-        fn new() -> Self {
-            let fake = Self(tempfile::tempdir().unwrap());
-            fake.file("/sys/class/block/drbd1/dev", "147:1\n");
-            fake
-        }
-
-        fn path(&self, path: &str) -> std::path::PathBuf {
-            let path = self.0.path().join(path.trim_start_matches('/'));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            path
-        }
-
-        fn file(&self, path: &str, text: &str) -> &Self {
-            std::fs::write(self.path(path), text).unwrap();
-            self
-        }
-
-        fn link(&self, path: &str, to: &str) -> &Self {
-            symlink(to, self.path(path)).unwrap();
-            self
-        }
-
-        fn holders(&self) -> Vec<String> {
-            of(&View::below(self.0.path(), Deadline::after(Duration::from_secs(5))), "drbd1")
-        }
-    }
-
-    const MOUNT: &str = "36 25 147:1 / /srv/my\\040data rw - ext4 /dev/drbd1 rw\n";
-
-    #[test]
-    fn a_logical_volume_and_a_loop_device_are_named() {
-        let fake = Fake::new();
-        fake.file("/sys/class/block/drbd1/holders/dm-0", "")
-            .file("/sys/class/block/dm-0/dm/name", "my--vg-web\n")
-            .file("/sys/class/block/dm-0/dm/uuid", "LVM-abc\n")
-            .file("/sys/class/block/loop3/loop/backing_file", "/dev/drbd1\n");
-        assert_eq!(fake.holders(), ["logical volume my-vg/web", "loop device loop3"]);
-    }
-
-    #[test]
-    fn a_mount_is_named_also_in_another_namespace() {
-        let fake = Fake::new();
-        fake.link("/proc/self/ns/mnt", "mnt:[1]").file("/proc/self/mountinfo", MOUNT);
-        fake.link("/proc/77/ns/mnt", "mnt:[2]").file("/proc/77/mountinfo", MOUNT);
-        fake.link("/proc/78/ns/mnt", "mnt:[2]").file("/proc/78/mountinfo", MOUNT);
-        fake.file("/proc/77/comm", "container\n");
-        fake.file("/proc/fs/nfsd/exports", "/srv/my data\t*(rw)\n");
-        let other = "mount on /srv/my data in the mount namespace of process container (77)";
-        assert_eq!(fake.holders(), ["mount on /srv/my data", other]);
-    }
-
-    #[test]
-    fn an_exported_mount_says_so() {
-        let fake = Fake::new();
-        let plain = MOUNT.replace("/srv/my\\040data", "/srv");
-        fake.file("/proc/self/mountinfo", &plain).file("/proc/fs/nfsd/exports", "/srv/a\t*(rw)\n");
-        assert_eq!(fake.holders(), ["mount on /srv, exported by NFS"]);
-    }
-
-    #[test]
-    fn a_process_is_named_where_nothing_else_is() {
-        let fake = Fake::new();
-        fake.link("/proc/4711/fd/3", "/dev/drbd1").file("/proc/4711/comm", "qemu\n");
-        fake.link("/proc/4712/fd/3", "/dev/drbd10").file("/proc/4712/comm", "dd\n");
-        assert_eq!(fake.holders(), ["process qemu (4711)"]);
-    }
-
-    #[test]
-    fn swap_and_a_scsi_target_are_named() {
-        let fake = Fake::new();
-        fake.file("/proc/swaps", "Filename\n/dev/drbd1 partition 1 0 -2\n")
-            .file("/sys/kernel/config/target/core/iblock_0/disk/udev_path", "/dev/drbd1\n");
-        assert_eq!(fake.holders(), ["swap", "SCSI target backstore disk"]);
-    }
+fn layers(overlay: &Mount) -> impl Iterator<Item = PathBuf> {
+    let layers = overlay.super_options.split(',').filter_map(|option| {
+        ["lowerdir=", "upperdir=", "workdir=", "lowerdir+="]
+            .iter()
+            .find_map(|key| option.strip_prefix(key))
+    });
+    layers.flat_map(|paths| paths.split(':')).map(unescaped)
 }
