@@ -18,6 +18,7 @@ mod look;
 mod names;
 mod owner;
 mod record;
+pub(crate) mod sight;
 mod start;
 
 use crate::lvm::look::State;

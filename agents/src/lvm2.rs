@@ -11,6 +11,7 @@
 
 mod need;
 
+use crate::lvm::sight::DRBD;
 use crate::lvm::{GroupName, Lvm, Seen, Target, some};
 use anyhow::{Context, Result, bail};
 use common::host::block::{self, Number};
@@ -20,9 +21,6 @@ use common::host::lvm::{self, Volume};
 use common::{Agent, Fact, Plan, Request, Role, Status, View};
 use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, action, params};
 use std::collections::BTreeMap;
-
-/// The major number of DRBD's devices.
-const DRBD: u32 = 147;
 
 /// Names of groups with commas between them.
 #[derive(Clone, Debug)]

@@ -1,51 +1,157 @@
 //! What will be in the way of a failover, seen before it is: orders that hurt,
 //! and others who take the disks.
 
+use crate::lvm::sight::{self, DRBD};
+use common::host::block::{self, Number};
 use common::host::drbd::Resource;
 use common::host::holders::{self, MULTIPATH};
+use common::host::lvm::report;
+use common::host::lvm::settings::Settings;
 use common::{Fact, View};
+use std::path::Path;
 
 /// A fact for each thing that a person should know.
 pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
     let mut found = Vec::new();
     for volume in &resource.volumes {
-        let Some(device) = volume.minor.map(|minor| format!("drbd{minor}")) else { continue };
-        found.extend(above(view, &device, resource.is_primary()));
-        let backing = volume.backing.as_deref().and_then(|disk| disk.strip_prefix("/dev/"));
-        found.extend(backing.into_iter().filter_map(|disk| below(view, disk, &device)));
+        let Some(minor) = volume.minor else { continue };
+        let device = format!("drbd{minor}");
+        found.extend(sight::multipath(view, &device));
+        if resource.is_primary() {
+            found.extend(above(view, &device));
+        }
+        found.extend(volume.backing.iter().flat_map(|disk| below(view, disk, &device)));
+        found.extend(by_itself(view, Number { major: DRBD, minor }));
     }
     found.into_iter().map(|hint| Fact::new("hint", hint)).collect()
 }
 
 /// What uses the device has to go before a demotion, and nothing else.
-fn above(view: &View, device: &str, is_primary: bool) -> Vec<String> {
-    let users = if is_primary { holders::of_device(view, device) } else { Vec::new() };
-    let hint = |user: String| match user.starts_with(MULTIPATH) {
-        true => {
-            format!("multipath has taken /dev/{device} ({user}): blacklist drbd in multipath.conf")
-        }
-        false => format!("{user} has to be stopped before a demotion: it uses /dev/{device}"),
-    };
-    users.into_iter().map(hint).collect()
+fn above(view: &View, device: &str) -> Vec<String> {
+    let users = holders::of_device(view, device);
+    let users = users.into_iter().filter(|user| !user.starts_with(MULTIPATH));
+    let hint = |user| format!("{user} has to be stopped before a demotion: it uses /dev/{device}");
+    users.map(hint).collect()
 }
 
-/// The disk below is DRBD's own; LVM that finds its volume group there too may
-/// activate it past DRBD.
-fn below(view: &View, disk: &str, device: &str) -> Option<String> {
-    let taken = holders::above(view, disk);
+/// The disk below is DRBD's own. Whoever else takes it keeps DRBD from it, or
+/// writes past it.
+fn below(view: &View, disk: &str, device: &str) -> Vec<String> {
+    let name = Path::new(disk).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = match block::number(view, disk) {
+        Ok(Some(number)) => block::name(view, number).unwrap_or(name),
+        _ => name,
+    };
+    let mut found: Vec<String> = sight::multipath(view, &name).into_iter().collect();
+    let taken = holders::above(view, &name);
     let volume = taken.iter().find(|user| user.starts_with("logical volume"));
-    if let Some(volume) = volume {
-        return Some(format!(
-            "{volume} is active on /dev/{disk}, below /dev/{device}: deactivate it, and reject /dev/{disk} in LVM's global_filter"
-        ));
-    }
-    view.read("/etc/lvm/lvm.conf").ok()?;
-    let is_filtered = ["/etc/lvm/lvm.conf", "/etc/lvm/lvmlocal.conf"].iter().any(|file| {
-        let text = view.read(file).unwrap_or_default();
-        let told = text.lines().filter_map(|line| line.split('#').next());
-        told.into_iter().any(|line| line.contains("filter"))
+    found.extend(match volume {
+        Some(volume) => Some(format!(
+            "{volume} is active on {disk}, below /dev/{device}: deactivate it, and reject {disk} in LVM's global_filter"
+        )),
+        None if sight::looks_at(view, Path::new(disk)) == Some(true) => Some(format!(
+            "LVM looks at {disk} too: reject it in global_filter, or a volume group on /dev/{device} is seen twice"
+        )),
+        None => None,
     });
-    (!is_filtered && !disk.starts_with("mapper/")).then(|| {
-        format!("LVM looks at /dev/{disk} too: reject it in global_filter, or a volume group on /dev/{device} is seen twice")
-    })
+    found
+}
+
+/// Groups on the device that come up without the cluster as soon as it is
+/// promoted, and are in the way of its demotion.
+fn by_itself(view: &View, device: Number) -> Vec<String> {
+    let (Ok(settings), Ok(groups)) = (Settings::read(view), report::groups(view)) else {
+        return Vec::new();
+    };
+    let path = Path::new("/dev").join(format!("drbd{}", device.minor));
+    let lies_here = |group: &&report::Group| {
+        let number = |path: &Path| block::number(view, path).ok().flatten();
+        group.disks.iter().any(|disk| disk.path == path || number(&disk.path) == Some(device))
+    };
+    let ours = groups.iter().filter(lies_here);
+    ours.filter_map(|group| sight::autoactivation(&settings, group)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use common::host::drbd::{self, Found};
+    use std::time::Duration;
+
+    const SETTINGS: &str = "event_activation=1";
+    const GROUP: &str = r#"{"report":[{"vg":[{"vg_name":"web","vg_uuid":"x","pv_name":"/dev/drbd1","vg_autoactivation":"enabled"}]}]}"#;
+
+    fn machine(role: &str) -> Fake {
+        let fake = Fake::nine(&format!(
+            "exists resource name:r1 role:{role} suspended:no\n\
+             exists device name:r1 volume:0 minor:1 backing_dev:/dev/sdb disk:UpToDate client:no quorum:yes\n\
+             exists -\n"
+        ));
+        fake.program("lvm", "cat answers/$1 2>/dev/null || exit 5");
+        fake.file("/answers/lvmconfig", SETTINGS).file("/answers/vgs", GROUP);
+        fake.file("/answers/pvs", r#"{"report":[{"pv":[{"pv_name":"/dev/drbd1"}]}]}"#);
+        fake.file("/sys/class/block/drbd1/dev", "147:1\n").file("/proc/self/mountinfo", "");
+        fake
+    }
+
+    fn said(fake: &Fake) -> String {
+        let view = fake.view(Duration::from_secs(20));
+        let Found::Configured(resource) = drbd::find(&view, "r1").unwrap() else { panic!() };
+        let facts = super::hints(&view, &resource);
+        facts.into_iter().map(|fact| fact.seen).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_group_that_is_active_above_is_in_the_way_of_a_demotion() {
+        let volume = |fake: &Fake| {
+            fake.file("/sys/class/block/drbd1/holders/dm-0", "")
+                .file("/sys/class/block/dm-0/dm/name", "web-root\n")
+                .file("/sys/class/block/dm-0/dm/uuid", "LVM-x\n");
+            said(fake)
+        };
+        let wanted = "logical volume web/root has to be stopped before a demotion";
+        assert!(volume(&machine("Primary")).contains(wanted));
+        assert!(!volume(&machine("Secondary")).contains(wanted));
+    }
+
+    #[test]
+    fn autoactivation_is_told_of_unless_it_is_off() {
+        let fake = machine("Primary");
+        assert!(said(&fake).contains("LVM activates web by itself"));
+        fake.file("/answers/vgs", &GROUP.replace("enabled", ""));
+        assert_eq!(said(&fake), "");
+        fake.file("/answers/vgs", GROUP);
+        for off in ["event_activation=0", "event_activation=1\nauto_activation_volume_list=[]"] {
+            fake.file("/answers/lvmconfig", off);
+            assert_eq!(said(&fake), "", "{off}");
+        }
+    }
+
+    #[test]
+    fn the_disk_that_lvm_sees_besides_drbd_is_told_of() {
+        let fake = machine("Secondary");
+        fake.file("/answers/lvmconfig", "event_activation=0");
+        assert_eq!(said(&fake), "");
+        fake.file("/answers/pvs", r#"{"report":[{"pv":[{"pv_name":"/dev/sdb"}]}]}"#);
+        assert!(said(&fake).contains("LVM looks at /dev/sdb too: reject it in global_filter"));
+        fake.file("/sys/class/block/sdb/holders/dm-0", "")
+            .file("/sys/class/block/dm-0/dm/name", "web-root\n")
+            .file("/sys/class/block/dm-0/dm/uuid", "LVM-x\n");
+        assert!(said(&fake).contains("logical volume web/root is active on /dev/sdb, below"));
+    }
+
+    #[test]
+    fn multipath_is_told_of_above_and_below() {
+        for (device, place) in [("drbd1", "Primary"), ("sdb", "Secondary")] {
+            let fake = machine(place);
+            fake.file("/answers/lvmconfig", "event_activation=0");
+            fake.file(&format!("/sys/class/block/{device}/holders/dm-0"), "")
+                .file("/sys/class/block/dm-0/dm/name", "mpatha\n")
+                .file("/sys/class/block/dm-0/dm/uuid", "mpath-360a98\n");
+            let wanted = format!(
+                "multipath has taken /dev/{device} as mpatha: blacklist it in multipath.conf"
+            );
+            assert_eq!(said(&fake), wanted);
+        }
+    }
 }

@@ -3,15 +3,13 @@
 use super::Lvm;
 use super::look::{State, disk_name};
 use super::owner::Access;
+use super::sight::{self, DRBD};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::metadata;
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::settings::Settings;
 use std::path::Path;
-
-/// The major number of DRBD's devices.
-const DRBD: u32 = 147;
 
 impl Lvm {
     pub(super) fn foresee(&self, view: &View, state: &State) -> Vec<String> {
@@ -33,7 +31,9 @@ impl Lvm {
         }
         let disks = self.disks(view, state);
         warnings.extend(seen_beneath(view, &settings, &disks));
-        warnings.extend(multipath(view, &disks));
+        let names = disks.iter().filter_map(|disk| block::name(view, *disk));
+        warnings.extend(names.filter_map(|name| sight::multipath(view, &name)));
+        warnings.extend(order(view, name, &disks).filter(|_| state.is_active()));
         warnings
     }
 
@@ -46,16 +46,7 @@ impl Lvm {
     ) {
         let name = &group.name;
         let guarded = matches!(self.access, Access::SystemId | Access::Lvmlockd(_));
-        if group.autoactivation != Some(false)
-            && settings.lets_autoactivate(name)
-            && !guarded
-            && !settings.shuts_out(name, &group.tags)
-        {
-            warnings.push(format!(
-                "LVM activates {name} by itself wherever it sees the disks, as at boot: lvm vgchange \
-                 --setautoactivation n {name}"
-            ));
-        }
+        warnings.extend(sight::autoactivation(settings, group).filter(|_| !guarded));
         for disk in group.disks.iter().filter(|disk| disk.duplicate) {
             warnings
                 .push(format!("LVM sees a disk of {name} twice, also as {}", disk.path.display()));
@@ -81,39 +72,41 @@ impl Lvm {
     }
 }
 
+/// That the group and DRBD have an order in which they come and go.
+fn order(view: &View, name: &str, disks: &[Number]) -> Option<String> {
+    let drbd = disks.iter().find(|disk| disk.major == DRBD)?;
+    let device = disk_name(view, *drbd);
+    Some(format!(
+        "{name} lies on {device}, and comes after its promotion and goes before its demotion: while a volume is \
+         active, DRBD stays Primary"
+    ))
+}
+
 /// Whether LVM may find a group on the disk beneath DRBD, where it must not
 /// be touched.
 fn seen_beneath(view: &View, settings: &Settings, disks: &[Number]) -> Option<String> {
     let drbd = disks.iter().find(|disk| disk.major == DRBD)?;
-    let admits_all = |name: &str| {
-        let list = settings.list(name).unwrap_or_default();
-        !list.iter().any(|pattern| pattern.starts_with('r'))
+    let beneath = sight::beneath(view, *drbd);
+    let known: Vec<bool> = beneath.iter().filter_map(|disk| sight::looks_at(view, disk)).collect();
+    let is_seen = match known.is_empty() {
+        false => known.contains(&true),
+        // Where DRBD or lvm do not tell, no filter at all is seen by anybody.
+        true => {
+            let admits_all = |name: &str| {
+                let list = settings.list(name).unwrap_or_default();
+                !list.iter().any(|pattern| pattern.starts_with('r'))
+            };
+            admits_all("filter")
+                && admits_all("global_filter")
+                && !settings.is_on("use_devicesfile")
+        }
     };
-    let unfiltered =
-        admits_all("filter") && admits_all("global_filter") && !settings.is_on("use_devicesfile");
-    unfiltered.then(|| {
+    is_seen.then(|| {
         let device = disk_name(view, *drbd);
         format!(
             "LVM looks also at the disk beneath {device} and may activate the group from there: set global_filter = \
              [ \"a|^/dev/drbd|\", \"r|.*|\" ] in lvm.conf, or reject the disk"
         )
-    })
-}
-
-/// Whether multipath has its hands on a disk.
-fn multipath(view: &View, disks: &[Number]) -> Option<String> {
-    disks.iter().find_map(|disk| {
-        let holders = view.list(format!("/sys/dev/block/{disk}/holders")).unwrap_or_default();
-        holders.iter().find_map(|holder| {
-            let read = |what: &str| view.read(format!("/sys/class/block/{holder}/dm/{what}")).ok();
-            let uuid = read("uuid").filter(|uuid| uuid.starts_with("mpath-"))?;
-            let name = read("name").unwrap_or(uuid);
-            let device = disk_name(view, *disk);
-            Some(format!(
-                "multipath has taken {device} as {}: blacklist it in multipath.conf",
-                name.trim()
-            ))
-        })
     })
 }
 

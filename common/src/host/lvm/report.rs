@@ -97,6 +97,19 @@ fn groups_of(view: &View, names: &[&str]) -> Result<Output> {
     Ok(output)
 }
 
+/// Every disk that lvm looks at, whether it has put something there or not:
+/// what its filters, its list of devices and its own judgement leave.
+pub fn looked_at(view: &View) -> Result<Vec<PathBuf>> {
+    let words = ["pvs", "--all", "--foreign", "--shared", "--nolocking"];
+    let words = [&words[..], &["--reportformat", "json", "-o", "pv_name"]].concat();
+    let output = view.query("lvm", &words)?;
+    if !output.success() {
+        bail!("lvm cannot list the disks: {}", why(&output));
+    }
+    let path = |row: BTreeMap<String, String>| row.get("pv_name").map(PathBuf::from);
+    Ok(rows(&output.stdout)?.into_iter().filter_map(path).collect())
+}
+
 /// The volumes of the group that are not parts of others.
 pub fn volumes(view: &View, group: &str) -> Result<Vec<Volume>> {
     let mut words = vec!["lvs", "--foreign", "--shared", "--nolocking"];
@@ -135,7 +148,7 @@ struct Reports {
 
 #[derive(Deserialize)]
 struct Report {
-    #[serde(default, alias = "vg", alias = "lv")]
+    #[serde(default, alias = "vg", alias = "lv", alias = "pv")]
     rows: Vec<BTreeMap<String, String>>,
 }
 
