@@ -20,7 +20,7 @@ pub mod seen;
 mod act;
 #[cfg(test)]
 pub(crate) mod fake;
-mod start;
+pub(crate) mod start;
 #[cfg(test)]
 mod table;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! and took a resource with two volumes, or one of DRBD 9 without `drbdadm`,
 //! for unconfigured or unknown.
 
+use crate::drbd::hints::hints;
 use crate::drbd::name::Name;
 use crate::drbd::seen::{facts_of, in_use};
 use anyhow::Result;
@@ -134,6 +135,10 @@ impl Agent for Drbddisk {
         }
     }
 
+    fn hints(&self, view: &View, state: &State) -> Vec<Fact> {
+        state.resources().iter().flat_map(|resource| hints(view, resource)).collect()
+    }
+
     fn start<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
         if let State::One(Found::NoModule) | State::All(None) = from {
             return Err(installed("there is no DRBD in this kernel: load the module drbd"));
@@ -144,9 +149,7 @@ impl Agent for Drbddisk {
             _ => None,
         };
         plan.step(format!("make DRBD resource {} Primary", self.resource), move |system| {
-            let admin = self.admin(system, &self.resource);
-            let attempt = || admin.set_role(system, Role::Primary, known.as_ref());
-            tool::persist(system, PRIMARY_TRIES, attempt, |_| Ok(true))
+            make_primary(system, &self.admin(system), known.as_ref())
         });
         Ok(plan)
     }
@@ -156,7 +159,8 @@ impl Agent for Drbddisk {
         for resource in from.resources().iter().filter(|resource| resource.is_primary()) {
             let resource = resource.clone();
             plan.step(format!("make DRBD resource {} Secondary", resource.name), move |system| {
-                self.secondary(system, &resource)
+                let admin = Admin::of(system, &resource.name, None);
+                make_secondary(system, &admin, &resource)
             });
         }
         Ok(plan)
@@ -184,16 +188,11 @@ impl Drbddisk {
 
     /// `all` is what `drbdadm` takes for it: the resources that are not
     /// stacked.
-    fn admin(&self, view: &View, name: &str) -> Admin {
-        if self.is_all() { Admin::new(name) } else { Admin::of(view, name, None) }
-    }
-
-    /// Tells a resource to become Secondary, and says who is in the way.
-    fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
-        let admin = Admin::of(system, &resource.name, None);
-        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
-        tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
-            .map_err(|err| in_use(system, resource, err))
+    fn admin(&self, view: &View) -> Admin {
+        match self.is_all() {
+            true => Admin::new(&self.resource),
+            false => Admin::of(view, &self.resource, None),
+        }
     }
 }
 
@@ -205,6 +204,27 @@ impl State {
             _ => &[],
         }
     }
+}
+
+/// Tells a resource to become Primary, as often as is worthwhile.
+pub(crate) fn make_primary(
+    system: &System<'_>,
+    admin: &Admin,
+    known: Option<&Resource>,
+) -> Result<()> {
+    let attempt = || admin.set_role(system, Role::Primary, known);
+    tool::persist(system, PRIMARY_TRIES, attempt, |_| Ok(true))
+}
+
+/// Tells a resource to become Secondary, and says who is in the way.
+pub(crate) fn make_secondary(
+    system: &System<'_>,
+    admin: &Admin,
+    resource: &Resource,
+) -> Result<()> {
+    let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+    tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
+        .map_err(|err| in_use(system, resource, err))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feat
 pub mod drbd;
 pub mod drbd_fence;
 pub mod drbddisk;
+pub mod drbdupper;
 pub mod filesystem;
 pub mod ipaddr;
 pub mod lvm;
@@ -24,6 +25,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<filesystem::Filesystem>(),
     meta_of::<drbd::Drbd>(),
     meta_of::<drbddisk::Drbddisk>(),
+    meta_of::<drbdupper::Drbdupper>(),
     meta_of::<lvm::Lvm>(),
     meta_of::<lvm2::Lvm2>(),
 ];

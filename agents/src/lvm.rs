@@ -13,6 +13,7 @@
 mod backing;
 mod beneath;
 mod deactivate;
+mod depth;
 mod foresight;
 mod look;
 mod names;
@@ -145,6 +146,8 @@ static META: Meta = Meta {
         "stop retries until its deadline while a volume is held open, and names who holds it.",
         "A group that is seen on the disk beneath DRBD, by drbd.conf, is refused, and failed where something else \
          has activated it from there. The shell agents write past DRBD.",
+        "A monitor of depth 10 reads from up to four volumes, past the page cache and by its deadline; \
+         LVM-activate reads one byte of the first, which may come from the cache.",
         "When every disk of a group is gone, stop removes its unused devices without lvm.",
         "stop without vgname succeeds, since nothing can have been started; LVM-activate has the node fenced.",
         "A logical volume that is not in the group is error 2, not 6: it is the node's view of its storage.",
@@ -224,6 +227,10 @@ impl Agent for Lvm {
 
     fn stop<'a>(&'a self, _: &View, from: &State) -> Result<Plan<'a>> {
         Ok(self.plan_stop(from))
+    }
+
+    fn tend<'a>(&'a self, _: &View, state: &State, level: u32) -> Result<Plan<'a>> {
+        Ok(depth::try_out(state, level))
     }
 }
 

@@ -93,9 +93,13 @@ fn by_hand(machine: &Machine, name: &'static str) {
     state.unchanged(machine);
 }
 
-/// drbddisk has always added what it knows in brackets.
+/// The agents for DRBD in haresources have always added what they know in
+/// brackets.
 fn expected_word(name: &str) -> &'static str {
-    if name == "drbddisk" { "stopped (Unconfigured)" } else { "stopped" }
+    match name {
+        "drbddisk" | "drbdupper" => "stopped (Unconfigured)",
+        _ => "stopped",
+    }
 }
 
 fn by_heartbeat(machine: &Machine, name: &'static str) {

@@ -39,7 +39,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
     match name {
         "Filesystem" => filesystem(machine),
         "IPaddr" => ipaddr(machine),
-        "drbd" | "drbddisk" => one("drbd_resource", "r0"),
+        "drbd" | "drbddisk" | "drbdupper" => one("drbd_resource", "r0"),
         "LVM" => one("vgname", "vg"),
         "lvm2" => one("groups", "vg"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),

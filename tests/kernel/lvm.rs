@@ -135,6 +135,7 @@ fn whole_cycle(machine: &Machine) {
     lvm.action("start").exits(0);
     assert!(mapped());
     lvm.action("monitor").exits(0);
+    lvm.clone().depth("10").action("monitor").exits(0);
     let holder = format!("exec sleep 1000 </dev/mapper/{name}-web & echo $!");
     let pid = machine.must("sh", &["-c", &holder]);
     let short = machine.agent("LVM").set("vgname", &name).meta("timeout", "4000");

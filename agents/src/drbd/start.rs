@@ -95,7 +95,7 @@ pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Resu
 
 /// A disk that has grown while DRBD was down has DRBD's own data in the middle
 /// of it, and does not attach before they are moved to its end.
-fn check_size(system: &System<'_>, admin: &Admin) {
+pub(crate) fn check_size(system: &System<'_>, admin: &Admin) {
     let has_disk = match drbd::find(system, admin.name()) {
         Ok(Found::Configured(known)) => known.volumes.iter().any(|v| v.disk != Disk::Diskless),
         _ => false,
@@ -151,19 +151,21 @@ fn await_nodes(view: &View, name: &str) -> Result<()> {
 }
 
 /// Waits for the peers, or the one of this name, as long as the parameters say.
-/// One that does not come is no failure.
 pub(super) fn await_peers(agent: &Drbd, view: &View, name: Option<&str>) {
     let limit = Duration::from_secs(agent.params.wfc_timeout.0.into());
-    // The score has to be written after this.
+    until_connected(view, &agent.params.drbd_resource.0, name, limit);
+}
+
+/// Waits until a resource's peers are connected, or the one of this name. One
+/// that does not come is no failure.
+pub(crate) fn until_connected(view: &View, resource: &str, peer: Option<&str>, limit: Duration) {
+    // What comes after this has to be done in time, too.
     let deadline = view.deadline().at_most(limit.min(view.deadline().left() / 2));
     let mut pace = Pace::new();
     while !deadline.has_passed() {
-        let Ok(Found::Configured(resource)) = drbd::find(view, &agent.params.drbd_resource.0)
-        else {
-            return;
-        };
-        let meant = |peer: &&drbd::Peer| name.is_none_or(|name| peer.name == name);
-        let comes = |peer: &drbd::Peer| !peer.is_connected() && peer.connection != "StandAlone";
+        let Ok(Found::Configured(resource)) = drbd::find(view, resource) else { return };
+        let meant = |known: &&drbd::Peer| peer.is_none_or(|peer| known.name == peer);
+        let comes = |known: &drbd::Peer| !known.is_connected() && known.connection != "StandAlone";
         if !resource.peers.iter().filter(meant).any(comes) {
             return;
         }

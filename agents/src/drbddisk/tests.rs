@@ -125,6 +125,36 @@ fn stop_of_what_the_kernel_does_not_have_does_nothing() {
 }
 
 #[test]
+fn a_stacked_resource_is_called_so() {
+    let fake = Fake::new(SECONDARY);
+    let config = "resource r0 { on node1 { device /dev/drbd0; } } \
+        resource r1 { stacked-on-top-of r0 { device /dev/drbd1; } }";
+    fake.file("/etc/drbd.conf", config).program("drbdadm", "");
+    change(&fake, "r1", true, PATIENT).unwrap();
+    fake.rows(PRIMARY);
+    change(&fake, "r1", false, PATIENT).unwrap();
+    assert_eq!(fake.called(), ["drbdadm --stacked primary r1", "drbdadm --stacked secondary r1"]);
+}
+
+#[test]
+fn a_lower_resource_names_the_one_that_lies_on_it() {
+    let events = |name: &str, role: &str, disk: &str, minor: u32| {
+        format!(
+            "exists resource name:{name} role:{role} suspended:no\n\
+             exists device name:{name} volume:0 minor:{minor} backing_dev:{disk} disk:UpToDate\n"
+        )
+    };
+    let both =
+        events("r1", "Primary", "/dev/sda1", 1) + &events("r1-U", "Secondary", "/dev/drbd1", 10);
+    let fake = Fake::nine(&(both + "exists -\n"));
+    let busy = "echo '1: State change failed: (-12) Device is held open by someone' >&2; exit 11";
+    fake.program("drbdadm", busy);
+    let refused = change(&fake, "r1", false, PATIENT).unwrap_err();
+    let wanted = "r1 stays Primary, its device is in use: DRBD resource r1-U";
+    assert_eq!(refused.to_string(), wanted);
+}
+
+#[test]
 fn a_broken_configuration_is_gone_past() {
     let fake = Fake::new(PRIMARY);
     fake.program("drbdadm", "echo 'drbd.conf:1: parse error' >&2\nexit 10");

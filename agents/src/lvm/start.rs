@@ -185,7 +185,16 @@ impl Lvm {
         }
         words.push(one.as_deref().unwrap_or(group));
         let output = system.change("lvm", &words)?;
-        Ok((!output.success()).then(|| why(&output)))
+        if output.success() {
+            return Ok(None);
+        }
+        let why = why(&output);
+        // A daemon that was killed leaves its locks behind.
+        let orphan = match matches!(self.access, Access::Lvmlockd(_)) && why.contains("locked") {
+            true => "; if no node has it active, the lock is an orphan: see lvmlockctl --info",
+            false => "",
+        };
+        Ok(Some(format!("{why}{orphan}")))
     }
 }
 

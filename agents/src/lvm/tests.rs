@@ -242,6 +242,15 @@ fn a_suspended_volume_is_a_fault_after_a_moment() {
 }
 
 #[test]
+fn a_deep_monitor_reads_from_what_people_use() {
+    let machine = Machine::new().active("web", 0).active("raid_rimage_0", 1);
+    let (view, agent) = (machine.view(), agent(&[]));
+    let state = agent.observe(&view).unwrap();
+    assert!(agent.tend(&view, &state, 0).unwrap().is_empty());
+    assert_eq!(words(&agent.tend(&view, &state, 10).unwrap()), ["read from web (/dev/dm-0)"]);
+}
+
+#[test]
 fn one_volume_is_not_the_others() {
     let machine = Machine::new().active("web", 0);
     assert_eq!(machine.status(&agent(&[("lvname", "mail")])), Status::Stopped);

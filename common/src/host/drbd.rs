@@ -34,6 +34,14 @@ pub enum Found {
 }
 
 impl Found {
+    /// The resource, if the kernel has it.
+    pub fn configured(&self) -> Option<&Resource> {
+        match self {
+            Self::Configured(resource) => Some(resource),
+            _ => None,
+        }
+    }
+
     /// Whether it may be written here, at least in part.
     pub fn is_primary(&self) -> bool {
         matches!(self, Self::Configured(resource) if resource.is_primary())

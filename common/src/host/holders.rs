@@ -7,7 +7,7 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
-use crate::host::block::Number;
+use crate::host::block::{self, Number};
 use crate::host::drbd;
 use crate::host::mount::table::unescaped;
 use crate::host::mount::{Mount, Table};
@@ -50,7 +50,7 @@ pub fn above(view: &View, device: &str) -> Vec<String> {
     let resources = drbd::all(view).ok().flatten().unwrap_or_default();
     let lies_here = |resource: &&drbd::Resource| {
         let disks = resource.volumes.iter().filter_map(|volume| volume.backing.as_deref());
-        disks.into_iter().any(|disk| resolved(view, disk) == path)
+        disks.into_iter().any(|disk| resolved(view, Path::new(disk)) == path)
     };
     let upon = resources.iter().filter(lies_here);
     found.extend(upon.map(|resource| format!("DRBD resource {}", resource.name)));
@@ -58,7 +58,7 @@ pub fn above(view: &View, device: &str) -> Vec<String> {
 }
 
 /// Where a name that udev has made for a device leads.
-fn resolved(view: &View, path: &str) -> PathBuf {
+pub fn resolved(view: &View, path: &Path) -> PathBuf {
     match view.link(path) {
         Ok(to) if to.is_relative() => {
             // `/dev/drbd/by-res/r1/0` leads to `../../../drbd1`: in /dev only
@@ -66,7 +66,7 @@ fn resolved(view: &View, path: &str) -> PathBuf {
             Path::new("/dev").join(to.file_name().unwrap_or_default())
         }
         Ok(to) => to,
-        Err(_) => PathBuf::from(path),
+        Err(_) => path.to_owned(),
     }
 }
 
@@ -123,16 +123,21 @@ fn in_other_namespaces(view: &View, device: Number) -> Vec<String> {
     user::other_namespaces(view).iter().filter_map(clause).collect()
 }
 
-/// Processes that have the device open.
+/// Processes that have the device open, by whichever name it has in /dev.
 fn processes(view: &View, path: &Path) -> Vec<String> {
     // The action has mostly failed for want of time, and the reason is wanted.
     let deadline = view.deadline().at_least(Duration::from_millis(500));
     let proc = view.path("/proc");
+    let number = |path: &Path| block::number(view, path).ok().flatten();
+    let wanted = number(path);
+    let is_it = |link: PathBuf| {
+        let named = || link.starts_with("/dev/mapper") && wanted.is_some();
+        link == path || (named() && number(&link) == wanted)
+    };
     let mut found = Vec::new();
     for pid in process::all(&proc) {
         let open = view.list(format!("/proc/{pid}/fd")).unwrap_or_default();
-        let holds =
-            |fd: &String| view.link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|link| link == path);
+        let holds = |fd: &String| view.link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(is_it);
         if open.iter().any(holds) {
             let name = process::Process::find(&proc, pid).map(|process| process.name);
             let unit = process::unit(view, pid).map(|unit| format!(" of {unit}"));

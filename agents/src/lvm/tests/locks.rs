@@ -98,3 +98,19 @@ fn without_the_daemon_nothing_is_tried() {
     let machine = machine.lvm("lvmconfig", "use_lvmlockd=0\n");
     assert!(machine.refusal(&locked(&[])).contains("use_lvmlockd is not set"));
 }
+
+#[test]
+fn a_lock_that_may_be_an_orphan_is_told_of() {
+    let machine = machine();
+    let script = format!(
+        "#!/bin/sh\ncase \"$1 $2\" in\n\
+         'vgchange -aey') echo '  LV locked by other host: vg/web' >&2; exit 5;;\n\
+         vgchange*) exit 0;;\n\
+         *) cat {}/$1;;\n\
+         esac\n",
+        machine.path("/answers/x").parent().unwrap().display()
+    );
+    machine.program("lvm", &script);
+    let refused = started(&machine, &locked(&[])).unwrap_err().to_string();
+    assert!(refused.contains("locked by other host") && refused.contains("orphan"), "{refused}");
+}

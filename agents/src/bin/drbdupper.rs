@@ -1,0 +1,4 @@
+//! The binary of [`agents::drbdupper`].
+#![no_main]
+
+common::main!(agents::drbdupper::Drbdupper);
