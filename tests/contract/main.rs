@@ -17,6 +17,7 @@ mod binary;
 mod clients;
 mod codes;
 mod dialects;
+mod documents;
 mod heartbeat;
 mod input;
 mod metadata;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         for meta in agents::ALL {
             binary::cases(cases, meta);
             metadata::cases(cases, meta);
+            documents::cases(cases, meta);
             dialects::cases(cases, meta);
             codes::cases(cases, meta);
             clients::cases(cases, meta);

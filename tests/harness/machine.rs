@@ -142,15 +142,22 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // The kernel kills every process of the namespace with its first one,
-        // and reaps them before the wait returns.
+        // and that one does not end before all are reaped: also those that
+        // the case has started itself and never waited for.
         let _ = self.first.kill();
-        let _ = self.first.wait();
+        let of_this_thread = Some(WaitPidFlag::__WNOTHREAD);
+        while waitpid(None, of_this_thread).is_ok() {}
     }
 }
 
 /// Whether this process was started to be a machine's first.
 pub(super) fn is_first_process() -> bool {
     std::env::args().nth(1).is_some_and(|word| word == FIRST_PROCESS)
+}
+
+/// Where an agent lies outside of the machines, for the calls that need none.
+pub fn staged(name: &str) -> PathBuf {
+    Path::new(STAGE).join(name)
 }
 
 /// The life of a machine's first process: mount the `/proc` that belongs to

@@ -39,7 +39,7 @@ mod wire;
 pub use call::{Call, Outcome};
 pub use crash::{Instants, Killed};
 pub use disk::Disk;
-pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES};
+pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
 pub use net::Peer;
 pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};

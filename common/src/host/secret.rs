@@ -1,5 +1,11 @@
 //! Secrets in option lists, kept out of argument lists, logs and traces.
 
+use anyhow::{Context, Result};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+
 /// The options whose value is nobody's business.
 const SECRET: &[&str] = &["password", "password2", "passwd", "pass", "secret"];
 
@@ -24,17 +30,38 @@ pub fn masked(text: &str) -> String {
     text.split(',').map(mask).collect::<Vec<_>>().join(",")
 }
 
-/// The list without the password in it, and the password.
-pub fn without_password(options: &str) -> (String, Option<&str>) {
-    let mut password = None;
+/// The list without the options of these names in it, and the value of the
+/// last of them.
+pub fn taken_out<'a>(options: &'a str, names: &[&str]) -> (String, Option<&'a str>) {
+    let mut secret = None;
     let mut kept: Vec<&str> = Vec::new();
     for option in options.split(',') {
         match option.split_once('=') {
-            Some(("password" | "pass", value)) => password = Some(value),
+            Some((name, value)) if names.contains(&name) => secret = Some(value),
             _ => kept.push(option),
         }
     }
-    (kept.join(","), password)
+    (kept.join(","), secret)
+}
+
+/// A file without a name, for a program that takes a secret from a file and
+/// runs while we wait for it. It is gone with us, however we end.
+#[derive(Debug)]
+pub struct Nameless(File);
+
+impl Nameless {
+    /// A file that holds this.
+    pub fn holding(text: &str) -> Result<Self> {
+        let fd = memfd_create(c"secret", MFdFlags::MFD_CLOEXEC).context("no memory file")?;
+        let mut file = File::from(fd);
+        file.write_all(text.as_bytes()).context("no room in a memory file")?;
+        Ok(Self(file))
+    }
+
+    /// Where another process of the same user finds it, and nobody else.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
 }
 
 #[cfg(test)]
@@ -50,8 +77,18 @@ mod tests {
 
     #[test]
     fn a_password_is_taken_out_of_its_list() {
-        let (kept, password) = without_password("user=a,password=b=c,vers=3");
+        let names = &["password", "pass"];
+        let (kept, password) = taken_out("user=a,password=b=c,vers=3", names);
         assert_eq!((kept.as_str(), password), ("user=a,vers=3", Some("b=c")));
-        assert_eq!(without_password("rw"), ("rw".to_owned(), None));
+        assert_eq!(taken_out("rw", names), ("rw".to_owned(), None));
+    }
+
+    #[test]
+    fn a_nameless_file_is_read_by_its_path_and_has_no_name() {
+        let file = Nameless::holding("AQB=").unwrap();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "AQB=");
+        let path = file.path();
+        drop(file);
+        assert!(std::fs::read_to_string(path).is_err());
     }
 }

@@ -30,7 +30,7 @@ pub struct Wanted<'a> {
 /// Whether mount(8) has to do it, and why.
 pub fn needs_program(view: &View, fstype: Option<&str>, options: &str) -> Option<String> {
     let Some(fstype) = fstype else { return Some("no type is given".into()) };
-    if takes_password(fstype) {
+    if takes_password(fstype) || takes_secret(fstype, options) {
         return Some("its password is not to be seen".into());
     }
     if let Ok(helper) = view.program(&format!("mount.{fstype}")) {
@@ -44,6 +44,15 @@ pub fn needs_program(view: &View, fstype: Option<&str>, options: &str) -> Option
 fn takes_password(fstype: &str) -> bool {
     matches!(fstype, "cifs" | "smb3")
 }
+
+/// Whether the type's secret is among the options, where only its helper can
+/// take it from a file instead.
+fn takes_secret(fstype: &str, options: &str) -> bool {
+    fstype == "ceph" && secret::taken_out(options, SECRET).1.is_some()
+}
+
+const PASSWORD: &[&str] = &["password", "pass"];
+const SECRET: &[&str] = &["secret"];
 
 /// Mounts it, by the deadline.
 pub fn mount(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
@@ -69,17 +78,33 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
     if let Some(fstype) = wanted.fstype.filter(|_| !bind) {
         args.extend([OsStr::new("-t"), fstype.as_ref()]);
     }
-    // Everybody can read the words of a process, root alone its environment.
-    let (options, password) = match wanted.fstype.is_some_and(takes_password) {
-        true => secret::without_password(wanted.options),
-        false => (wanted.options.to_owned(), None),
-    };
-    let env: Vec<(&str, &str)> = password.map(|value| ("PASSWD", value)).into_iter().collect();
+    // Everybody can read the words of a process, root alone its environment and
+    // what it has open.
+    let (mut options, mut env, mut file) = (wanted.options.to_owned(), Vec::new(), None);
+    match wanted.fstype {
+        Some(fstype) if takes_password(fstype) => {
+            let (kept, password) = secret::taken_out(wanted.options, PASSWORD);
+            options = kept;
+            env.extend(password.map(|value| ("PASSWD", value)));
+        }
+        Some(fstype) if takes_secret(fstype, wanted.options) => {
+            if let Err(missing) = system.program("mount.ceph") {
+                bail!("{missing}, and without it everybody could see the secret");
+            }
+            let (kept, value) = secret::taken_out(wanted.options, SECRET);
+            let nameless = secret::Nameless::holding(value.unwrap_or_default())?;
+            let comma = if kept.is_empty() { "" } else { "," };
+            options = format!("{kept}{comma}secretfile={}", nameless.path());
+            file = Some(nameless);
+        }
+        _ => {}
+    }
     if !options.is_empty() {
         args.extend([OsStr::new("-o"), options.as_ref()]);
     }
     args.extend([OsStr::new("--"), wanted.source, wanted.directory.as_os_str()]);
     let output = system.change_within(system.deadline().left(), &env, "mount", &args)?;
+    drop(file);
     if !output.success() {
         bail!("{}", output.reason());
     }
@@ -206,4 +231,72 @@ fn answer(number: libc::c_long, words: &[usize]) -> io::Result<libc::c_long> {
     // until the call is over, in the places the kernel's manual has them.
     let answer = unsafe { libc::syscall(number, word(0), word(1), word(2), word(3), word(4)) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::Deadline;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    /// A machine on which `mount` writes down its words, its PASSWD and what
+    /// is in the file that it is pointed at.
+    fn machine(helpers: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let bin = root.path().join("usr/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let said = root.path().join("said");
+        let text = format!(
+            "#!/bin/sh\nfile=${{4##*secretfile=}}\n\
+             {{ tr '\\0' ' ' </proc/$$/cmdline; echo; echo \"$PASSWD\"; [ \"$file\" = \"$4\" ] || cat \"$file\"; }} >{} 2>/dev/null\nexit 0\n",
+            said.display()
+        );
+        for name in [&["mount"], helpers].concat() {
+            let (path, draft) = (bin.join(name), bin.join("draft"));
+            std::fs::write(&draft, &text).unwrap();
+            std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // Another process writes it: one of ours that forks would keep it open.
+            let copied = std::process::Command::new("cp").arg(&draft).arg(&path).status();
+            assert!(copied.unwrap().success());
+        }
+        root
+    }
+
+    fn mounted(root: &Path, fstype: &str, options: &str) -> Result<Vec<String>> {
+        let view = View::below(root, Deadline::after(Duration::from_secs(20)));
+        let (source, directory) = (OsStr::new("srv:/x"), Path::new("/srv"));
+        let wanted = Wanted { source, directory, fstype: Some(fstype), options };
+        view.with_write_access(|system| mount(system, wanted))?;
+        let said = std::fs::read_to_string(root.join("said"))?;
+        Ok(said.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_secret_of_ceph_is_in_no_word() {
+        let root = machine(&["mount.ceph"]);
+        let said = mounted(root.path(), "ceph", "name=admin,secret=AQB+x==,noatime").unwrap();
+        assert!(!said[0].contains("AQB"), "{said:?}");
+        assert!(said[0].contains("-o name=admin,noatime,secretfile=/proc/"), "{said:?}");
+        assert_eq!(said[2], "AQB+x==");
+        let said = mounted(root.path(), "ceph", "secret=AQB").unwrap();
+        assert!(said[0].contains("-o secretfile=/proc/") && said[2] == "AQB", "{said:?}");
+        let said = mounted(root.path(), "ceph", "name=a,secretfile=/etc/ceph/a").unwrap();
+        assert!(said[0].contains("-o name=a,secretfile=/etc/ceph/a "), "{said:?}");
+    }
+
+    #[test]
+    fn without_its_helper_ceph_is_refused_its_secret() {
+        let root = machine(&[]);
+        let refused = mounted(root.path(), "ceph", "secret=AQB").unwrap_err().to_string();
+        assert!(refused.contains("mount.ceph is not installed"), "{refused}");
+        assert!(!refused.contains("AQB") && !root.path().join("said").exists());
+    }
+
+    #[test]
+    fn a_password_of_cifs_goes_by_the_environment() {
+        let root = machine(&[]);
+        let said = mounted(root.path(), "cifs", "user=a,password=x").unwrap();
+        assert!(!said[0].contains("password") && said[1] == "x", "{said:?}");
+    }
 }
