@@ -44,7 +44,7 @@ use crate::host;
 use anyhow::{Context, Result, bail, ensure};
 use client::{Lab, Lease, Machine};
 use keeper::Verb;
-use machine::PLANS;
+use machine::{PLANS, Plan};
 use place::Place;
 use progress::Progress;
 use std::os::unix::process::CommandExt;
@@ -53,8 +53,10 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up [SETTING]            boots node1, node2 and client; the first time builds their image.
-                          With a setting, such as heartbeat/nfs, its group runs in the end
+  up [SETTING | MACHINE...]
+                          boots node1, node2 and client, or the machines that are named; the
+                          first time builds their image. With a setting, such as
+                          heartbeat/nfs, its group runs in the end
   run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
@@ -69,7 +71,8 @@ const USAGE: &str = "Usage: cargo xtask lab VERB
 pub fn run(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.split_first() {
-        Some((&"up", setting)) if setting.len() < 2 => up(setting.first().copied()),
+        Some((&"up", [setting])) if setting.contains('/') => up(&[], Some(setting)),
+        Some((&"up", machines)) => up(machines, None),
         Some((&"down", [])) => down(),
         Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
         Some((&"run", rest)) => {
@@ -82,7 +85,7 @@ pub fn run(words: &[String]) -> Result<()> {
         }
         Some((&"fault", rest)) => fault(rest),
         Some((&"logs", rest)) => logs(rest),
-        Some((&"keeper", [])) => keep(),
+        Some((&"keeper", machines)) => keep(machines),
         Some((&"help", _)) => {
             println!("{USAGE}");
             Ok(())
@@ -101,8 +104,10 @@ fn root(words: &[&str]) -> Result<()> {
     host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")
 }
 
-fn up(setting: Option<&str>) -> Result<()> {
-    let words: Vec<&str> = ["up"].into_iter().chain(setting).collect();
+fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
+    let plans = machine::chosen(machines)?;
+    let words: Vec<&str> =
+        ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
     let setting = setting.map(scenario::setting).transpose()?;
     let archive = setting.map(|_| setting::pack_agents()).transpose()?;
@@ -111,7 +116,7 @@ fn up(setting: Option<&str>) -> Result<()> {
         eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
         return Ok(());
     }
-    let (lab, lease, progress) = boot(&place)?;
+    let (lab, lease, progress) = boot(&place, &plans)?;
     if let (Some(setting), Some(archive)) = (setting, archive) {
         progress.show("set-up", &setting.name());
         setting.set_up(&lab, &archive)?;
@@ -119,14 +124,15 @@ fn up(setting: Option<&str>) -> Result<()> {
     }
     lease.keep()?;
     eprintln!(
-        "\nUp after {:.0} s. Try `cargo xtask lab shell node1`; end it with `cargo xtask lab down`.",
-        progress.seconds()
+        "\nUp after {:.0} s. Try `cargo xtask lab shell {}`; end it with `cargo xtask lab down`.",
+        progress.seconds(),
+        plans[0].name
     );
     Ok(())
 }
 
 /// Prepares what is missing and starts keeper and machines.
-fn boot(place: &Place) -> Result<(Lab, Lease, Progress)> {
+fn boot(place: &Place, plans: &[&'static Plan]) -> Result<(Lab, Lease, Progress)> {
     let mut progress = Progress::new();
     host::install(&[
         ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
@@ -139,6 +145,7 @@ fn boot(place: &Place) -> Result<(Lab, Lease, Progress)> {
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
+        .args(plans.iter().map(|plan| plan.name))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -157,7 +164,7 @@ fn boot(place: &Place) -> Result<(Lab, Lease, Progress)> {
         std::thread::sleep(Duration::from_millis(20));
     };
     let lease = lab.lease()?;
-    await_machines(&lab, &progress)?;
+    await_machines(&lab, plans, &progress)?;
     Ok((lab, lease, progress))
 }
 
@@ -168,9 +175,9 @@ fn prepared(place: &Place, progress: &mut Progress) -> Result<(image::Image, qem
     Ok((image, qemu))
 }
 
-fn await_machines(lab: &Lab, progress: &Progress) -> Result<()> {
+fn await_machines(lab: &Lab, plans: &[&Plan], progress: &Progress) -> Result<()> {
     let start = Instant::now();
-    let mut down: Vec<&str> = PLANS.iter().map(|plan| plan.name).collect();
+    let mut down: Vec<&str> = plans.iter().map(|plan| plan.name).collect();
     while !down.is_empty() {
         progress.show("boot", &format!("{} ({:.0} s)", down.join(", "), progress.seconds()));
         down.retain(|name| {
@@ -188,11 +195,12 @@ fn await_machines(lab: &Lab, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-fn keep() -> Result<()> {
+fn keep(machines: &[&str]) -> Result<()> {
+    let plans = machine::chosen(machines)?;
     let place = Place::of_workspace();
     let mut progress = Progress::new();
     let (image, qemu) = prepared(&place, &mut progress)?;
-    keeper::run(place, image, qemu)
+    keeper::run(place, image, qemu, &plans)
 }
 
 fn down() -> Result<()> {

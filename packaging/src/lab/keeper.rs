@@ -7,7 +7,7 @@
 //! disks. A machine that restarts by itself is started again at once.
 
 use super::image::Image;
-use super::machine::{Monitor, Network, PLANS, Plan, connect};
+use super::machine::{Monitor, Network, Plan, connect};
 use super::place::Place;
 use super::qemu::Qemu;
 use super::switch::{self, Silenced};
@@ -86,15 +86,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs the keeper until it is told to end.
-pub fn run(place: Place, image: Image, qemu: Qemu) -> Result<()> {
+/// Runs the keeper of these machines until it is told to end.
+pub fn run(place: Place, image: Image, qemu: Qemu, plans: &[&'static Plan]) -> Result<()> {
     let _ = fs::remove_dir_all(&place.sockets);
     place.make()?;
-    let networks = start_networks(&place)?;
-    for plan in PLANS {
+    let networks = start_networks(&place, plans)?;
+    for plan in plans {
         plan.make_disks(&image, &qemu, &place)?;
     }
-    let slots = PLANS.iter().map(|plan| Slot { plan, state: Mutex::default() }).collect();
+    let slots = plans.iter().map(|plan| Slot { plan, state: Mutex::default() }).collect();
     let keeper = Arc::new(Keeper {
         image,
         qemu,
@@ -104,7 +104,7 @@ pub fn run(place: Place, image: Image, qemu: Qemu) -> Result<()> {
         next: AtomicU32::new(1),
         place,
     });
-    for index in 0..PLANS.len() {
+    for index in 0..plans.len() {
         keeper.power_on(index)?;
     }
     let listener = UnixListener::bind(keeper.place.control())?;
@@ -115,9 +115,9 @@ pub fn run(place: Place, image: Image, qemu: Qemu) -> Result<()> {
     Ok(())
 }
 
-fn start_networks(place: &Place) -> Result<Vec<(Network, Silenced)>> {
+fn start_networks(place: &Place, plans: &[&Plan]) -> Result<Vec<(Network, Silenced)>> {
     let cards = |network: Network| -> Vec<_> {
-        PLANS
+        plans
             .iter()
             .filter(|plan| plan.networks().contains(&network))
             .flat_map(|plan| {

@@ -58,6 +58,16 @@ pub const PLANS: &[Plan] = &[
     },
 ];
 
+/// The machines of these names; all of them where none is named.
+pub fn chosen(names: &[&str]) -> Result<Vec<&'static Plan>> {
+    let is_known = |name: &&str| PLANS.iter().any(|plan| plan.name == *name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        bail!("no machine {unknown}");
+    }
+    let is_wanted = |plan: &&Plan| names.is_empty() || names.contains(&plan.name);
+    Ok(PLANS.iter().filter(is_wanted).collect())
+}
+
 /// One of the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::report::{self, Entry};
 use super::scenario::{self, Scenario};
 use super::setting::{self, Agents, NODES, Setting};
-use super::{boot, end, story};
+use super::{boot, end, machine, story};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::IsTerminal;
@@ -70,7 +70,7 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let (lab, lease, progress) = boot(&place)?;
+        let (lab, lease, progress) = boot(&place, &machine::chosen(&[])?)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting
             .set_up(&lab, archive)
