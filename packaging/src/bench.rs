@@ -1,24 +1,29 @@
 //! `cargo xtask bench`: what the agents cost, beside a process that does
 //! nothing and beside the shell agents, in one run.
 //!
-//! Everything happens in namespaces of this process's own: a network with one
-//! pair of interfaces, a mount table, a directory for the agents' hints. The
-//! commands that are compared take turns, so that what disturbs one disturbs
-//! the other.
+//! On this machine everything happens in namespaces of this process's own: a
+//! network with one pair of interfaces, a mount table, a directory for the
+//! agents' hints. What needs a kernel with DRBD and LVM is measured in a
+//! machine of the lab. The commands that are compared take turns, so that what
+//! disturbs one disturbs the other.
 
-mod measure;
+mod actions;
+pub mod measure;
 mod plot;
+pub mod sheet;
 mod stage;
 mod table;
 
-use crate::host;
+use crate::{host, lab};
 use anyhow::{Result, bail};
-use measure::{Case, Row};
+use measure::Row;
+use sheet::{Report, Sheet};
 use stage::{Stage, Subject};
-use std::path::Path;
 
-const USAGE: &str = "cargo xtask bench [--quick]
+const USAGE: &str = "cargo xtask bench [--lab] [--quick]
 
+  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr and Filesystem,
+           on this machine
   --quick  fewer runs of each, for a first impression";
 
 /// What the comparison needs besides the agents.
@@ -35,54 +40,61 @@ const NEEDS: &[(&str, &str, &str)] = &[
 ];
 
 /// How often each command is run.
-#[derive(Clone, Copy)]
-struct Effort {
-    ours: usize,
-    shell: usize,
-    under_load: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub ours: usize,
+    pub shell: usize,
+    pub under_load: usize,
 }
 
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
-    let effort = match words {
-        [] => Effort { ours: 400, shell: 25, under_load: 25 },
-        [quick] if quick == "--quick" => Effort { ours: 60, shell: 5, under_load: 8 },
-        _ => bail!("{words:?}?\n{USAGE}"),
+    let (mut in_lab, mut quick) = (false, false);
+    for word in words {
+        match word.as_str() {
+            "--lab" => in_lab = true,
+            "--quick" => quick = true,
+            _ => bail!("{word}?\n{USAGE}"),
+        }
+    }
+    let effort = match quick {
+        false => Effort { ours: 400, shell: 25, under_load: 25 },
+        true => Effort { ours: 60, shell: 5, under_load: 8 },
     };
-    host::become_root("bench", words, "it works in namespaces of its own")?;
+    let mut report = Report::read()?;
+    let sheet = if in_lab {
+        host::become_root("bench", words, "a machine is started, from an image that root owns")?;
+        report.lab.insert(lab::bench::measure(effort)?)
+    } else {
+        host::become_root("bench", words, "it works in namespaces of its own")?;
+        report.host.insert(here(effort)?)
+    };
+    print!("{}", table::terminal(sheet));
+    report.write()
+}
+
+fn here(effort: Effort) -> Result<Sheet> {
     host::install(NEEDS)?;
     eprintln!("building the agents");
     let built = host::build_agents()?;
     let stage = Stage::enter(&built)?;
     let rows = compare(&stage, effort)?;
-    let docs = host::workspace().join("packaging/docs");
-    write(&docs, &rows)
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    Ok(Sheet { machine: format!("{cores} cores, {}", sheet::system()), rows })
 }
 
 fn compare(stage: &Stage, effort: Effort) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for subject in [Subject::Address, Subject::Mount] {
-        rows.extend(measure::changes(stage, subject, effort.shell)?);
+        rows.extend(actions::changes(stage, subject, effort.shell)?);
         for scale in [1, 1_000, 10_000] {
             stage.crowd(subject, scale)?;
-            let case = Case { subject, action: "monitor", scale, load: 0 };
-            rows.push(measure::monitor(stage, case, effort.ours, effort.shell)?);
+            rows.push(actions::monitor(stage, (subject, scale, 0), effort.ours, effort.shell)?);
         }
         let _busy = stage::Busy::start(16)?;
-        let case = Case { subject, action: "monitor", scale: 10_000, load: 16 };
-        rows.push(measure::monitor(stage, case, effort.under_load, effort.under_load.min(8))?);
+        let (times, shell_times) = (effort.under_load, effort.under_load.min(8));
+        rows.push(actions::monitor(stage, (subject, 10_000, 16), times, shell_times)?);
     }
-    let case = Case { subject: Subject::Drbd, action: "monitor", scale: 1, load: 0 };
-    rows.push(measure::monitor(stage, case, effort.ours, effort.shell)?);
+    rows.push(actions::monitor(stage, (Subject::Drbd, 1, 0), effort.ours, effort.shell)?);
     Ok(rows)
-}
-
-fn write(docs: &Path, rows: &[Row]) -> Result<()> {
-    std::fs::create_dir_all(docs)?;
-    let table = table::markdown(rows);
-    std::fs::write(docs.join("benchmark.md"), &table)?;
-    std::fs::write(docs.join("benchmark.svg"), plot::svg(rows))?;
-    print!("{}", table::terminal(rows));
-    println!("\nwritten: {0}/benchmark.md and {0}/benchmark.svg", docs.display());
-    Ok(())
 }

@@ -16,6 +16,7 @@
 
 mod archive;
 mod article;
+pub mod bench;
 mod client;
 mod disk;
 pub mod guest;

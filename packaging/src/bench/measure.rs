@@ -1,58 +1,72 @@
-//! Whole processes, from the spawn to the wait.
+//! Whole processes, from the spawn to the wait, taking turns.
 
-use super::stage::{Stage, Subject};
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use regex::Regex;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A command that can be run over and over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub program: PathBuf,
     pub args: Vec<String>,
-    pub env: Vec<(String, OsString)>,
+    pub env: Vec<(String, String)>,
     /// What it has to end with.
     pub code: i32,
 }
 
+impl Run {
+    /// Another program, called the same way, that ends well.
+    pub fn with(&self, program: PathBuf) -> Self {
+        Self { program, code: 0, ..self.clone() }
+    }
+}
+
 /// What one run cost.
 #[derive(Clone, Copy, Debug)]
-struct Cost {
-    wall: Duration,
-    cpu: Duration,
+pub struct Cost {
+    pub wall: Duration,
+    pub cpu: Duration,
 }
 
 /// What many runs cost.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
+    #[serde(with = "micros")]
     pub median: Duration,
+    #[serde(with = "micros")]
     pub p99: Duration,
+    #[serde(with = "micros")]
     pub cpu: Duration,
     pub processes: u64,
     pub calls: u64,
 }
 
 /// What is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
-    pub subject: Subject,
-    pub action: &'static str,
-    /// How many addresses or mounts there are.
+    pub agent: String,
+    pub action: String,
+    /// How many objects of its kind there are, and what they are called.
     pub scale: usize,
+    pub objects: String,
     /// How many busy loops run beside it.
     pub load: usize,
+    /// The shell agent.
+    pub shell: String,
 }
 
 /// One line of the comparison.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
     pub case: Case,
     pub ours: Figures,
-    pub noop: Figures,
+    /// The median of the no-op.
+    #[serde(with = "micros")]
+    pub noop: Duration,
     pub shell: Option<Figures>,
     /// The median of ours / noop, pair by pair.
     pub to_noop: f64,
@@ -65,89 +79,50 @@ impl Row {
     }
 }
 
-/// A monitor of what runs, taking turns with a no-op; the shell agent's turn
-/// comes less often, since it takes so much longer.
-pub fn monitor(stage: &Stage, case: Case, times: usize, shell_times: usize) -> Result<Row> {
-    say(&case);
-    stage.set_up(case.subject)?;
-    let ours = stage.ours(case.subject, case.action);
-    let noop = stage.noop(&ours);
-    let shell = stage.shell(case.subject, case.action);
-    let every = (times / shell_times.max(1)).max(1);
-    let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..times + 3 {
-        let (noop_cost, ours_cost) = (once(&noop)?, once(&ours)?);
-        let shell_cost = match &shell {
-            Some(shell) if turn % every == 0 => Some(once(shell)?),
-            _ => None,
-        };
-        // The first turns warm the caches.
-        if turn >= 3 {
-            a.push(ours_cost);
-            b.push(noop_cost);
-            c.extend(shell_cost);
-        }
-    }
-    let ratios = a.iter().zip(&b).map(|(a, b)| a.wall.as_secs_f64() / b.wall.as_secs_f64());
-    let row = Row {
-        case,
-        to_noop: median(ratios.collect()),
-        ours: figures(&a, &ours)?,
-        noop: figures(&b, &noop)?,
-        shell: shell.map(|shell| figures(&c, &shell)).transpose()?,
-    };
-    stage.tear_down(case.subject)?;
-    Ok(row)
+/// Commands that can be repeated as they are, to be compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Turns {
+    pub case: Case,
+    pub ours: Run,
+    pub noop: Run,
+    pub shell: Option<Run>,
+    pub times: usize,
+    /// The shell agent's turn comes less often, since it takes so much longer.
+    pub shell_times: usize,
 }
 
-/// Start and stop, over and over, ours and the shell agent's in turn.
-pub fn changes(stage: &Stage, subject: Subject, times: usize) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for action in ["start", "stop"] {
-        let case = Case { subject, action, scale: 1, load: 0 };
-        say(&case);
-        let ours = stage.ours(subject, action);
-        let noop = stage.noop(&ours);
-        let shell = stage.shell(subject, action);
+impl Turns {
+    /// Measures them.
+    pub fn take(&self) -> Result<Row> {
+        let Self { ours, noop, shell, .. } = self;
+        let every = (self.times / self.shell_times.max(1)).max(1);
         let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..times {
-            b.push(once(&noop)?);
-            for (run, costs) in [(Some(&ours), &mut a), (shell.as_ref(), &mut c)] {
-                let Some(run) = run else { continue };
-                prepare(stage, subject, action)?;
-                costs.push(once(run)?);
-                stage.tear_down(subject)?;
+        for turn in 0..self.times + 3 {
+            let (noop_cost, ours_cost) = (once(noop)?, once(ours)?);
+            let shell_cost = match shell {
+                Some(shell) if turn % every == 0 => Some(once(shell)?),
+                _ => None,
+            };
+            // The first turns warm the caches.
+            if turn >= 3 {
+                a.push(ours_cost);
+                b.push(noop_cost);
+                c.extend(shell_cost);
             }
         }
-        let counted = |run: &Run, costs: &[Cost]| -> Result<Figures> {
-            prepare(stage, subject, action)?;
-            let figures = figures(costs, run);
-            stage.tear_down(subject)?;
-            figures
-        };
-        rows.push(Row {
-            case,
-            ours: counted(&ours, &a)?,
-            shell: shell.as_ref().map(|shell| counted(shell, &c)).transpose()?,
-            noop: figures(&b, &noop)?,
-            to_noop: 0.0,
-        });
-        let row = rows.last_mut().expect("one was pushed");
-        row.to_noop = row.ours.median.as_secs_f64() / row.noop.median.as_secs_f64();
+        let ratios = a.iter().zip(&b).map(|(a, b)| a.wall.as_secs_f64() / b.wall.as_secs_f64());
+        Ok(Row {
+            case: self.case.clone(),
+            to_noop: median(ratios.collect()),
+            ours: figures(&a, ours)?,
+            noop: typical(b.iter().map(|cost| cost.wall)),
+            shell: shell.as_ref().map(|shell| figures(&c, shell)).transpose()?,
+        })
     }
-    Ok(rows)
 }
 
-fn prepare(stage: &Stage, subject: Subject, action: &str) -> Result<()> {
-    if action == "stop" { stage.set_up(subject) } else { Ok(()) }
-}
-
-fn say(case: &Case) {
-    let (agent, plural) = (case.subject.agent(), case.subject.plural());
-    eprintln!("  {agent} {}, {} {plural}, {} busy loops", case.action, case.scale, case.load);
-}
-
-fn once(run: &Run) -> Result<Cost> {
+/// Runs it.
+pub fn once(run: &Run) -> Result<Cost> {
     let mut command = command(&run.program, run);
     let before = children()?;
     let begun = Instant::now();
@@ -158,7 +133,7 @@ fn once(run: &Run) -> Result<Cost> {
     Ok(Cost { wall, cpu })
 }
 
-fn command(program: &std::path::Path, run: &Run) -> Command {
+fn command(program: &Path, run: &Run) -> Command {
     let mut command = Command::new(program);
     command
         .args(&run.args)
@@ -180,16 +155,15 @@ fn children() -> Result<Duration> {
     Ok(time(usage.user_time()) + time(usage.system_time()))
 }
 
-fn figures(costs: &[Cost], run: &Run) -> Result<Figures> {
+/// What the runs cost; one more, under strace, counts.
+pub fn figures(costs: &[Cost], run: &Run) -> Result<Figures> {
     let mut walls: Vec<Duration> = costs.iter().map(|cost| cost.wall).collect();
     walls.sort_unstable();
-    let mut cpus: Vec<Duration> = costs.iter().map(|cost| cost.cpu).collect();
-    cpus.sort_unstable();
     let (processes, calls) = count(run)?;
     Ok(Figures {
-        median: walls[walls.len() / 2],
+        median: typical(costs.iter().map(|cost| cost.wall)),
         p99: walls[(walls.len() * 99 / 100).min(walls.len() - 1)],
-        cpu: cpus[cpus.len() / 2],
+        cpu: typical(costs.iter().map(|cost| cost.cpu)),
         processes,
         calls,
     })
@@ -216,6 +190,27 @@ fn count(run: &Run) -> Result<(u64, u64)> {
         processes += u64::from(makes.is_match(line) && !line.contains("CLONE_THREAD"));
     }
     Ok((processes, total))
+}
+
+/// The median.
+pub fn typical(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Durations as whole microseconds.
+mod micros {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(time.as_micros() as u64)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_micros)
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

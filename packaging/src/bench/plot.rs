@@ -1,7 +1,8 @@
 //! The comparison as a picture: one bar for each command, on a scale of
 //! decades, since the two kinds of agent lie two of them apart.
 
-use super::measure::{Figures, Row};
+use super::measure::Row;
+use super::sheet::Report;
 use super::table::ms;
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,14 +12,17 @@ const LEFT: f64 = 250.0;
 const RIGHT: f64 = 110.0;
 const TOP: f64 = 84.0;
 const ROW: f64 = 52.0;
+const HEADING: f64 = 28.0;
 
 /// The scale's ends, in milliseconds.
 const LEAST: f64 = 0.1;
 const MOST: f64 = 10_000.0;
 
 /// The whole picture.
-pub fn svg(rows: &[Row]) -> String {
-    let height = TOP + rows.len() as f64 * ROW + 40.0;
+pub fn svg(report: &Report) -> String {
+    let sheets: Vec<_> = [&report.host, &report.lab].into_iter().flatten().collect();
+    let rows: usize = sheets.iter().map(|sheet| sheet.rows.len()).sum();
+    let height = TOP + rows as f64 * ROW + sheets.len() as f64 * HEADING + 40.0;
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(
@@ -42,8 +46,21 @@ pub fn svg(rows: &[Row]) -> String {
         );
         decade *= 10.0;
     }
-    for (number, row) in rows.iter().enumerate() {
-        bars(&mut out, row, TOP + number as f64 * ROW + 8.0);
+    let mut y = TOP;
+    for sheet in sheets {
+        let _ = writeln!(
+            out,
+            r##"<rect x="16" y="{:.1}" width="{:.1}" height="20" rx="3" fill="#eef2f5"/><text x="24" y="{:.1}" fill="#33424f" font-size="12">{}</text>"##,
+            y + 4.0,
+            WIDTH - 32.0,
+            y + 18.0,
+            sheet.machine,
+        );
+        y += HEADING;
+        for row in &sheet.rows {
+            bars(&mut out, row, y + 8.0);
+            y += ROW;
+        }
     }
     out + "</svg>\n"
 }
@@ -74,29 +91,29 @@ fn bars(out: &mut String, row: &Row, y: f64) {
         out,
         r##"<text x="24" y="{:.1}" fill="#1c2733" font-weight="600">{} {}</text><text x="24" y="{:.1}" fill="#5b6b7b" font-size="11">{} {}{load}</text>"##,
         y + 13.0,
-        case.subject.agent(),
+        case.agent,
         case.action,
         y + 29.0,
         case.scale,
-        case.subject.plural(),
+        case.objects,
     );
     let gain = row.gain().map_or(String::new(), |gain| format!("  {gain:.0}x"));
-    bar(out, y, OURS, &row.ours, "");
-    bar(out, y + 12.0, NOOP, &row.noop, "");
+    bar(out, y, OURS, row.ours.median, "");
+    bar(out, y + 12.0, NOOP, row.noop, "");
     if let Some(shell) = &row.shell {
-        bar(out, y + 24.0, SHELL, shell, &gain);
+        bar(out, y + 24.0, SHELL, shell.median, &gain);
     }
 }
 
-fn bar(out: &mut String, y: f64, colour: &str, figures: &Figures, note: &str) {
-    let end = place(in_ms(figures.median));
+fn bar(out: &mut String, y: f64, colour: &str, time: Duration, note: &str) {
+    let end = place(in_ms(time));
     let _ = writeln!(
         out,
         r##"<rect x="{LEFT}" y="{y:.1}" width="{:.1}" height="10" rx="2" fill="{colour}"/><text x="{:.1}" y="{:.1}" fill="#33424f" font-size="11">{} ms<tspan font-weight="600">{note}</tspan></text>"##,
         end - LEFT,
         end + 6.0,
         y + 9.0,
-        ms(figures.median),
+        ms(time),
     );
 }
 

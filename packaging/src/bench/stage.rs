@@ -4,7 +4,6 @@ use super::measure::Run;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,6 +31,15 @@ impl Subject {
             Self::Address => "addresses",
             Self::Mount => "mounts",
             Self::Drbd => "resources",
+        }
+    }
+
+    /// What the shell agent is called.
+    pub fn shell_name(self) -> &'static str {
+        match self {
+            Self::Address => "ocf:heartbeat:IPaddr2",
+            Self::Mount => "ocf:heartbeat:Filesystem",
+            Self::Drbd => "drbddisk",
         }
     }
 
@@ -128,11 +136,11 @@ impl Stage {
 
     /// A process that does nothing, called the same way.
     pub fn noop(&self, like: &Run) -> Run {
-        Run { program: self.built.join("noop"), code: 0, ..like.clone() }
+        like.with(self.built.join("noop"))
     }
 
     fn run(&self, subject: Subject, program: PathBuf, action: &str) -> Run {
-        let mut env: Vec<(String, OsString)> = [
+        let mut env: Vec<(String, String)> = [
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             ("OCF_ROOT", "/usr/lib/ocf"),
             ("OCF_RA_VERSION_MAJOR", "1"),
@@ -145,7 +153,7 @@ impl Stage {
             ("HA_RSCTMP", "/mnt/run"),
             ("HA_LOGFACILITY", "none"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.into()))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
         let params: &[(&str, &str)] = match subject {
             Subject::Address => &[("ip", ADDRESS), ("cidr_netmask", "24"), ("nic", NIC)],
@@ -154,7 +162,8 @@ impl Stage {
             }
             Subject::Drbd => &[("drbd_resource", "r0")],
         };
-        let reskey = |(name, value): &(&str, &str)| (format!("OCF_RESKEY_{name}"), value.into());
+        let reskey =
+            |(name, value): &(&str, &str)| (format!("OCF_RESKEY_{name}"), (*value).to_owned());
         env.extend(params.iter().map(reskey));
         let code = if subject == Subject::Drbd { 7 } else { 0 };
         Run { program, args: vec![action.to_owned()], env, code }

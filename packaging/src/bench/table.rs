@@ -1,37 +1,64 @@
 //! The comparison as a table, for the terminal and for the docs.
 
 use super::measure::{Figures, Row};
+use super::sheet::{Report, Sheet};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Markdown, with the machine it was measured on.
-pub fn markdown(rows: &[Row]) -> String {
+/// Markdown, with the machines it was measured on.
+pub fn markdown(report: &Report) -> String {
     let mut out = String::from(
         "# What the agents cost\n\n\
-         Written by `cargo xtask bench`. Wall time is from the spawn of a process to its wait, the\n\
-         median of all runs; CPU is user and system time with children. The no-op is a static Rust\n\
-         process that does nothing, built as the agents are. The commands took turns in one run.\n\n\
-         ![plot](benchmark.svg)\n\n",
+         Wall time is from the spawn of a process to its wait, the median of all runs; CPU is user\n\
+         and system time with children. The no-op is a static Rust process that does nothing, built\n\
+         as the agents are; the ratio to it is the median of the ratios of pairs, one run of each\n\
+         after the other. Processes and system calls are counted by strace, the first process of\n\
+         each command not among them. All commands of a row took turns in one run.\n\n\
+         ![plot](benchmark.svg)\n",
     );
-    // Writing to a string does not fail.
-    let _ = writeln!(out, "{}\n", machine());
-    out += "| agent: action | objects | load | ours, ms (p99) | no-op, ms | ours / no-op \
-            | shell, ms (p99) | shell / ours | CPU ours / shell, ms | processes | system calls |\n";
-    out += "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    for (sheet, title, about) in [
+        (&report.host, "Addresses and file systems", HOST),
+        (&report.lab, "DRBD and LVM, in a machine of the lab", LAB),
+    ] {
+        if let Some(sheet) = sheet {
+            out += &format!("\n## {title}\n\n{about}\n\n{}.\n\n", sheet.machine);
+            rows(&mut out, &sheet.rows);
+        }
+    }
+    out + "\nTimes differ between machines, ratios less.\n"
+}
+
+const HOST: &str =
+    "Written by `cargo xtask bench`, in namespaces on the machine it was started on.";
+
+const LAB: &str = "\
+Written by `cargo xtask bench --lab`, on the kernel's own DRBD and LVM. The DRBD resource is Primary
+on a disk and without its peer; the others of two hundred have no disk. The logical volumes lie in
+one group on DRBD, and the whole group is asked for. The programs that write a promotion score end
+at once, which is to the shell agent's advantage: it calls one with every monitor.";
+
+fn rows(out: &mut String, rows: &[Row]) {
+    *out += "| agent: action | objects | load | ours, ms (p99) | no-op, ms | ours / no-op \
+             | shell agent | shell, ms (p99) | shell / ours | CPU ours / shell, ms \
+             | processes ours / shell | system calls ours / shell |\n";
+    *out += "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|\n";
     for row in rows {
         let case = &row.case;
         let shell = |show: &dyn Fn(&Figures) -> String| row.shell.as_ref().map_or("-".into(), show);
+        // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "| {}: {} | {} | {} | {} ({}) | {} | {:.2} | {} | {} | {} / {} | {} / {} | {} / {} |",
-            case.subject.agent(),
+            "| {}: {} | {} {} | {} | {} ({}) | {} | {:.2} | {} | {} | {} | {} / {} | {} / {} | {} / {} |",
+            case.agent,
             case.action,
             case.scale,
+            case.objects,
             case.load,
             ms(row.ours.median),
             ms(row.ours.p99),
-            ms(row.noop.median),
+            ms(row.noop),
             row.to_noop,
+            case.shell,
             shell(&|figures| format!("{} ({})", ms(figures.median), ms(figures.p99))),
             row.gain().map_or("-".into(), |gain| format!("{gain:.0}")),
             ms(row.ours.cpu),
@@ -42,17 +69,15 @@ pub fn markdown(rows: &[Row]) -> String {
             shell(&|figures| figures.calls.to_string()),
         );
     }
-    out + "\nProcesses and system calls: ours / shell, counted by strace; the first process of each \
-           is not counted.\n"
 }
 
 /// The same, shorter, for eighty columns.
-pub fn terminal(rows: &[Row]) -> String {
-    let mut out = format!("\n{}\n\n", machine());
+pub fn terminal(sheet: &Sheet) -> String {
+    let mut out = format!("\n{}\n\n", sheet.machine);
     out += "agent: action          objects load     ours    no-op ratio     shell  gain\n";
-    for row in rows {
+    for row in &sheet.rows {
         let case = &row.case;
-        let name = format!("{}: {}", case.subject.agent(), case.action);
+        let name = format!("{}: {}", case.agent, case.action);
         let shell = row.shell.map_or("-".into(), |figures| ms(figures.median));
         let gain = row.gain().map_or("-".into(), |gain| format!("{gain:.0}x"));
         let _ = writeln!(
@@ -61,7 +86,7 @@ pub fn terminal(rows: &[Row]) -> String {
             case.scale,
             case.load,
             ms(row.ours.median),
-            ms(row.noop.median),
+            ms(row.noop),
             row.to_noop,
         );
     }
@@ -76,16 +101,4 @@ pub fn ms(time: Duration) -> String {
         _ if ms < 100.0 => format!("{ms:.1}"),
         _ => format!("{ms:.0}"),
     }
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    format!(
-        "{cores} cores, Linux {}, {}. Times differ between machines, ratios hardly.",
-        kernel.trim(),
-        name.unwrap_or("unknown").trim_matches('"')
-    )
 }

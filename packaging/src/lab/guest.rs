@@ -1,9 +1,10 @@
 //! The lab's own program inside the virtual machines: this same binary, which
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
-//! front of every resource agent, and both ends of the ledger.
+//! front of every resource agent, both ends of the ledger, and the benchmark.
 
 mod agent;
+mod bench;
 mod boot;
 mod ledger;
 mod record;
@@ -36,6 +37,7 @@ pub fn play() -> Option<ExitCode> {
     }
     Some(match words.get(1).map(String::as_str) {
         Some("agent") => agent::run(),
+        Some("bench") => bench::run(),
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
         _ => {
