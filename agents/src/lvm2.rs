@@ -243,8 +243,8 @@ impl Lvm2 {
             return Ok(names.iter().any(|name| name.as_str() == group));
         }
         let mut on_drbd = false;
-        for device in volumes.iter().flat_map(|volume| &volume.devices) {
-            let bottom = mapper.bottom(device.number)?;
+        for number in volumes.iter().flat_map(|volume| &volume.devices) {
+            let bottom = mapper.bottom(*number)?;
             if bottom.iter().any(|disk| disk.major != DRBD) {
                 // One look is enough to tell a group of the node's own.
                 return Ok(false);

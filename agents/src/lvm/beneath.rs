@@ -56,9 +56,7 @@ impl Beneath {
         beneath.there.extend(noted.iter().map(|disk| (*disk, is_there(view, *disk))));
         let devices: Vec<(&str, Number)> = volumes
             .iter()
-            .flat_map(|volume| {
-                volume.devices.iter().map(|device| (volume.name.as_str(), device.number))
-            })
+            .flat_map(|volume| volume.devices.iter().map(|number| (volume.name.as_str(), *number)))
             .collect();
         let in_doubt = beneath.there.values().any(|there| !there);
         if which == Which::All || in_doubt || devices.len() <= SAMPLE {

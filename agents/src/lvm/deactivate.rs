@@ -115,12 +115,8 @@ impl Target {
             "{self}: its disks are gone ({}); removing its unused devices",
             disks.join(", ")
         ));
-        let mut left: Vec<Number> = found
-            .active
-            .iter()
-            .flat_map(|volume| &volume.devices)
-            .map(|device| device.number)
-            .collect();
+        let mut left: Vec<Number> =
+            found.active.iter().flat_map(|volume| volume.devices.iter().copied()).collect();
         loop {
             let before = left.len();
             let mut refused = None;
@@ -160,12 +156,12 @@ fn held(view: &View, found: &State) -> Result<Vec<Held>> {
     let mut opened = Vec::new();
     let mut inside: BTreeMap<Number, u32> = BTreeMap::new();
     for volume in &found.active {
-        for device in &volume.devices {
-            let Some(table) = mapper.table(device.number)? else { continue };
+        for number in &volume.devices {
+            let Some(table) = mapper.table(*number)? else { continue };
             for beneath in table.beneath {
                 *inside.entry(beneath).or_default() += 1;
             }
-            opened.push((volume, device.number, table.open.unwrap_or(0)));
+            opened.push((volume, *number, table.open.unwrap_or(0)));
         }
     }
     let outside = |(volume, number, count): (&Volume, Number, u32)| {

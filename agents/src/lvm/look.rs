@@ -9,7 +9,6 @@ use common::host::dm::Mapper;
 use common::host::lvm::metadata::{self, Metadata};
 use common::host::lvm::{self, Volume, escaped};
 use common::{Fact, View};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// A group, or a volume in it.
@@ -115,21 +114,21 @@ impl Target {
 
     /// Looks at the device-mapper, and at the disks.
     pub(crate) fn look(&self, view: &View) -> Result<State> {
-        let record = view.hint(&self.hint()).as_deref().and_then(Record::parse);
+        let record = view.hint(&self.hint()).and_then(Record::parse);
         let mut state = State { record, ..State::default() };
         let Some(mapper) = Mapper::open(view)? else { return Ok(state) };
-        for volume in lvm::active(&mapper, &self.group)? {
-            match self.includes(&volume.name) {
-                true => state.active.push(volume),
-                false => state.others.push(volume.name),
-            }
+        state.active = lvm::active(&mapper, &self.group)?;
+        if self.volume.is_some() {
+            let (active, others): (Vec<_>, Vec<_>) =
+                state.active.into_iter().partition(|volume| self.includes(&volume.name));
+            state.active = active;
+            state.others = others.into_iter().map(|volume| volume.name).collect();
         }
         if state.is_active() {
             self.look_for_missing(view, &mut state);
-            let noted = state.record.as_ref().map(|record| record.disks.as_slice());
-            let noted = noted.unwrap_or_default();
+            let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();
             let which = if self.is_asked_again { Which::Some } else { Which::All };
-            state.beneath = Beneath::look(view, &mapper, &state.active, noted, which)?;
+            state.beneath = Beneath::look(view, &mapper, &state.active, &noted, which)?;
             // Of those that start has noted, it has asked.
             let new = state.disks().filter(|disk| !noted.contains(disk));
             state.bypass = backing::find(view, new);
@@ -144,22 +143,24 @@ impl Target {
     }
 
     fn look_for_missing(&self, view: &View, state: &mut State) {
-        let group = state.active.first().map(|volume| volume.group.clone()).unwrap_or_default();
-        let ids: BTreeSet<&str> = state.active.iter().map(|volume| volume.id.as_str()).collect();
-        let is_active = |id: &str| ids.contains(id);
+        let Some(group) = state.active.first().map(|volume| volume.group) else { return };
+        let group = group.as_str();
+        // Both are sorted by name, so that the next is mostly the one.
+        let mut ids = state.active.iter().map(|volume| volume.id.as_str()).cycle();
+        let mut is_active = |id: &str| ids.by_ref().take(state.active.len()).any(|one| one == id);
         let copy = || metadata::copy(view, &self.group).filter(|copy| copy.id == group);
-        let record = state.record.as_ref().filter(|record| record.group == group);
+        let record = state.record.as_ref().filter(|record| record.group() == group);
         let missing = match (record, &self.volume) {
             (Some(record), _) => {
-                let absent = record.volumes.iter().filter(|(id, _)| !is_active(id));
-                let mut absent: Vec<_> = absent.cloned().collect();
+                let mut absent: Vec<_> =
+                    record.volumes().filter(|(id, _)| !is_active(id)).collect();
                 if !absent.is_empty()
                     && let Some(copy) = copy()
                 {
                     // Removed since, with lvm's knowledge: nobody misses it.
                     absent.retain(|(id, _)| copy.volumes.iter().any(|volume| volume.id == *id));
                 }
-                absent.into_iter().map(|(_, name)| name).collect()
+                absent.into_iter().map(|(_, name)| name.to_owned()).collect()
             }
             (None, Some(wanted)) if !state.active.iter().any(|volume| volume.name == *wanted) => {
                 vec![wanted.clone()]
@@ -171,7 +172,7 @@ impl Target {
     }
 }
 
-fn unseen(copy: &Metadata, is_active: impl Fn(&str) -> bool) -> Vec<String> {
+fn unseen(copy: &Metadata, mut is_active: impl FnMut(&str) -> bool) -> Vec<String> {
     let wanted = copy.volumes.iter().filter(|volume| volume.is_wanted);
     wanted.filter(|volume| !is_active(&volume.id)).map(|volume| volume.name.clone()).collect()
 }

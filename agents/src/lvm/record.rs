@@ -5,51 +5,59 @@ use common::host::block::Number;
 use std::fmt::Write;
 
 /// The first line, so that a later release knows what it reads.
-const VERSION: &str = "lvm 1";
+const VERSION: &str = "lvm 1\n";
 
-/// What start wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Record {
-    /// The group's identity: another group may have its name by now.
-    pub(crate) group: String,
-    /// The volumes' identities and names.
-    pub(crate) volumes: Vec<(String, String)>,
-    /// The disks beneath them; none until they were active.
-    pub(crate) disks: Vec<Number>,
-}
+/// What start wanted: the text of the hint, of which each monitor reads what
+/// it needs. It may name hundreds of volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record(String);
 
 impl Record {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        if lines.next() != Some(VERSION) {
-            return None;
-        }
-        let mut record = Self::default();
-        for line in lines {
-            match line.split_once(' ')? {
-                ("group", id) => record.group = id.to_owned(),
-                ("volume", rest) => {
-                    let (id, name) = rest.split_once(' ')?;
-                    record.volumes.push((id.to_owned(), name.to_owned()));
-                }
-                ("disk", number) => record.disks.push(Number::parse(number)?),
-                // A later release may know more.
-                _ => {}
-            }
-        }
-        Some(record)
-    }
-
-    pub(crate) fn text(&self) -> String {
-        let mut text = format!("{VERSION}\ngroup {}\n", self.group);
-        for (id, name) in &self.volumes {
+    /// Of a group, by its identity, since another group may have its name by
+    /// now; and of volumes, by their identities and names.
+    pub(crate) fn new(group: &str, volumes: &[(String, String)]) -> Self {
+        let mut text = format!("{VERSION}group {group}\n");
+        for (id, name) in volumes {
             // Writing to a string does not fail.
             let _ = writeln!(text, "volume {id} {name}");
         }
-        for disk in &self.disks {
-            let _ = writeln!(text, "disk {disk}");
+        Self(text)
+    }
+
+    /// With the disks beneath the volumes, which are known once they are active.
+    pub(crate) fn with_disks(mut self, disks: impl Iterator<Item = Number>) -> Self {
+        for disk in disks {
+            let _ = writeln!(self.0, "disk {disk}");
         }
-        text
+        self
+    }
+
+    pub(crate) fn parse(text: String) -> Option<Self> {
+        (text.starts_with(VERSION) && text.ends_with('\n')).then_some(Self(text))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        self.values("group ").next().unwrap_or_default()
+    }
+
+    /// Identities and names.
+    pub(crate) fn volumes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values("volume ").filter_map(|volume| volume.split_once(' '))
+    }
+
+    /// None until the volumes were active.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = Number> {
+        self.values("disk ").filter_map(Number::parse)
+    }
+
+    /// What follows the word in the lines that begin with it. A later release
+    /// may know more words.
+    fn values(&self, word: &str) -> impl Iterator<Item = &str> {
+        self.0.lines().filter_map(move |line| line.strip_prefix(word))
     }
 }
 
@@ -59,19 +67,21 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let record = Record {
-            group: "G".into(),
-            volumes: vec![("id".into(), "web".into())],
-            disks: vec![Number { major: 147, minor: 1 }],
-        };
-        assert_eq!(Record::parse(&record.text()), Some(record));
+        let disk = Number { major: 147, minor: 1 };
+        let record =
+            Record::new("G", &[("id".into(), "web".into())]).with_disks([disk].into_iter());
+        let read = Record::parse(record.text().to_owned()).unwrap();
+        assert_eq!(read.group(), "G");
+        assert_eq!(read.volumes().collect::<Vec<_>>(), [("id", "web")]);
+        assert_eq!(read.disks().collect::<Vec<_>>(), [disk]);
     }
 
     #[test]
-    fn a_record_of_another_version_is_none() {
-        assert_eq!(Record::parse("lvm 2\ngroup G\n"), None);
-        assert_eq!(Record::parse(""), None);
-        let later = "lvm 1\ngroup G\ncolour red\n";
-        assert_eq!(Record::parse(later).unwrap().group, "G");
+    fn a_record_of_another_version_or_cut_short_is_none() {
+        for text in ["lvm 2\ngroup G\n", "", "lvm 1\ngroup G\nvolume id we"] {
+            assert_eq!(Record::parse(text.into()), None);
+        }
+        let later = Record::parse("lvm 1\ngroup G\ncolour red\n".into()).unwrap();
+        assert_eq!((later.group(), later.volumes().count()), ("G", 0));
     }
 }

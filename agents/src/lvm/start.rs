@@ -31,7 +31,7 @@ impl Lvm {
     pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let Prospect { record, names, claim } = self.prepare(view)?;
         let mut plan = Plan::new();
-        let (noted, group) = (record.text(), &self.target.group);
+        let (noted, group) = (record.text().to_owned(), &self.target.group);
         plan.step(format!("note that {} of {group} are wanted", some(&names)), move |system| {
             system.keep_hint(&self.target.hint(), &noted)
         });
@@ -56,14 +56,14 @@ impl Lvm {
         let claim = self.claim(view, &group)?;
         let wanted = self.wanted(view)?;
         let names = wanted.iter().map(|volume| volume.name.clone()).collect();
-        let volumes = wanted.into_iter().map(|volume| (volume.id, volume.name)).collect();
-        let record = Record { group: group.id, volumes, disks: Vec::new() };
+        let volumes: Vec<_> = wanted.into_iter().map(|volume| (volume.id, volume.name)).collect();
+        let record = Record::new(&group.id, &volumes);
         Ok(Prospect { record, names, claim })
     }
 
     /// Does all that [`prepare`](Self::prepare) has found to be done.
     pub(crate) fn bring_up(&self, system: &System<'_>, prospect: Prospect) -> Result<()> {
-        system.keep_hint(&self.target.hint(), &prospect.record.text())?;
+        system.keep_hint(&self.target.hint(), prospect.record.text())?;
         if prospect.claim != Claim::Ours {
             self.take(system)?;
         }
@@ -128,15 +128,14 @@ impl Lvm {
         }
     }
 
-    fn activate(&self, system: &System<'_>, mut record: Record) -> Result<()> {
+    fn activate(&self, system: &System<'_>, record: Record) -> Result<()> {
         let said = self.lvm_activate(system)?;
         let found = Target { is_asked_again: false, ..self.target.clone() }.look(system)?;
-        let is_active = |id: &str| found.active.iter().any(|volume| volume.id == id);
+        let is_active = |id: &str| found.active.iter().any(|volume| volume.id.as_str() == id);
         let missing: Vec<String> = record
-            .volumes
-            .iter()
+            .volumes()
             .filter(|(id, _)| !is_active(id))
-            .map(|(_, name)| name.clone())
+            .map(|(_, name)| name.to_owned())
             .collect();
         match (missing.is_empty(), said) {
             (true, None) => {}
@@ -157,8 +156,8 @@ impl Lvm {
         {
             system.warn(format_args!("{err:#}"));
         }
-        record.disks = found.disks().collect();
-        system.keep_hint(&self.target.hint(), &record.text())
+        let record = record.with_disks(found.disks());
+        system.keep_hint(&self.target.hint(), record.text())
     }
 
     /// Has lvm activate it; what lvm says if it is not content.

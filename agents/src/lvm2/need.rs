@@ -30,9 +30,8 @@ const PLACES: &[&str] = &[
 /// Which of the group's volumes the node needs, if it needs one.
 pub(super) fn of(view: &View, mapper: &Mapper<'_>, volumes: &[Volume]) -> Result<Option<String>> {
     let needed = needed(view, mapper)?;
-    let found = volumes
-        .iter()
-        .find(|volume| volume.devices.iter().any(|device| needed.contains(&device.number)));
+    let found =
+        volumes.iter().find(|volume| volume.devices.iter().any(|number| needed.contains(number)));
     Ok(found.map(|volume| volume.name.clone()))
 }
 

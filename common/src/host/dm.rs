@@ -19,13 +19,12 @@ pub use control::Control;
 
 /// A mapped device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its number.
-    pub number: Number,
+struct Device {
+    number: Number,
     /// Its name: `vg-lv`.
-    pub name: String,
+    name: String,
     /// Its identity, as whoever made it chose: `LVM-...`. May be empty.
-    pub uuid: String,
+    uuid: String,
 }
 
 /// What a mapped device is made of.
@@ -58,8 +57,8 @@ pub struct Prefix<'a> {
 }
 
 impl Prefix<'_> {
-    fn fits(&self, device: &Device) -> bool {
-        device.name.starts_with(self.name) && device.uuid.starts_with(self.uuid)
+    fn fits(&self, name: &str, uuid: &str) -> bool {
+        name.starts_with(self.name) && uuid.starts_with(self.uuid)
     }
 }
 
@@ -77,16 +76,27 @@ impl<'v> Mapper<'v> {
         Ok(Some(Self { view, control }))
     }
 
-    /// The devices whose name and identity begin so.
-    pub fn devices(&self, prefix: Prefix<'_>) -> Result<Vec<Device>> {
-        let listed = match &self.control {
-            Some(control) => control.devices(prefix),
-            None => sysfs::devices(self.view),
+    /// Hands the number, the name and the identity of each device to `each`
+    /// whose name and identity begin so.
+    pub fn devices(
+        &self,
+        prefix: Prefix<'_>,
+        mut each: impl FnMut(Number, &str, &str),
+    ) -> Result<()> {
+        let mut count = 0;
+        let fitting = |number, name: &str, uuid: &str| {
+            if prefix.fits(name, uuid) {
+                count += 1;
+                each(number, name, uuid);
+            }
         };
-        let mut devices = listed.context("cannot list the device-mapper's devices")?;
-        devices.retain(|device| prefix.fits(device));
-        self.view.note(format_args!("device-mapper {prefix:?} = {} devices", devices.len()));
-        Ok(devices)
+        match &self.control {
+            Some(control) => control.devices(prefix, fitting),
+            None => sysfs::devices(self.view, fitting),
+        }
+        .context("cannot list the device-mapper's devices")?;
+        self.view.note(format_args!("device-mapper {prefix:?} = {count} devices"));
+        Ok(())
     }
 
     /// What the device is made of; none if it has gone meanwhile.

@@ -6,9 +6,12 @@ pub mod metadata;
 pub mod report;
 pub mod settings;
 
-use crate::host::dm::{Device, Mapper, Prefix};
+use crate::host::block::Number;
+use crate::host::dm::{Mapper, Prefix};
 use anyhow::Result;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What the identity of each of LVM's devices begins with.
 const MARK: &str = "LVM-";
@@ -22,17 +25,35 @@ const RESERVED: &[&str] = &[
     "_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
 ];
 
-/// A logical volume that is active, at least in part.
+/// The identity of a group or a volume, without dashes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id([u8; ID]);
+
+impl Id {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A logical volume that is active, at least in part. There may be hundreds,
+/// and each monitor makes them anew: little is allocated for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Its name, without the group's.
     pub name: String,
-    /// Its identity, without dashes.
-    pub id: String,
-    /// The group's identity, without dashes.
-    pub group: String,
+    /// Its identity.
+    pub id: Id,
+    /// The group's identity.
+    pub group: Id,
     /// Its devices: the one that people use, if it has one, comes first.
-    pub devices: Vec<Device>,
+    pub devices: Vec<Number>,
 }
 
 impl Volume {
@@ -50,44 +71,67 @@ pub fn is_hidden(name: &str) -> bool {
 /// The volumes of the group that are active, sorted by their names.
 pub fn active(mapper: &Mapper<'_>, group: &str) -> Result<Vec<Volume>> {
     let name = format!("{}-", escaped(group));
-    let devices = mapper.devices(Prefix { name: &name, uuid: MARK })?;
-    let mut volumes = sorted(devices);
-    volumes.retain(|(of, _)| of == group);
-    Ok(volumes.into_iter().map(|(_, volume)| volume).collect())
+    let mut volumes = Volumes::default();
+    mapper.devices(Prefix { name: &name, uuid: MARK }, |number, name, uuid| {
+        if let Some((of, name)) = split(name)
+            && of == group
+        {
+            volumes.add(&name, uuid, number);
+        }
+    })?;
+    Ok(volumes.sorted())
 }
 
-/// All that is active, with the groups' names.
+/// All that is active, with the groups' names, sorted.
 pub fn all_active(mapper: &Mapper<'_>) -> Result<Vec<(String, Volume)>> {
-    Ok(sorted(mapper.devices(Prefix { name: "", uuid: MARK })?))
+    let mut groups: BTreeMap<String, Volumes> = BTreeMap::new();
+    mapper.devices(Prefix { name: "", uuid: MARK }, |number, name, uuid| {
+        if let Some((group, name)) = split(name) {
+            groups.entry(group.into_owned()).or_default().add(&name, uuid, number);
+        }
+    })?;
+    let named = |(group, volumes): (String, Volumes)| {
+        volumes.sorted().into_iter().map(move |volume| (group.clone(), volume))
+    };
+    Ok(groups.into_iter().flat_map(named).collect())
 }
 
-/// The devices as volumes with their groups' names, sorted.
-fn sorted(devices: Vec<Device>) -> Vec<(String, Volume)> {
-    let mut volumes: BTreeMap<(String, String, String), Volume> = BTreeMap::new();
-    for device in devices {
-        let Some((group_id, id, layer)) = identity(&device.uuid) else { continue };
-        let Some((group, name)) = split(&device.name) else { continue };
-        let (group_id, id, layered) = (group_id.to_owned(), id.to_owned(), !layer.is_empty());
-        let volume = volumes.entry((group, name.clone(), id.clone())).or_insert_with(|| Volume {
-            name,
-            id,
-            group: group_id,
-            devices: Vec::new(),
-        });
-        let place = if layered { volume.devices.len() } else { 0 };
-        volume.devices.insert(place, device);
+/// Devices of one group becoming volumes.
+#[derive(Default)]
+struct Volumes(Vec<(bool, Volume)>);
+
+impl Volumes {
+    /// Adds a device, if its identity is LVM's.
+    fn add(&mut self, name: &str, uuid: &str, number: Number) {
+        let Some((group, id, layer)) = identity(uuid) else { return };
+        let volume = Volume { name: name.to_owned(), id, group, devices: vec![number] };
+        self.0.push((!layer.is_empty(), volume));
     }
-    volumes.into_iter().map(|((group, ..), volume)| (group, volume)).collect()
+
+    /// One volume for all devices of the same one, its layers last.
+    fn sorted(mut self) -> Vec<Volume> {
+        // By name, mostly as the kernel has them: that is no work.
+        self.0.sort_by(|(layered, a), (beneath, b)| {
+            (&a.name, a.id, layered).cmp(&(&b.name, b.id, beneath))
+        });
+        self.0.dedup_by(|(_, later), (_, first)| {
+            let is_same = (&later.name, later.id) == (&first.name, first.id);
+            if is_same {
+                first.devices.append(&mut later.devices);
+            }
+            is_same
+        });
+        self.0.into_iter().map(|(_, volume)| volume).collect()
+    }
 }
 
 /// The identities of group and volume, and what is added for a layer beneath
 /// the volume.
-pub fn identity(uuid: &str) -> Option<(&str, &str, &str)> {
-    let ids = uuid.strip_prefix(MARK)?;
-    if !ids.is_ascii() || ids.len() < 2 * ID {
-        return None;
-    }
-    Some((&ids[..ID], &ids[ID..2 * ID], ids[2 * ID..].trim_start_matches('-')))
+fn identity(uuid: &str) -> Option<(Id, Id, &str)> {
+    let ids = uuid.strip_prefix(MARK).filter(|ids| ids.is_ascii())?;
+    let (group, rest) = ids.as_bytes().split_first_chunk::<ID>()?;
+    let (id, _) = rest.split_first_chunk::<ID>()?;
+    Some((Id(*group), Id(*id), ids[2 * ID..].trim_start_matches('-')))
 }
 
 /// A name as it is part of a device's: each dash doubled.
@@ -97,23 +141,32 @@ pub fn escaped(name: &str) -> String {
 
 /// The names of group and volume in that of a device; what is added for a
 /// layer is left out.
-pub fn split(device: &str) -> Option<(String, String)> {
-    let mut parts = vec![String::new()];
-    let mut rest = device.chars().peekable();
-    while let Some(c) = rest.next() {
-        let last = parts.last_mut()?;
-        match c {
-            '-' if rest.peek() == Some(&'-') => {
-                rest.next();
-                last.push('-');
-            }
-            '-' => parts.push(String::new()),
-            c => last.push(c),
+pub fn split(device: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    let at = lone_dash(device)?;
+    let (group, rest) = (&device[..at], &device[at + 1..]);
+    let name = lone_dash(rest).map_or(rest, |end| &rest[..end]);
+    (!group.is_empty() && !name.is_empty()).then(|| (unescaped(group), unescaped(name)))
+}
+
+/// Where the first dash is that has no other beside it.
+fn lone_dash(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'-', Some(b'-')) => at += 2,
+            (b'-', _) => return Some(at),
+            _ => at += 1,
         }
     }
-    let mut parts = parts.into_iter();
-    let names = (parts.next()?, parts.next()?);
-    (!names.0.is_empty() && !names.1.is_empty()).then_some(names)
+    None
+}
+
+fn unescaped(name: &str) -> Cow<'_, str> {
+    match name.contains('-') {
+        true => name.replace("--", "-").into(),
+        false => name.into(),
+    }
 }
 
 /// Whether LVM takes this as the name of a group or a volume.

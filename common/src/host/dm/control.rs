@@ -13,8 +13,9 @@ const LIST: u8 = 2;
 const BENEATH: u8 = 11;
 const STATUS: u8 = 12;
 
-/// A list of two hundred volumes fits.
-const LIST_ROOM: usize = 32 << 10;
+/// A list of thirty volumes fits. The kernel copies whatever room it is given,
+/// which more of it would make a monitor of one volume pay for.
+const LIST_ROOM: usize = 4 << 10;
 /// A device that stripes over seventy others fits.
 const TABLE_ROOM: usize = 1 << 10;
 /// Tens of thousands of volumes.
@@ -45,23 +46,25 @@ impl Control {
     }
 
     /// What there is. Kernels that cannot sort out by prefix list everything.
-    pub(super) fn devices(&self, prefix: Prefix<'_>) -> io::Result<Vec<Device>> {
+    pub(super) fn devices(
+        &self,
+        prefix: Prefix<'_>,
+        mut each: impl FnMut(Number, &str, &str),
+    ) -> io::Result<()> {
         let answer = self
             .ask(LIST, LIST_ROOM, |message| message.named(prefix.name, prefix.uuid).flag(UUIDS))?;
-        let mut devices = Vec::new();
-        for (number, name, uuid) in answer.list()? {
-            let uuid = match uuid {
-                Some(uuid) => uuid,
-                None if !name.starts_with(prefix.name) => continue,
+        answer.list(|number, name, uuid| {
+            match uuid {
+                Some(uuid) => each(number, name, uuid),
+                None if !name.starts_with(prefix.name) => {}
                 None => match self.table(number) {
-                    Ok((device, _)) => device.uuid,
-                    Err(err) if super::is_gone(&err) => continue,
+                    Ok((device, _)) => each(number, name, &device.uuid),
+                    Err(err) if super::is_gone(&err) => {}
                     Err(err) => return Err(err),
                 },
-            };
-            devices.push(Device { number, name, uuid });
-        }
-        Ok(devices)
+            }
+            Ok(())
+        })
     }
 
     /// The device by its number, and what lies beneath.
@@ -95,7 +98,7 @@ impl Control {
             if !message.is_cut() {
                 return Ok(message);
             }
-            room = message.room() * 4;
+            room = message.room() * 8;
             if room > LARGEST {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

@@ -3,6 +3,7 @@
 
 use super::{Device, Table};
 use crate::host::block::Number;
+use std::borrow::Cow;
 use std::io;
 
 /// struct dm_ioctl, with the room that it keeps for names.
@@ -91,10 +92,15 @@ impl Message {
         Ok(u64::from_ne_bytes(bytes.try_into().map_err(|_| short())?))
     }
 
-    fn text(&self, at: usize) -> io::Result<String> {
+    /// The bytes up to the zero.
+    fn bytes(&self, at: usize) -> io::Result<&[u8]> {
         let rest = self.0.get(at..).ok_or_else(short)?;
         let end = rest.iter().position(|byte| *byte == 0).ok_or_else(short)?;
-        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
+        Ok(&rest[..end])
+    }
+
+    fn text(&self, at: usize) -> io::Result<Cow<'_, str>> {
+        self.bytes(at).map(String::from_utf8_lossy)
     }
 
     /// Where the answer begins and where it ends.
@@ -109,32 +115,36 @@ impl Message {
     /// The device that the answer is about.
     pub(super) fn device(&self) -> io::Result<Device> {
         let number = number(self.long(40)?);
-        Ok(Device { number, name: self.text(NAME)?, uuid: self.text(UUID)? })
+        let (name, uuid) = (self.text(NAME)?.into_owned(), self.text(UUID)?.into_owned());
+        Ok(Device { number, name, uuid })
     }
 
-    /// The answer to the question what there is. An identity of `None` was not
-    /// told: an older kernel.
-    pub(super) fn list(&self) -> io::Result<Vec<(Number, String, Option<String>)>> {
+    /// The answer to the question what there is: numbers, names, identities.
+    /// An identity of `None` was not told: an older kernel. Nothing is copied,
+    /// since there may be hundreds and each monitor asks.
+    pub(super) fn list(
+        &self,
+        mut each: impl FnMut(Number, &str, Option<&str>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (mut at, end) = self.answer()?;
         let knows_uuids = self.word(4)? >= WITH_UUIDS;
-        let mut devices = Vec::new();
         // An empty list is one entry with a number of zero, or no entry.
         while at + 12 < end && self.long(at)? != 0 {
-            let name = self.text(at + 12)?;
+            let name = self.bytes(at + 12)?;
             let after = (at + 12 + name.len() + 1).next_multiple_of(8);
             let flags = if knows_uuids { self.word(after + 4)? } else { 0 };
             let uuid = match flags {
                 HAS_UUID => Some(self.text(after + 8)?),
-                HAS_NONE => Some(String::new()),
+                HAS_NONE => Some(Cow::Borrowed("")),
                 _ => None,
             };
-            devices.push((number(self.long(at)?), name, uuid));
+            each(number(self.long(at)?), &String::from_utf8_lossy(name), uuid.as_deref())?;
             match self.word(at + 8)? as usize {
                 0 => break,
                 next => at += next,
             }
         }
-        Ok(devices)
+        Ok(())
     }
 
     /// The answer to the question what lies beneath.
@@ -158,7 +168,7 @@ impl Message {
         let mut at = start;
         let mut kinds = Vec::new();
         for _ in 0..self.word(20)? {
-            let kind = self.text(at + 24)?;
+            let kind = self.text(at + 24)?.into_owned();
             if !kinds.contains(&kind) {
                 kinds.push(kind);
             }

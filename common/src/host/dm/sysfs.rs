@@ -5,18 +5,17 @@ use crate::host::block::Number;
 use crate::host::system::View;
 use std::io;
 
-pub(super) fn devices(view: &View) -> io::Result<Vec<Device>> {
+pub(super) fn devices(view: &View, mut each: impl FnMut(Number, &str, &str)) -> io::Result<()> {
     let names = view.list("/sys/block")?;
-    let mut devices = Vec::new();
     for kernel_name in names.iter().filter(|name| name.starts_with("dm-")) {
         match device(view, kernel_name) {
-            Ok(device) => devices.push(device),
+            Ok(Device { number, name, uuid }) => each(number, &name, &uuid),
             // It went while we looked.
             Err(err) if super::is_gone(&err) => {}
             Err(err) => return Err(err),
         }
     }
-    Ok(devices)
+    Ok(())
 }
 
 fn device(view: &View, kernel_name: &str) -> io::Result<Device> {

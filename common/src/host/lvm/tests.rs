@@ -3,15 +3,23 @@ use crate::host::block::Number;
 
 const BACKUP: &str = include_str!("../../../../tests/data/lvm/backup");
 
-fn device(name: &str, volume: char, layer: &str, minor: u32) -> Device {
+fn volumes(devices: &[(&str, char, &str, u32)]) -> Vec<Volume> {
     let id = |c: char| c.to_string().repeat(ID);
-    let uuid = format!("{MARK}{}{}{layer}", id('G'), id(volume));
-    Device { number: Number { major: 254, minor }, name: name.into(), uuid }
+    let mut volumes = Volumes::default();
+    for (name, volume, layer, minor) in devices {
+        let uuid = format!("{MARK}{}{}{layer}", id('G'), id(*volume));
+        let (_, name) = split(name).unwrap();
+        volumes.add(&name, &uuid, Number { major: 254, minor: *minor });
+    }
+    volumes.sorted()
 }
 
 #[test]
 fn a_dash_in_a_name_is_not_the_one_between_names() {
-    let names = |device: &str| split(device).unwrap();
+    fn names(device: &str) -> (String, String) {
+        let (group, name) = split(device).unwrap();
+        (group.into_owned(), name.into_owned())
+    }
     assert_eq!(names("vg-lv"), ("vg".into(), "lv".into()));
     assert_eq!(names("vg--a-da--sh"), ("vg-a".into(), "da-sh".into()));
     assert_eq!(names("vg--a-plain-real"), ("vg-a".into(), "plain".into()));
@@ -22,24 +30,36 @@ fn a_dash_in_a_name_is_not_the_one_between_names() {
 
 #[test]
 fn layers_belong_to_the_volume_above_them() {
-    let found = sorted(vec![
-        device("vg-plain-real", 'p', "-real", 2),
-        device("vg-plain", 'p', "", 0),
-        device("vg-snap-cow", 's', "-cow", 3),
-        device("vg-snap", 's', "", 4),
+    let found = volumes(&[
+        ("vg-plain-real", 'p', "-real", 2),
+        ("vg-plain", 'p', "", 0),
+        ("vg-snap-cow", 's', "-cow", 3),
+        ("vg-snap", 's', "", 4),
     ]);
-    let names: Vec<_> = found.iter().map(|(_, volume)| volume.name.as_str()).collect();
+    let names: Vec<_> = found.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names, ["plain", "snap"]);
-    let (group, plain) = &found[0];
-    assert_eq!((group.as_str(), plain.devices[0].name.as_str()), ("vg", "vg-plain"));
-    assert_eq!(plain.devices.len(), 2);
+    let minors: Vec<_> = found[0].devices.iter().map(|device| device.minor).collect();
+    assert_eq!(minors, [0, 2], "the one that people use comes first");
+    assert_eq!(
+        (found[0].id.as_str(), found[0].group.as_str()),
+        (&*"p".repeat(ID), &*"G".repeat(ID))
+    );
+}
+
+#[test]
+fn volumes_of_one_name_and_two_identities_are_two() {
+    let found = volumes(&[("vg-lv", 'b', "", 1), ("vg-lv", 'a', "", 2)]);
+    assert_eq!(found.iter().map(|volume| volume.devices[0].minor).collect::<Vec<_>>(), [2, 1]);
 }
 
 #[test]
 fn what_is_not_lvms_is_no_volume() {
-    let mut luks = device("vg-lv", 'x', "", 0);
-    luks.uuid = "CRYPT-LUKS2-0123".into();
-    assert_eq!(sorted(vec![luks]), []);
+    let mut volumes = Volumes::default();
+    let number = Number { major: 254, minor: 0 };
+    for uuid in ["CRYPT-LUKS2-0123", "LVM-short", &format!("LVM-{}", "\u{e9}".repeat(ID))] {
+        volumes.add("lv", uuid, number);
+    }
+    assert_eq!(volumes.sorted(), []);
 }
 
 #[test]
