@@ -20,7 +20,7 @@ pub(super) fn try_out<'a>(state: &State, level: u32) -> Plan<'a> {
     let first = now % visible.len().max(1);
     for volume in visible.iter().cycle().skip(first).take(FEW.min(visible.len())) {
         let Some(device) = volume.devices.first() else { continue };
-        let node = Path::new("/dev").join(format!("dm-{}", device.number.minor));
+        let node = Path::new("/dev").join(format!("dm-{}", device.minor));
         let name = volume.name.clone();
         plan.step(format!("read from {name} ({})", node.display()), move |system| {
             trial::read_device(system, &node, system.deadline())
