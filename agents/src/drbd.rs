@@ -292,7 +292,10 @@ impl Agent for Drbd {
             });
         }
         if kind == "post" {
-            self.plan_score(&mut plan);
+            plan.step("tell the promotion score, if it has changed", |system| {
+                self.retell_score(system);
+                Ok(())
+            });
             if self.must_outdate(resource) {
                 plan.step("mark the data here as outdated", |system| self.outdate(system));
             }

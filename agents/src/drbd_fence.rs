@@ -21,6 +21,7 @@ use common::frame::handler::{Choice, Given, Handler, Verdict};
 use common::host::drbd::{self, Disk, Fencing, Found, Resource};
 use common::{Fact, System, View};
 use ocf_meta::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use verdict::{Course, FAILED, FENCED, Policy, Sight, course};
 
@@ -33,6 +34,7 @@ pub struct FencePeer {
     prefix: String,
     role: Option<String>,
     peers: Vec<String>,
+    clone: Option<String>,
     limit: Duration,
     hickup: Duration,
     trusts_consistent: bool,
@@ -82,7 +84,7 @@ impl Handler for FencePeer {
         flag("unreachable-peer-is-outdated", "let consistent data do where a peer is gone"),
         flag("stonith", "have the cluster fence the peer in any case"),
         valued("dc-timeout", 'd', "SECONDS", "taken for the sake of older configurations"),
-        valued("master-id", 'i', "ID", "taken for the sake of older configurations"),
+        valued("master-id", 'i', "ID", "the clone, where several have the DRBD resource"),
         valued("fencing-attribute", 'a', "NAME", "#uname is the only one"),
         flag("suicide-on-failure-if-primary", "taken; fencing is the cluster's"),
         flag("flock-required", "taken; one handler for a resource runs at a time anyway"),
@@ -117,6 +119,7 @@ impl Handler for FencePeer {
             prefix,
             role: given.option("role").map(str::to_owned),
             peers: peers(given),
+            clone: given.option("master-id").map(str::to_owned),
             limit: seconds("timeout", 60)?,
             hickup: seconds("network-hickup", 2)?,
             trusts_consistent: given.option("unreachable-peer-is-outdated").is_some(),
@@ -136,7 +139,7 @@ impl Handler for FencePeer {
         let node = node_name(view)?;
         let resource = self.look(view)?;
         let cib = Cib::query(view)?;
-        let clone = cib.clone_of(&self.resource).with_context(|| {
+        let clone = cib.clone_of(&self.resource, self.clone.as_deref()).with_context(|| {
             format!("the cluster has no clone with the DRBD resource {}", self.resource)
         })?;
         let constraint = Constraint::new(&self.prefix, &self.resource, clone, &node);
@@ -204,6 +207,11 @@ impl FencePeer {
             Some(Fencing::DontCare | Fencing::ResourceOnly) => Policy::ResourceOnly,
             Some(Fencing::ResourceAndStonith) | None => Policy::ResourceAndStonith,
         };
+        let mut constraint = constraint;
+        constraint.spared = spared(cib, &resource, &constraint.owner, &peers);
+        let placed = constraint.found(cib);
+        let barred = placed.as_ref().filter(|placed| !placed.allows(&constraint.owner));
+        let barred_by = barred.map(|placed| placed.owner.clone());
         let worst_disk = resource.volumes.iter().map(|volume| volume.disk).min();
         let sight = Sight {
             policy,
@@ -212,30 +220,23 @@ impl FencePeer {
             disk: worst_disk.unwrap_or(Disk::Diskless),
             is_over: resource.is_whole(),
             peer,
-            owner: cib.owner(&constraint.id),
-            node: &constraint.owner,
+            barred_by: barred_by.as_deref(),
             trusts_consistent: self.trusts_consistent,
             obliterates: self.obliterates,
         };
-        let course = course(sight);
+        let (course, quorum) = (course(sight), sight.quorum);
         let seen = vec![
             Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
             Fact::new("policy", format!("{policy:?}")),
             Fact::new("peers", format!("{} ({peer:?})", peers.join(" "))),
-            Fact::new("quorum", if sight.quorum { "yes" } else { "no" }),
-            Fact::new(
-                "constraint",
-                sight.owner.map_or("none".into(), |owner| format!("for {owner}")),
-            ),
+            Fact::new("quorum", if quorum { "yes" } else { "no" }),
+            Fact::new("constraint", described(placed.as_ref())),
         ];
-        let is_placed = sight.owner.is_some();
         let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
         let act = move |system: &System<'_>| match course {
             Course::Nothing(code, _) => Ok(code),
             _ => {
-                if !is_placed {
-                    self.place(system, &constraint, &role)?;
-                }
+                self.place(system, placed.as_ref(), &constraint, &role, &peers)?;
                 self.answer(system, course, &peers, &constraint)
             }
         };
@@ -253,15 +254,29 @@ impl FencePeer {
         Ok(resource)
     }
 
-    /// Places the constraint; the peer may have been faster with its own.
-    fn place(&self, system: &System<'_>, constraint: &Constraint, role: &str) -> Result<()> {
-        let placed = constraint.place(system, role, CHANGE);
-        let now = Cib::query(system)?;
-        match (now.owner(&constraint.id), placed) {
-            (Some(owner), _) if owner == constraint.owner => Ok(()),
-            (Some(owner), _) => bail!("{owner} has barred this node from promotion"),
-            (None, Err(err)) => Err(err),
-            (None, Ok(())) => bail!("the constraint {} has not arrived", constraint.id),
+    /// Places the constraint, or takes the lost peers out of the one that is
+    /// there; the peer may have been faster with its own.
+    fn place(
+        &self,
+        system: &System<'_>,
+        placed: Option<&Constraint>,
+        constraint: &Constraint,
+        role: &str,
+        lost: &[String],
+    ) -> Result<()> {
+        let written = match placed {
+            None => constraint.place(system, role, CHANGE),
+            Some(placed) if !lost.iter().any(|peer| placed.allows(peer)) => return Ok(()),
+            Some(_) => constraint.replace(system, role, CHANGE),
+        };
+        let now = constraint.found(&Cib::query(system)?);
+        match (now, written) {
+            (Some(now), _) if !now.allows(&constraint.owner) => {
+                bail!("{} has barred this node from promotion", now.owner)
+            }
+            (Some(now), _) if !lost.iter().any(|peer| now.allows(peer)) => Ok(()),
+            (_, Err(err)) => Err(err),
+            (_, Ok(())) => bail!("the constraint {} has not arrived", constraint.id),
         }
     }
 
@@ -318,29 +333,72 @@ impl FencePeer {
         resource: &Resource,
         constraint: Constraint,
     ) -> Verdict<'a> {
-        let owner = cib.owner(&constraint.id);
-        let refusal = match owner {
-            None => Some("there is no constraint"),
-            Some(owner) if self.only_ours && owner != constraint.owner => {
-                Some("the constraint is another node's")
-            }
-            Some(_) if !resource.is_whole() => Some("not all disks are up to date and connected"),
-            Some(_) => None,
-        };
+        let placed = constraint.found(cib);
         let seen = vec![
             Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
-            Fact::new("constraint", owner.map_or("none".into(), |owner| format!("for {owner}"))),
+            Fact::new("constraint", described(placed.as_ref())),
         ];
-        let what = match refusal {
-            Some(why) => format!("do nothing: {why}"),
-            None => format!("lift the constraint {}", constraint.id),
+        let spared = spared(cib, resource, &constraint.owner, &[]);
+        let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
+        let nothing = |why: &str| (format!("do nothing: {why}"), Release::None);
+        let (what, release) = match placed {
+            None => nothing("there is no constraint"),
+            Some(placed) if self.only_ours && placed.owner != constraint.owner => {
+                nothing("the constraint is another node's")
+            }
+            Some(_) if resource.is_whole() => {
+                (format!("lift the constraint {}", constraint.id), Release::All(constraint.id))
+            }
+            Some(mut placed) => {
+                let good = resource.volumes.iter().all(|volume| volume.disk == Disk::UpToDate);
+                let new: Vec<String> =
+                    spared.into_iter().filter(|node| !placed.allows(node)).collect();
+                match good && !new.is_empty() {
+                    true => {
+                        let what = format!("let {} be promoted again", new.join(" "));
+                        placed.spared.extend(new);
+                        (what, Release::Some(placed))
+                    }
+                    false => nothing("not all disks are up to date and connected"),
+                }
+            }
         };
-        let act = move |system: &System<'_>| match refusal {
-            Some(_) => Ok(0),
-            None => cib::lift(system, &constraint.id, CHANGE).map(|()| 0),
+        let act = move |system: &System<'_>| {
+            match release {
+                Release::None => {}
+                Release::All(id) => cib::lift(system, &id, CHANGE)?,
+                Release::Some(shrunk) => shrunk.replace(system, &role, CHANGE)?,
+            }
+            Ok(0)
         };
         Verdict { seen, what, act: Box::new(act) }
     }
+}
+
+/// What becomes of a constraint once a peer is back.
+enum Release {
+    None,
+    /// It goes.
+    All(String),
+    /// It stays, for those that are not back yet.
+    Some(Constraint),
+}
+
+fn described(constraint: Option<&Constraint>) -> String {
+    let Some(constraint) = constraint else { return "none".into() };
+    let others: String = constraint.spared.iter().map(|node| format!(" {node}")).collect();
+    format!("for {}{others}", constraint.owner)
+}
+
+/// The other nodes whose data are as good as this one's, but for the lost: with
+/// more than two nodes they may go on.
+fn spared(cib: &Cib, resource: &Resource, node: &str, lost: &[String]) -> BTreeSet<String> {
+    let nodes = cib.nodes();
+    let good = resource.peers.iter().filter(|peer| peer.is_connected() && peer.is_up_to_date());
+    let names = good.map(|peer| peer.name.clone());
+    names
+        .filter(|name| nodes.contains(&name.as_str()) && name != node && !lost.contains(name))
+        .collect()
 }
 
 /// Has the cluster fence a node, unless it has just done so.
@@ -353,3 +411,6 @@ fn obliterate(system: &System<'_>, peer: &str) -> Result<()> {
         false => Err(anyhow!("{peer} could not be fenced: {}", said.reason())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,12 +59,24 @@ impl Drbd {
 
     /// Looks again and tells the score, whether it has changed or not.
     pub(super) fn tell_score(&self, system: &System<'_>) {
-        let Ok(Found::Configured(resource)) = self.observe(system) else { return };
-        if let Some((score, why)) =
-            settled(self.advice(&resource, || self.is_peer_expected(system)))
+        if let Some((score, why)) = self.score_now(system) {
+            self.set_score(system, score, why);
+        }
+    }
+
+    /// Looks again and tells the score, if it has changed.
+    pub(super) fn retell_score(&self, system: &System<'_>) {
+        let is_news = |score| self.promotion.as_ref().is_some_and(|it| it.is_stale(system, score));
+        if let Some((score, why)) = self.score_now(system)
+            && is_news(score)
         {
             self.set_score(system, score, why);
         }
+    }
+
+    fn score_now(&self, view: &View) -> Option<(Option<u32>, &'static str)> {
+        let Ok(Found::Configured(resource)) = self.observe(view) else { return None };
+        settled(self.advice(&resource, || self.is_peer_expected(view)))
     }
 
     pub(super) fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {

@@ -49,6 +49,11 @@ impl Fake {
         self
     }
 
+    pub(crate) fn link(&self, path: &str, to: &str) -> &Self {
+        std::os::unix::fs::symlink(to, self.path(path)).unwrap();
+        self
+    }
+
     /// A program that writes down its words and does what the shell says.
     pub(crate) fn program(&self, name: &str, shell: &str) -> &Self {
         let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use common::host::xml::{self, Element};
 use common::{System, View};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the cluster thinks of a node.
@@ -23,7 +24,8 @@ pub enum Health {
 #[derive(Debug)]
 pub struct Cib(Element);
 
-/// A constraint that lets nobody but one node be promoted.
+/// A constraint that lets nobody but one node be promoted, and those whose data
+/// are as good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constraint {
     /// Its id in the configuration.
@@ -32,8 +34,10 @@ pub struct Constraint {
     pub clone: String,
     /// The DRBD resource, for the ids of its parts.
     pub resource: String,
-    /// The node that may be promoted.
+    /// The node that has placed it, and may be promoted.
     pub owner: String,
+    /// The others that may.
+    pub spared: BTreeSet<String>,
 }
 
 impl Constraint {
@@ -41,24 +45,54 @@ impl Constraint {
     pub fn new(prefix: &str, resource: &str, clone: &str, owner: &str) -> Self {
         let id = format!("{prefix}-{resource}-{clone}");
         let [clone, resource, owner] = [clone, resource, owner].map(str::to_owned);
-        Self { id, clone, resource, owner }
+        Self { id, clone, resource, owner, spared: BTreeSet::new() }
+    }
+
+    /// As it stands in the configuration: whose it is, and whom it spares.
+    pub fn found(&self, cib: &Cib) -> Option<Self> {
+        let spared = cib.allowed(&self.id);
+        let owner = cib.owner(&self.id)?.to_owned();
+        let spared = spared.into_iter().filter(|node| *node != owner).map(str::to_owned).collect();
+        Some(Self { owner, spared, ..self.clone() })
+    }
+
+    /// Whether it lets the node be promoted.
+    pub fn allows(&self, node: &str) -> bool {
+        self.owner == node || self.spared.contains(node)
     }
 
     fn xml(&self, role: &str) -> String {
-        let [id, clone, owner] =
-            [&self.id, &self.clone, &self.owner].map(|text| xml::escaped(text));
+        let [id, clone] = [&self.id, &self.clone].map(|text| xml::escaped(text));
+        let expression = |node: &str, id: String| {
+            let node = xml::escaped(node);
+            format!(
+                "<expression attribute=\"#uname\" operation=\"ne\" value=\"{node}\" id=\"{id}\"/>"
+            )
+        };
+        let owner = expression(&self.owner, format!("{id}-expr"));
+        let spared = self.spared.iter().enumerate();
+        let spared: String =
+            spared.map(|(n, node)| expression(node, format!("{id}-expr-{n}"))).collect();
         format!(
             "<rsc_location rsc=\"{clone}\" id=\"{id}\">\
-             <rule role=\"{role}\" score=\"-INFINITY\" id=\"{id}-rule\">\
-             <expression attribute=\"#uname\" operation=\"ne\" value=\"{owner}\" id=\"{id}-expr\"/>\
+             <rule role=\"{role}\" score=\"-INFINITY\" id=\"{id}-rule\">{owner}{spared}\
              </rule></rsc_location>"
         )
     }
 
     /// Puts it into the configuration. One of the same id is in the way.
     pub fn place(&self, system: &System<'_>, role: &str, limit: Duration) -> Result<()> {
+        self.write(system, "--create", role, limit)
+    }
+
+    /// Puts it into the place of the one of the same id.
+    pub fn replace(&self, system: &System<'_>, role: &str, limit: Duration) -> Result<()> {
+        self.write(system, "--replace", role, limit)
+    }
+
+    fn write(&self, system: &System<'_>, how: &str, role: &str, limit: Duration) -> Result<()> {
         let xml = self.xml(role);
-        let words = ["--create", "--scope", "constraints", "--xml-text", &xml];
+        let words = [how, "--scope", "constraints", "--xml-text", &xml];
         let said = system.change_within(limit, &[], "cibadmin", &words)?;
         ensure!(said.success(), "cannot place the constraint {}: {}", self.id, said.reason());
         Ok(())
@@ -109,25 +143,40 @@ impl Cib {
         !option.is_some_and(|pair| matches!(pair.get("value"), Some("false" | "0" | "no" | "off")))
     }
 
-    /// The clone with a primitive for this DRBD resource.
-    pub fn clone_of(&self, resource: &str) -> Option<&str> {
+    /// The clone with a primitive for this DRBD resource; of several, the one of
+    /// this id.
+    pub fn clone_of(&self, resource: &str, id: Option<&str>) -> Option<&str> {
         let is_ours = |primitive: &Element| {
             primitive.named("nvpair").any(|pair| {
                 pair.get("name") == Some("drbd_resource") && pair.get("value") == Some(resource)
             })
         };
         let clones = self.0.all().filter(|found| matches!(&*found.name, "clone" | "master"));
-        let mut ours = clones.filter(|clone| clone.named("primitive").any(is_ours));
-        ours.next()?.get("id")
+        let ours = clones.filter(|clone| clone.named("primitive").any(is_ours));
+        let mut ids = ours.filter_map(|clone| clone.get("id"));
+        ids.find(|found| id.is_none_or(|id| id == *found))
     }
 
-    /// The node that a constraint of this id lets be promoted, if there is one.
+    /// The node that has placed the constraint of this id, if there is one.
     pub fn owner(&self, id: &str) -> Option<&str> {
-        let constraint = self.0.named("rsc_location").find(|found| found.get("id") == Some(id))?;
-        let expression = constraint.named("expression").find(|found| {
+        let own = format!("{id}-expr");
+        let all = self.expressions(id);
+        let by_id = all.iter().find(|found| found.get("id") == Some(&own));
+        // Of those that others than we have placed, the first is the owner's.
+        by_id.or_else(|| all.first())?.get("value")
+    }
+
+    /// The nodes that the constraint of this id lets be promoted.
+    fn allowed(&self, id: &str) -> Vec<&str> {
+        self.expressions(id).into_iter().filter_map(|found| found.get("value")).collect()
+    }
+
+    fn expressions(&self, id: &str) -> Vec<&Element> {
+        let found = self.0.named("rsc_location").find(|found| found.get("id") == Some(id));
+        let is_ours = |found: &&Element| {
             found.get("attribute") == Some("#uname") && found.get("operation") == Some("ne")
-        });
-        expression.and_then(|expression| expression.get("value"))
+        };
+        found.into_iter().flat_map(|found| found.named("expression")).filter(is_ours).collect()
     }
 
     /// The nodes of the cluster.
@@ -168,8 +217,9 @@ mod tests {
     #[test]
     fn the_clone_of_a_resource_is_found() {
         let cib = Cib::parse(CIB).unwrap();
-        assert_eq!(cib.clone_of("r1"), Some("ms_r1"));
-        assert_eq!(cib.clone_of("r2"), None);
+        assert_eq!(cib.clone_of("r1", None), Some("ms_r1"));
+        assert_eq!(cib.clone_of("r1", Some("ms_r1")), Some("ms_r1"));
+        assert_eq!((cib.clone_of("r1", Some("ms")), cib.clone_of("r2", None)), (None, None));
         assert!(cib.has_quorum() && cib.fences());
         assert_eq!(cib.promoted(), "Master");
         assert_eq!(cib.nodes(), ["node1", "node2"]);
@@ -203,6 +253,22 @@ mod tests {
         let cib = changed("<constraints/>", &with);
         assert_eq!(cib.owner(&constraint.id), Some("node1"));
         assert_eq!(cib.owner("drbd-fence-by-handler-r2-ms_r1"), None);
+        assert_eq!(constraint.found(&cib), Some(constraint.clone()));
+    }
+
+    #[test]
+    fn whoever_is_spared_is_told_apart_from_the_owner() {
+        let mut constraint = Constraint::new("fence", "r1", "ms_r1", "node2");
+        constraint.spared.extend(["node1".to_owned(), "node3".to_owned()]);
+        let with = format!("<constraints>{}</constraints>", constraint.xml("Master"));
+        let cib = changed("<constraints/>", &with);
+        let found = Constraint::new("fence", "r1", "ms_r1", "node1").found(&cib).unwrap();
+        assert_eq!(found, constraint);
+        assert!(found.allows("node1") && found.allows("node2") && !found.allows("node4"));
+        // As crm-fence-peer.sh names its parts.
+        let theirs = with.replace("fence-r1-ms_r1-expr", "fence-expr-r1-ms_r1");
+        let cib = changed("<constraints/>", &theirs);
+        assert_eq!(cib.owner(&constraint.id), Some("node2"));
     }
 
     #[test]

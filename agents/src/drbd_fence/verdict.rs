@@ -28,10 +28,8 @@ pub struct Sight<'a> {
     pub is_over: bool,
     /// The worst of what the cluster thinks of the peers.
     pub peer: Health,
-    /// The node that an existing constraint lets be promoted.
-    pub owner: Option<&'a str>,
-    /// This node.
-    pub node: &'a str,
+    /// The node whose constraint bars this one.
+    pub barred_by: Option<&'a str>,
     /// Whether a consistent disk will do where the peer is gone.
     pub trusts_consistent: bool,
     /// Whether the cluster is to fence the peer in any case.
@@ -82,11 +80,11 @@ impl Course {
 
 /// The first rule that fits decides.
 pub fn course(sight: Sight<'_>) -> Course {
-    let Sight { policy, disk, peer, owner, node, .. } = sight;
+    let Sight { policy, disk, peer, .. } = sight;
     if sight.is_over {
         return Course::Nothing(FAILED, "all peers are connected and up to date again");
     }
-    if owner.is_some_and(|owner| owner != node) {
+    if sight.barred_by.is_some() {
         return Course::Nothing(FAILED, "another node has barred this one from promotion");
     }
     if !sight.quorum {
@@ -139,8 +137,7 @@ mod tests {
         disk: Disk::UpToDate,
         is_over: false,
         peer: Health::Online,
-        owner: None,
-        node: "node1",
+        barred_by: None,
         trusts_consistent: false,
         obliterates: false,
     };
@@ -186,12 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_constraint_is_kept_or_obeyed() {
-        assert_eq!(bars(Sight { owner: Some("node1"), ..CALM }), Some(BARRED));
-        assert!(matches!(
-            course(Sight { owner: Some("node2"), ..CALM }),
-            Course::Nothing(FAILED, _)
-        ));
+    fn a_constraint_that_bars_this_node_is_obeyed() {
+        let barred = Sight { barred_by: Some("node2"), ..CALM };
+        assert!(matches!(course(barred), Course::Nothing(FAILED, _)));
     }
 
     #[test]

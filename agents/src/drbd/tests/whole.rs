@@ -170,3 +170,51 @@ fn a_hanging_drbdsetup_is_doubt_in_time() {
     let err = agent().observe(&fake.view(Duration::from_secs(8))).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(6), "{err:#}");
 }
+
+#[test]
+fn a_stop_goes_past_a_drbdadm_that_hangs() {
+    let fake = Fake::nine(NINE_PROMOTED);
+    fake.program("crm_attribute", "").program("drbdadm", "exec sleep 60");
+    fake.program("drbdsetup", "case $1 in events2) cat events;; esac");
+    act(&agent(), &fake, Duration::from_secs(8), Drbd::stop).unwrap();
+    let called = fake.called();
+    assert!(called.contains(&"drbdsetup secondary r1".to_owned()), "{called:?}");
+    assert!(called.contains(&"drbdsetup down r1".to_owned()), "{called:?}");
+}
+
+#[test]
+fn a_demotion_names_who_holds_the_device() {
+    let fake = machine(PROMOTED);
+    fake.program(
+        "drbdadm",
+        "echo '1: State change failed: (-12) Device is held open by someone' >&2; exit 11",
+    );
+    fake.file("/sys/class/block/drbd1/dev", "147:1\n").file("/proc/self/mountinfo", "");
+    let refused = |limit| {
+        let err = act(&agent(), &fake, limit, Drbd::demote).unwrap_err();
+        err.to_string()
+    };
+    let short = Duration::from_millis(1500);
+    fake.file("/sys/class/block/drbd1/holders/dm-0", "")
+        .file("/sys/class/block/dm-0/dm/name", "vg-web\n")
+        .file("/sys/class/block/dm-0/dm/uuid", "LVM-x\n");
+    let wanted = "r1 stays Primary, its device is in use: logical volume vg/web";
+    assert_eq!(refused(short), wanted);
+    let other = "36 25 147:1 / /srv rw - ext4 /dev/drbd1 rw\n";
+    let fields = "1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0";
+    fake.file("/proc/77/stat", &format!("77 (web) S {fields}\n"))
+        .file("/proc/77/mountinfo", other)
+        .link("/proc/77/ns/mnt", "mnt:[2]");
+    assert!(refused(short).contains("web (pid 77) has it mounted on /srv in a mount namespace"));
+}
+
+#[test]
+fn a_notification_tells_the_score_only_when_it_is_another() {
+    let fake = machine(UP);
+    let told = [("notify_type", "post"), ("notify_operation", "stop")];
+    let meta: Vec<_> = CLONE.iter().copied().chain(told).collect();
+    for _ in 0..2 {
+        act(&agent_with(&[], &meta), &fake, PATIENT, Drbd::notify).unwrap();
+    }
+    assert_eq!(fake.called().len(), 1, "{:?}", fake.called());
+}

@@ -161,7 +161,15 @@ impl Admin {
         verb: &str,
         past: impl FnOnce(&System<'_>) -> Result<Vec<[String; 2]>>,
     ) -> Result<()> {
-        let Err(err) = self.change(system, &[verb]) else { return Ok(()) };
+        // It may hang over a name that nobody resolves. A promotion has the
+        // kernel wait for a handler, which must not be cut short; the ways down
+        // leave time for the way past it.
+        let limit = match verb {
+            "primary" => system.deadline().left(),
+            _ => system.deadline().left() / 2,
+        };
+        let words = self.words(&[verb], &self.name);
+        let Err(err) = run_within(system, limit, "drbdadm", &words) else { return Ok(()) };
         let refusal = err.downcast_ref::<Refusal>();
         let is_the_kernels = refusal.is_some_and(|refusal| !refusal.is_about_the_configuration());
         if is_the_kernels || system.deadline().has_passed() {
@@ -188,7 +196,11 @@ pub fn lower(view: &View, name: &str, file: Option<&Path>) -> Result<Option<Stri
 }
 
 fn run(system: &System<'_>, program: &str, words: &[&str]) -> Result<()> {
-    let said = system.change(program, words)?;
+    run_within(system, system.deadline().left(), program, words)
+}
+
+fn run_within(system: &System<'_>, limit: Duration, program: &str, words: &[&str]) -> Result<()> {
+    let said = system.change_within(limit, &[], program, words)?;
     if said.success() {
         return Ok(());
     }
