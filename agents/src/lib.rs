@@ -15,6 +15,8 @@ pub mod ipaddr;
 pub mod lvm;
 pub mod lvm2;
 
+mod haresources;
+
 use common::Agent;
 use ocf_meta::Meta;
 

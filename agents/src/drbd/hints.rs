@@ -1,12 +1,13 @@
 //! What will be in the way of a failover, seen before it is: orders that hurt,
 //! and others who take the disks.
 
+use crate::haresources::{self, Word};
 use crate::lvm::sight::{self, DRBD};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
 use common::host::holders::{self, MULTIPATH};
-use common::host::lvm::report;
 use common::host::lvm::settings::Settings;
+use common::host::lvm::{metadata, report};
 use common::{Fact, View};
 use std::path::Path;
 
@@ -22,6 +23,7 @@ pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
         }
         found.extend(volume.backing.iter().flat_map(|disk| below(view, disk, &device)));
         found.extend(by_itself(view, Number { major: DRBD, minor }));
+        found.extend(early(view, &resource.name, &device));
     }
     found.into_iter().map(|hint| Fact::new("hint", hint)).collect()
 }
@@ -55,6 +57,18 @@ fn below(view: &View, disk: &str, device: &str) -> Vec<String> {
         None => None,
     });
     found
+}
+
+/// What heartbeat starts before it promotes the resource, and lies on it.
+fn early(view: &View, resource: &str, device: &str) -> Option<String> {
+    let path = Path::new("/dev").join(device);
+    let lies_here = |word: Word<'_>| match word.script() {
+        "lvm2" => true,
+        "LVM" => metadata::copy(view, word.argument()).is_some_and(|it| it.disks.contains(&path)),
+        "Filesystem" => Path::new(word.argument()) == path,
+        _ => false,
+    };
+    haresources::misplaced(view, |word| word.promotes(resource), lies_here)
 }
 
 /// Groups on the device that come up without the cluster as soon as it is
@@ -138,6 +152,23 @@ mod tests {
             .file("/sys/class/block/dm-0/dm/name", "web-root\n")
             .file("/sys/class/block/dm-0/dm/uuid", "LVM-x\n");
         assert!(said(&fake).contains("logical volume web/root is active on /dev/sdb, below"));
+    }
+
+    #[test]
+    fn what_heartbeat_starts_too_early_is_told_of() {
+        let fake = machine("Secondary");
+        fake.file("/answers/lvmconfig", "event_activation=0");
+        fake.file("/etc/lvm/backup/web", "web {\n id = \"x\"\n physical_volumes {\n  pv0 {\n   device = \"/dev/drbd1\"\n  }\n }\n}\n");
+        let told = |line: &str| {
+            fake.file("/etc/ha.d/haresources", line);
+            said(&fake)
+        };
+        assert_eq!(told("node1 drbddisk::r1 LVM::web\n"), "");
+        assert_eq!(told("node1 LVM::local drbddisk::r1\n"), "");
+        for early in ["LVM::web", "lvm2", "Filesystem::/dev/drbd1::/srv"] {
+            let said = told(&format!("node1 {early} drbddisk::r1\n"));
+            assert!(said.contains(&format!("has {early} before drbddisk::r1")), "{said}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::Lvm;
 use super::look::{State, disk_name};
 use super::owner::Access;
 use super::sight::{self, DRBD};
+use crate::haresources;
 use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::metadata;
@@ -34,6 +35,7 @@ impl Lvm {
         let names = disks.iter().filter_map(|disk| block::name(view, *disk));
         warnings.extend(names.filter_map(|name| sight::multipath(view, &name)));
         warnings.extend(order(view, name, &disks).filter(|_| state.is_active()));
+        warnings.extend(early(view, name, &disks));
         warnings
     }
 
@@ -80,6 +82,16 @@ fn order(view: &View, name: &str, disks: &[Number]) -> Option<String> {
         "{name} lies on {device}, and comes after its promotion and goes before its demotion: while a volume is \
          active, DRBD stays Primary"
     ))
+}
+
+/// That heartbeat activates the group before it promotes the DRBD beneath.
+fn early(view: &View, name: &str, disks: &[Number]) -> Option<String> {
+    let resources = sight::resources_of(view, disks);
+    haresources::misplaced(
+        view,
+        |word| resources.iter().any(|resource| word.promotes(resource)),
+        |word| word.script() == "LVM" && word.argument() == name,
+    )
 }
 
 /// Whether LVM may find a group on the disk beneath DRBD, where it must not

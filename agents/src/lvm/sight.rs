@@ -34,6 +34,21 @@ pub(crate) fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
     ours.filter_map(|volume| volume.backing.map(PathBuf::from)).collect()
 }
 
+/// The DRBD resources that the disks belong to, as far as the kernel tells.
+pub(crate) fn resources_of(view: &View, disks: &[Number]) -> Vec<String> {
+    let minors: Vec<u32> =
+        disks.iter().filter(|disk| disk.major == DRBD).map(|disk| disk.minor).collect();
+    if minors.is_empty() {
+        return Vec::new();
+    }
+    let is_ours = |resource: &drbd::Resource| {
+        let mut known = resource.volumes.iter().filter_map(|volume| volume.minor);
+        known.any(|minor| minors.contains(&minor))
+    };
+    let resources = drbd::all(view).ok().flatten().unwrap_or_default();
+    resources.into_iter().filter(is_ours).map(|resource| resource.name).collect()
+}
+
 /// That LVM activates the group by itself, if it does.
 pub(crate) fn autoactivation(settings: &Settings, group: &Group) -> Option<String> {
     let name = &group.name;

@@ -43,6 +43,19 @@ fn a_filter_that_rejects_another_disk_is_none() {
 }
 
 #[test]
+fn what_heartbeat_activates_too_early_is_told_of() {
+    let machine = on_drbd();
+    machine.file("/proc/self/comm", "x").file("/proc/drbd", "version: 9.2.12 (api:2)\n");
+    let events = "exists resource name:r role:Primary suspended:no\nexists device name:r volume:0 minor:0 disk:UpToDate\nexists -\n";
+    machine.program("drbdsetup", &format!("#!/bin/sh\nprintf '{events}'\n"));
+    machine.file("/etc/ha.d/haresources", "node1 LVM::vg drbddisk::r\n");
+    let text = warned(&machine, &agent(&[]));
+    assert!(text.contains("has LVM::vg before drbddisk::r"), "{text}");
+    machine.file("/etc/ha.d/haresources", "node1 drbddisk::r LVM::vg\n");
+    assert!(!warned(&machine, &agent(&[])).contains("haresources"));
+}
+
+#[test]
 fn the_order_with_drbd_is_told() {
     let text = warned(&on_drbd(), &agent(&[]));
     assert!(text.contains("vg lies on /dev/drbd0, and comes after its promotion"), "{text}");

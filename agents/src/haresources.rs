@@ -1,0 +1,97 @@
+//! heartbeat's list of resources, as far as `explain` looks into it: whether
+//! what lies on DRBD is started before DRBD is promoted.
+//!
+//! A line is a node and its resources, started from left to right and stopped
+//! from right to left. A word is a script and its arguments: `LVM::vg`.
+
+use common::View;
+
+/// Where heartbeat has it.
+const FILE: &str = "/etc/ha.d/haresources";
+
+/// A word of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word<'a>(&'a str);
+
+impl<'a> Word<'a> {
+    /// The script's name.
+    pub(crate) fn script(self) -> &'a str {
+        self.0.split("::").next().unwrap_or_default()
+    }
+
+    /// Its first argument; empty if it has none.
+    pub(crate) fn argument(self) -> &'a str {
+        self.0.split("::").filter(|part| !part.is_empty()).nth(1).unwrap_or_default()
+    }
+
+    /// Whether it promotes the DRBD resource of this name.
+    pub(crate) fn promotes(self, resource: &str) -> bool {
+        let argument = if self.argument().is_empty() { "all" } else { self.argument() };
+        matches!(self.script(), "drbddisk" | "datadisk" | "drbd" | "drbdupper")
+            && (argument == resource || argument == "all")
+    }
+}
+
+/// That something which lies on DRBD stands to the left of what promotes it,
+/// in the first line that has both.
+pub(crate) fn misplaced(
+    view: &View,
+    promotes: impl Fn(Word<'_>) -> bool,
+    lies_on_it: impl Fn(Word<'_>) -> bool,
+) -> Option<String> {
+    let text = view.read(FILE).ok()?.replace("\\\n", " ");
+    text.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let words: Vec<Word<'_>> = line.split_whitespace().skip(1).map(Word).collect();
+        let promotion = words.iter().position(|word| promotes(*word))?;
+        let early = words[..promotion].iter().find(|word| lies_on_it(**word))?;
+        Some(format!(
+            "{FILE} has {} before {}: it is started while DRBD is not promoted, and stopped after \
+             DRBD was to be demoted",
+            early.0, words[promotion].0
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::host::clock::Deadline;
+    use std::time::Duration;
+
+    fn said(list: &str) -> Option<String> {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("etc/ha.d/haresources");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, list).unwrap();
+        let view = View::below(root.path(), Deadline::after(Duration::from_secs(5)));
+        misplaced(
+            &view,
+            |word| word.promotes("r1"),
+            |word| word.script() == "lvm2" || (word.script() == "LVM" && word.argument() == "vg"),
+        )
+    }
+
+    #[test]
+    fn the_order_of_a_line_is_what_counts() {
+        assert_eq!(said("node1 10.0.0.9 drbddisk::r1 LVM::vg Filesystem::/dev/vg/a::/a\n"), None);
+        let wrong = said("node1 10.0.0.9 LVM::vg drbddisk::r1\n").unwrap();
+        assert!(wrong.contains("has LVM::vg before drbddisk::r1"), "{wrong}");
+        assert!(said("node1 lvm2 \\\n  drbddisk\n").is_some(), "a line may go on");
+        assert!(said("node1 LVM::vg drbdupper::r1\n").is_some());
+    }
+
+    #[test]
+    fn other_lines_groups_and_resources_do_not_count() {
+        for fine in [
+            "",
+            "# node1 LVM::vg drbddisk::r1\n",
+            "node1 LVM::vg # drbddisk::r1\n",
+            "node1 LVM::vg drbddisk::r2\n",
+            "node1 LVM::other drbddisk::r1\n",
+            "node1 LVM::vg\nnode1 drbddisk::r1\n",
+        ] {
+            assert_eq!(said(fine), None, "{fine}");
+        }
+    }
+}
