@@ -13,6 +13,8 @@
 pub mod cib;
 pub mod verdict;
 
+mod unfence;
+
 use crate::drbd::cluster::node_name;
 use crate::drbd::name::Name;
 use anyhow::{Context, Result, anyhow, bail};
@@ -21,8 +23,8 @@ use common::frame::handler::{Choice, Given, Handler, Verdict};
 use common::host::drbd::{self, Disk, Fencing, Found, Resource};
 use common::{Fact, System, View};
 use ocf_meta::Value;
-use std::collections::BTreeSet;
 use std::time::Duration;
+use unfence::{described, spared};
 use verdict::{Course, FAILED, FENCED, Policy, Sight, course};
 
 /// One call of the handler.
@@ -326,79 +328,6 @@ impl FencePeer {
             }
         }
     }
-
-    fn unfence<'a>(
-        &'a self,
-        cib: &Cib,
-        resource: &Resource,
-        constraint: Constraint,
-    ) -> Verdict<'a> {
-        let placed = constraint.found(cib);
-        let seen = vec![
-            Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
-            Fact::new("constraint", described(placed.as_ref())),
-        ];
-        let spared = spared(cib, resource, &constraint.owner, &[]);
-        let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
-        let nothing = |why: &str| (format!("do nothing: {why}"), Release::None);
-        let (what, release) = match placed {
-            None => nothing("there is no constraint"),
-            Some(placed) if self.only_ours && placed.owner != constraint.owner => {
-                nothing("the constraint is another node's")
-            }
-            Some(_) if resource.is_whole() => {
-                (format!("lift the constraint {}", constraint.id), Release::All(constraint.id))
-            }
-            Some(mut placed) => {
-                let good = resource.volumes.iter().all(|volume| volume.disk == Disk::UpToDate);
-                let new: Vec<String> =
-                    spared.into_iter().filter(|node| !placed.allows(node)).collect();
-                match good && !new.is_empty() {
-                    true => {
-                        let what = format!("let {} be promoted again", new.join(" "));
-                        placed.spared.extend(new);
-                        (what, Release::Some(placed))
-                    }
-                    false => nothing("not all disks are up to date and connected"),
-                }
-            }
-        };
-        let act = move |system: &System<'_>| {
-            match release {
-                Release::None => {}
-                Release::All(id) => cib::lift(system, &id, CHANGE)?,
-                Release::Some(shrunk) => shrunk.replace(system, &role, CHANGE)?,
-            }
-            Ok(0)
-        };
-        Verdict { seen, what, act: Box::new(act) }
-    }
-}
-
-/// What becomes of a constraint once a peer is back.
-enum Release {
-    None,
-    /// It goes.
-    All(String),
-    /// It stays, for those that are not back yet.
-    Some(Constraint),
-}
-
-fn described(constraint: Option<&Constraint>) -> String {
-    let Some(constraint) = constraint else { return "none".into() };
-    let others: String = constraint.spared.iter().map(|node| format!(" {node}")).collect();
-    format!("for {}{others}", constraint.owner)
-}
-
-/// The other nodes whose data are as good as this one's, but for the lost: with
-/// more than two nodes they may go on.
-fn spared(cib: &Cib, resource: &Resource, node: &str, lost: &[String]) -> BTreeSet<String> {
-    let nodes = cib.nodes();
-    let good = resource.peers.iter().filter(|peer| peer.is_connected() && peer.is_up_to_date());
-    let names = good.map(|peer| peer.name.clone());
-    names
-        .filter(|name| nodes.contains(&name.as_str()) && name != node && !lost.contains(name))
-        .collect()
 }
 
 /// Has the cluster fence a node, unless it has just done so.

@@ -56,20 +56,16 @@ pub(crate) fn misplaced(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::host::clock::Deadline;
+    use crate::drbd::fake::Fake;
     use std::time::Duration;
 
     fn said(list: &str) -> Option<String> {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("etc/ha.d/haresources");
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, list).unwrap();
-        let view = View::below(root.path(), Deadline::after(Duration::from_secs(5)));
-        misplaced(
-            &view,
-            |word| word.promotes("r1"),
-            |word| word.script() == "lvm2" || (word.script() == "LVM" && word.argument() == "vg"),
-        )
+        let fake = Fake::new("");
+        fake.file(FILE, list);
+        let lies_on_it = |word: Word<'_>| {
+            word.script() == "lvm2" || (word.script() == "LVM" && word.argument() == "vg")
+        };
+        misplaced(&fake.view(Duration::from_secs(5)), |word| word.promotes("r1"), lies_on_it)
     }
 
     #[test]

@@ -103,8 +103,10 @@ pub(crate) fn check_size(system: &System<'_>, admin: &Admin) {
     if has_disk {
         return;
     }
+    // DRBD 9 does so by itself, and refuses; what is wrong with a disk, the
+    // attaching that follows will say.
     if let Err(err) = admin.change(system, &["check-resize"]) {
-        system.warn(format_args!("{err:#}"));
+        system.note(format_args!("{err:#}"));
     }
 }
 
