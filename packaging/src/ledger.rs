@@ -11,9 +11,11 @@
 //! number       writer               nanoseconds          CRC-32
 //! ```
 //!
-//! [`service`] speaks the same over TCP.
+//! [`service`] speaks the same over TCP; [`places`] writes the same into what
+//! a client has mounted or attached.
 
 mod format;
+pub mod places;
 pub mod service;
 
 pub use format::{RECORD, Record};
@@ -124,14 +126,14 @@ pub struct Ack {
 /// What a ledger holds, held against the acknowledgements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Distinct records that were acknowledged.
+    /// Distinct records that were acknowledged and not overwritten since.
     pub acknowledged: u64,
     /// Whole records on disk, each in its place.
     pub on_disk: u64,
     /// Acknowledged and not on disk: what must never be.
     pub missing: Vec<u64>,
-    /// Places in the file, counted from 1, that hold no whole record of that
-    /// number, with what is wrong.
+    /// Places, counted from 1, that hold no whole record of that number, with
+    /// what is wrong.
     pub damaged: Vec<(u64, String)>,
     /// On disk and never acknowledged: the connection broke in between.
     pub unacknowledged: u64,
@@ -175,11 +177,14 @@ impl Verdict {
 pub fn check(path: &Path, acks: &[Ack]) -> Result<Verdict> {
     let bytes = std::fs::read(path)
         .with_context(|| format!("cannot read the ledger {}", path.display()))?;
-    Ok(judge(&bytes, acks))
+    Ok(check_from(1, &bytes, acks))
 }
 
-fn judge(bytes: &[u8], acks: &[Ack]) -> Verdict {
-    let mut acked: Vec<u64> = acks.iter().map(|ack| ack.number).collect();
+/// Holds what was read against `acks`, where `first` is the first record that
+/// can still be there.
+pub fn check_from(first: u64, bytes: &[u8], acks: &[Ack]) -> Verdict {
+    let mut acked: Vec<u64> =
+        acks.iter().map(|ack| ack.number).filter(|number| *number >= first).collect();
     acked.sort_unstable();
     acked.dedup();
     let mut verdict = Verdict {
@@ -188,7 +193,7 @@ fn judge(bytes: &[u8], acks: &[Ack]) -> Verdict {
         ..Verdict::default()
     };
     let mut present = Vec::new();
-    for (chunk, place) in bytes.chunks_exact(RECORD).zip(1u64..) {
+    for (chunk, place) in bytes.chunks_exact(RECORD).zip(first..) {
         match Record::decode(chunk) {
             Ok(record) if record.number == place => present.push(place),
             Ok(record) => verdict.damaged.push((place, format!("record {} here", record.number))),
