@@ -8,8 +8,8 @@
 //! the background, [`wire`] is the language spoken with [`guest`], the
 //! program inside, and [`client`] is what commands and scenarios hold in hand.
 //!
-//! On that stand the scenarios: an [`article`] is a published configuration,
-//! a [`setting`] puts it on the machines under [`heartbeat`] or [`pacemaker`],
+//! On that stand the scenarios: an [`article`] is a published configuration
+//! and a [`service`] what its group serves to the client, a [`setting`] puts it on the machines under [`heartbeat`] or [`pacemaker`],
 //! a [`scenario`] is a list of steps, [`play`] takes them and judges what
 //! [`observe`] and [`journal`] saw, [`story`] and [`report`] show it, and
 //! [`run`] is the command that does all this.
@@ -34,6 +34,7 @@ mod qemu;
 mod report;
 mod run;
 mod scenario;
+mod service;
 mod setting;
 mod shell;
 mod story;

@@ -6,6 +6,8 @@ mod published;
 
 pub use published::ALL;
 
+use super::client::Machine;
+use super::service::Service;
 use anyhow::{Result, ensure};
 
 /// A set-up: its files as published, the words to exchange, and what the
@@ -25,12 +27,35 @@ pub struct Article {
     pub minor: u32,
     /// The volume group on it, if the file systems lie on one.
     pub group: Option<Group>,
-    /// The file systems; the ledger lies on the first.
+    /// The file systems; the ledger lies on the first, if it is a file.
     pub mounts: &'static [Mount],
-    /// The virtual address.
-    pub address: &'static str,
+    /// The virtual address, if there is one.
+    pub address: Option<&'static str>,
     /// Whether the address comes before the disk.
     pub address_first: bool,
+    /// What the group serves.
+    pub service: Service,
+}
+
+/// Who needs a file of an article.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The nodes.
+    Node,
+    /// The nodes, if heartbeat runs there.
+    Heartbeat,
+    /// The client.
+    Client,
+}
+
+/// Who needs a file, and in which directory.
+fn place(name: &str) -> (Who, &'static str) {
+    match name {
+        "ha.cf" | "authkeys" | "haresources" => (Who::Heartbeat, "/etc/ha.d"),
+        "iscsid.conf" | "initiatorname.iscsi" => (Who::Client, "/etc/iscsi"),
+        name if name.ends_with(".res") => (Who::Node, "/etc/drbd.d"),
+        _ => (Who::Node, "/etc"),
+    }
 }
 
 /// A volume group on DRBD.
@@ -101,8 +126,20 @@ impl Article {
         format!("{}/ledger", self.mounts[0].directory)
     }
 
+    /// Puts the files on a machine that `who` needs.
+    pub fn put(&self, machine: &Machine, who: Who) -> Result<()> {
+        for (name, text) in self.adapted()? {
+            let mode = if name == "authkeys" { 0o600 } else { 0o644 };
+            let (whose, directory) = place(name);
+            if whose == who {
+                machine.put(&format!("{directory}/{name}"), mode, text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The files as the lab uses them.
-    pub fn adapted(&self) -> Result<Vec<(&'static str, String)>> {
+    fn adapted(&self) -> Result<Vec<(&'static str, String)>> {
         for (from, _) in self.changes {
             ensure!(
                 self.files.iter().any(|(_, text)| text.contains(from)),
@@ -180,8 +217,13 @@ mod tests {
             let files = article.adapted().unwrap();
             let haresources = &files.iter().find(|(name, _)| *name == "haresources").unwrap().1;
             let word = format!("drbddisk::{} ", article.resource);
-            assert!(haresources.replace('\n', " ").contains(&word), "{haresources}");
+            let line = haresources.replace(['\n', '\\'], " ");
+            assert!(line.contains(&word), "{haresources}");
             assert!(!article.diff().contains("keepalive"), "{}", article.diff());
+            let last: Vec<&str> = article.service.words().iter().map(|word| word.name).collect();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words[words.len() - last.len()..], last, "{haresources}");
+            assert_eq!(article.mounts.is_empty(), !article.service.has_file());
         }
     }
 

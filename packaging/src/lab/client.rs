@@ -156,6 +156,16 @@ impl Machine<'_> {
         collect(&mut stream).with_context(|| format!("{}: {}", self.name, argv.join(" ")))
     }
 
+    /// What a command prints, byte for byte.
+    pub fn output(&self, argv: &[&str], limit: Duration) -> Result<Vec<u8>> {
+        let mut stream = self.open(limit)?;
+        self.begin(&mut stream, argv, limit)?;
+        Frame::new(1, Kind::Stdin, []).send(&mut stream)?;
+        let (output, bytes) = collect_bytes(&mut stream)?;
+        output.success(&format!("{}: {}", self.name, argv.join(" ")))?;
+        Ok(bytes)
+    }
+
     /// A line of shell, for the many small things set-ups need.
     pub fn shell(&self, line: &str, limit: Duration) -> Result<String> {
         self.run(&["/bin/sh", "-c", line], limit)?.success(&format!("{}: {line}", self.name))

@@ -1,13 +1,19 @@
 //! The lab's own program inside the virtual machines: this same binary, which
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
-//! front of every resource agent, both ends of the ledger, and the benchmark.
+//! front of every resource agent, both ends of the ledger, the resources that
+//! stand where an article has a daemon, and the benchmark.
 
 mod agent;
 mod bench;
 mod boot;
 mod ledger;
+mod lio;
 mod record;
+mod stand_in;
+
+pub use lio::switch as target_switch;
+pub use stand_in::pid_file;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,8 +35,8 @@ pub fn play() -> Option<ExitCode> {
     if called != SELF && !called.starts_with("/etc/") && !called.starts_with("/usr/lib/ocf/") {
         return None;
     }
-    if called.ends_with("/ledger") {
-        return Some(ledger::resource(&words[1..]));
+    if let Some(stand_in) = stand_in::called(called) {
+        return Some(stand_in.run(&words[1..]));
     }
     if Path::new(REAL).join(called.trim_start_matches('/')).exists() {
         return Some(record::run(called, &words[1..]));
@@ -40,6 +46,7 @@ pub fn play() -> Option<ExitCode> {
         Some("bench") => bench::run(),
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
+        Some("ledger-collect") => ledger::collect(&words[2..]),
         _ => {
             eprintln!("lab: nothing to do as {words:?}");
             ExitCode::from(2)

@@ -1,6 +1,6 @@
 //! heartbeat 3 with an article's ha.cf, authkeys and haresources.
 
-use super::article::Article;
+use super::article::{Article, Who};
 use super::client::{Lab, Machine};
 use super::setting::NODES;
 use anyhow::Result;
@@ -13,13 +13,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Puts the files in place on both nodes.
 pub fn configure(lab: &Lab, article: &Article) -> Result<()> {
-    for (name, text) in article.adapted()? {
-        let mode = if name == "authkeys" { 0o600 } else { 0o644 };
-        if !name.ends_with(".res") {
-            for node in NODES {
-                lab.machine(node).put(&format!("/etc/ha.d/{name}"), mode, text.as_bytes())?;
-            }
-        }
+    for node in NODES {
+        article.put(&lab.machine(node), Who::Heartbeat)?;
     }
     Ok(())
 }

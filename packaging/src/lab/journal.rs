@@ -2,9 +2,8 @@
 //! acknowledgement the client got, and the state of both nodes twice a second.
 
 use super::client::{Event, Lab};
-use super::guest::SELF;
 use super::observe::Node;
-use super::setting::{NODES, PORT, Setting};
+use super::setting::{NODES, Setting};
 use super::wire::{Frame, Kind};
 use crate::ledger::Ack;
 use crate::timeline::now;
@@ -71,8 +70,9 @@ impl Journal {
                 lock(&kept).events.push(event);
             }
         });
-        let address = format!("{}:{PORT}", setting.article.address);
-        let client = lab.machine("client").start(&[SELF, "ledger-write", &address])?;
+        let writer = setting.article.service.writer(setting.article);
+        let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
+        let client = lab.machine("client").start(&writer)?;
         let stream = client.try_clone()?;
         let kept = seen.clone();
         thread::spawn(move || hear_client(stream, &kept));

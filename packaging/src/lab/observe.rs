@@ -16,10 +16,10 @@ pub struct Node {
     pub volumes: Count,
     /// The mounted file systems.
     pub mounts: Count,
-    /// The address is on a card.
-    pub address: bool,
-    /// The service under test runs.
-    pub ledger: bool,
+    /// The address, if it is on a card.
+    pub address: Count,
+    /// The service runs.
+    pub service: bool,
 }
 
 /// How many there are of how many that there should be.
@@ -65,8 +65,7 @@ impl Node {
             mounts.lines().any(|line| line.contains(&place))
         });
         let routes = read("/proc/net/fib_trie").unwrap_or_default();
-        let pid = read("/run/lab/ledger.pid").unwrap_or_default();
-        let command = read(&format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        let addresses = article.address.iter();
         Self {
             up: true,
             drbd: Drbd::parse(&read("/proc/drbd").unwrap_or_default(), article.minor),
@@ -75,18 +74,17 @@ impl Node {
                 wanted: group.volumes.len(),
             }),
             mounts: Count { there: mounted.count(), wanted: article.mounts.len() },
-            address: has_local(&routes, article.address),
-            ledger: command.contains("ledger-serve"),
+            address: Count {
+                wanted: addresses.len(),
+                there: addresses.filter(|address| has_local(&routes, address)).count(),
+            },
+            service: article.service.runs(&read),
         }
     }
 
     /// The whole group runs here.
     pub fn active(&self) -> bool {
-        self.drbd.roles.0 == "Primary"
-            && self.volumes.all()
-            && self.has_files()
-            && self.address
-            && self.ledger
+        self.has_data() && self.volumes.all() && self.address.all() && self.service
     }
 
     /// Nothing of the group is here.
@@ -94,13 +92,13 @@ impl Node {
         self.drbd.roles.0 != "Primary"
             && self.volumes.none()
             && self.mounts.none()
-            && !self.address
-            && !self.ledger
+            && self.address.none()
+            && !self.service
     }
 
-    /// Every file system is mounted here.
-    pub fn has_files(&self) -> bool {
-        self.up && self.mounts.all()
+    /// The disk can be written to here, and every file system is mounted.
+    pub fn has_data(&self) -> bool {
+        self.up && self.drbd.roles.0 == "Primary" && self.mounts.all()
     }
 
     /// DRBD is connected and both its disks are good.
@@ -153,16 +151,14 @@ impl fmt::Display for Node {
         }
         let Drbd { connection, roles, disks } = &self.drbd;
         write!(out, "drbd {connection} {}/{} {}/{}", roles.0, roles.1, disks.0, disks.1)?;
-        for (word, Count { there, wanted }) in [("volumes", self.volumes), ("mounts", self.mounts)]
+        for (word, Count { there, wanted }) in
+            [("volumes", self.volumes), ("mounts", self.mounts), ("addresses", self.address)]
         {
             if wanted > 0 {
                 write!(out, ", {there} of {wanted} {word}")?;
             }
         }
-        for (word, there) in [("address", self.address), ("ledger", self.ledger)] {
-            write!(out, ", {}{word}", if there { "" } else { "no " })?;
-        }
-        Ok(())
+        write!(out, ", {}service", if self.service { "" } else { "no " })
     }
 }
 

@@ -89,18 +89,10 @@ const LIMITS: &str = "op start timeout=120s op stop timeout=120s";
 
 /// What an administrator would type.
 fn resources(setting: &Setting) -> String {
-    let Article { resource, group, mounts, address, .. } = setting.article;
+    let Article { resource, group, mounts, address, service, .. } = setting.article;
     let agent = |name: &'static str| format!("ocf:{}:{name}", setting.provider(name));
-    let ip =
-        setting.group().into_iter().find(|name| name.starts_with("IPaddr")).unwrap_or("IPaddr");
-    let mut text = format!(
-        "property stonith-enabled=false\n\
-         rsc_defaults resource-stickiness=100\n\
-         primitive ip {} params ip={address} cidr_netmask=24 nic=bond0 \
-         {LIMITS} op monitor interval=10s timeout=60s\n\
-         primitive ledger ocf:lab:ledger {LIMITS} op monitor interval=10s timeout=60s\n",
-        agent(ip)
-    );
+    let mut text =
+        String::from("property stonith-enabled=false\nrsc_defaults resource-stickiness=100\n");
     let mut members = Vec::new();
     if let Some(group) = group {
         text += &volume_group(group, &agent(setting.volume_agent(group)));
@@ -111,14 +103,29 @@ fn resources(setting: &Setting) -> String {
         text += &file_system(&name, mount, &agent("Filesystem"));
         members.push(name);
     }
-    members.insert(if setting.article.address_first { 0 } else { members.len() }, "ip".into());
+    if let Some(address) = address {
+        text += &format!(
+            "primitive ip {} params ip={address} cidr_netmask=24 nic=bond0 \
+             {LIMITS} op monitor interval=10s timeout=60s\n",
+            agent(setting.address_agent())
+        );
+        members.insert(if setting.article.address_first { 0 } else { members.len() }, "ip".into());
+    }
+    for word in service.words() {
+        text += &format!(
+            "primitive {} {} {LIMITS} op monitor interval=10s timeout=60s\n",
+            word.name,
+            word.class()
+        );
+        members.push(word.name.to_owned());
+    }
     text += &format!(
         "primitive drbd {} params drbd_resource={resource} \
          op start timeout=240s op promote timeout=120s op demote timeout=120s \
          op stop timeout=120s op monitor interval=29s role=Promoted timeout=60s \
          op monitor interval=31s role=Unpromoted timeout=60s\n\
          clone drbd-clone drbd meta promotable=true promoted-max=1 clone-max=2 notify=true\n\
-         group storage {} ledger\n\
+         group storage {}\n\
          colocation with-drbd inf: storage drbd-clone:Promoted\n\
          order after-drbd inf: drbd-clone:promote storage:start\n",
         agent("drbd"),

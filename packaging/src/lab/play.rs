@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::scenario::{Fault, Scenario, Side, Step};
 use super::setting::{Engine, NODES, Setting};
 use super::strike::{self, Armed, Random, Struck};
-use crate::ledger::{self, Verdict};
+use crate::ledger::Verdict;
 use crate::timeline::now;
 use anyhow::{Context, Result, bail, ensure};
 use std::sync::mpsc::{self, Receiver};
@@ -139,9 +139,7 @@ impl Play<'_> {
 
     /// The machine that has the file system mounted.
     fn holder(&self) -> Result<Machine<'_>> {
-        let look = self.journal.latest(Duration::ZERO).context("no node was looked at")?;
-        let node = look.nodes.iter().position(Node::has_files);
-        Ok(self.lab.machine(NODES[node.context("no node has it mounted")?]))
+        Ok(self.lab.machine(holder(self.journal)?))
     }
 
     fn freeze(&mut self, machine: &str, seconds: u64) -> Result<()> {
@@ -382,14 +380,17 @@ impl Play<'_> {
     }
 }
 
+/// The node that has the data.
+fn holder(journal: &Journal) -> Result<&'static str> {
+    let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
+    let holder = last.nodes.iter().position(Node::has_data);
+    Ok(NODES[holder.context("no node has the data")?])
+}
+
 /// Reads the ledger from the node that has it, and holds it against the
 /// client's acknowledgements.
 fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdict> {
+    // Before the look: what is acknowledged later need not be there yet.
     let acks = journal.acks();
-    let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
-    let holder = last.nodes.iter().position(Node::has_files).context("no node has it mounted")?;
-    let bytes = lab.machine(NODES[holder]).read(&article.ledger())?;
-    let copy = tempfile::NamedTempFile::new()?;
-    std::fs::write(copy.path(), bytes)?;
-    ledger::check(copy.path(), &acks)
+    article.service.check(lab, holder(journal)?, article, &acks)
 }

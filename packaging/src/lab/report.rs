@@ -55,8 +55,8 @@ pub fn write(entries: &[Entry], title: &str, to: &Path) -> Result<()> {
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>{title}</title>\n<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
     );
-    page += "<p>A client appends numbered records to a service on the group's file system, \
-             through its address, while this happens. Invariants decide whether a scenario \
+    page += "<p>A client writes numbered records through what the group serves, \
+             while this happens. Invariants decide whether a scenario \
              passed; times are reported and decide nothing.</p>\n";
     table(entries, &mut page);
     for article in article::ALL {

@@ -121,7 +121,7 @@ fn play_one(
     if outcome.late {
         outcome.broken.push("the agent was faster than the fault four times".into());
     }
-    let figures = story::measure(journal, &outcome);
+    let figures = story::measure(setting, journal, &outcome);
     let story = story::tell(setting, scenario, journal, &outcome, &figures);
     let logs = if outcome.broken.is_empty() { String::new() } else { wreckage(lab, &outcome) };
     Entry { setting: *setting, scenario: scenario.clone(), story, figures, logs }

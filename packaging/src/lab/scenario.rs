@@ -168,6 +168,9 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     ];
     all.push(resync());
     all.extend(disk_faults());
+    if setting.article.service.has_file() {
+        all.push(full());
+    }
     for agent in setting.group() {
         all.extend(strikes(agent, setting.engine));
     }
@@ -197,7 +200,7 @@ fn resync() -> Scenario {
 /// The disk of the active node in trouble.
 fn disk_faults() -> Vec<Scenario> {
     use Side::{First, Second};
-    use Step::{AwaitGroup, Empty, FailDisk, Fill, HandOver, RepairDisk, SlowDisk, Wait};
+    use Step::{AwaitGroup, FailDisk, HandOver, RepairDisk, SlowDisk, Wait};
     vec![
         scenario(
             "disk-failure",
@@ -225,12 +228,17 @@ fn disk_faults() -> Vec<Scenario> {
                 SlowDisk(First, 0),
             ],
         ),
-        scenario(
-            "disk-full",
-            "a hand-over of a file system that is full to the last block",
-            &[Fill, HandOver(Second), AwaitGroup(Some(Second)), Empty],
-        ),
     ]
+}
+
+fn full() -> Scenario {
+    use Side::Second;
+    use Step::{AwaitGroup, Empty, Fill, HandOver};
+    scenario(
+        "disk-full",
+        "a hand-over of a file system that is full to the last block",
+        &[Fill, HandOver(Second), AwaitGroup(Some(Second)), Empty],
+    )
 }
 
 /// The faults that strike one agent in the middle of its start and stop.

@@ -2,7 +2,7 @@
 //! agents or ours. It is set up on fresh machines, so no setting sees what
 //! another left behind.
 
-use super::article::{Article, Group, Mount, Owner};
+use super::article::{Article, Group, Mount, Owner, Who};
 use super::client::{Lab, Machine};
 use super::guest::{REAL, SELF};
 use super::{disk, heartbeat, pacemaker};
@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 
 /// The nodes.
 pub const NODES: [&str; 2] = ["node1", "node2"];
-
-/// The port the service answers on.
-pub const PORT: u16 = 7000;
 
 /// The storage article's `rate 100M` in today's words. After a crash the whole
 /// disk may have to be sent again, and DRBD would take minutes for that while
@@ -100,7 +97,7 @@ impl Setting {
         if self.engine == Engine::Pacemaker {
             pacemaker::load_resources(lab, self)?;
         }
-        Ok(())
+        self.article.service.attach(&lab.machine("client"), self.article)
     }
 
     /// What the init system of a node would start at boot.
@@ -121,9 +118,11 @@ impl Setting {
     }
 
     fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
+        let machine = lab.machine(node);
+        machine.shell(self.article.service.at_boot(), Duration::from_secs(60))?;
         match self.engine {
-            Engine::Heartbeat => heartbeat::start(&lab.machine(node)),
-            Engine::Pacemaker => pacemaker::start(&lab.machine(node)),
+            Engine::Heartbeat => heartbeat::start(&machine),
+            Engine::Pacemaker => pacemaker::start(&machine),
         }
     }
 
@@ -150,17 +149,30 @@ impl Setting {
         !(stock && self.article.group.as_ref().is_some_and(|group| group.agent == "lvm2"))
     }
 
-    /// The group's agents from left to right, as the recorder names them.
+    /// The agents under test from left to right, as the recorder names them;
+    /// what the group serves comes after them.
     pub fn group(&self) -> Vec<&'static str> {
-        let (address, disk) = match (self.engine, self.agents) {
-            (Engine::Pacemaker, Agents::Stock) => ("IPaddr2", "drbd"),
-            (Engine::Pacemaker, Agents::Sturdy) => ("IPaddr", "drbd"),
-            (Engine::Heartbeat, _) => ("IPaddr", "drbddisk"),
+        let article = self.article;
+        let disk = match self.engine {
+            Engine::Pacemaker => "drbd",
+            Engine::Heartbeat => "drbddisk",
         };
-        let volumes = self.article.group.as_ref().map(|group| self.volume_agent(group));
-        let mut group: Vec<_> = [disk].into_iter().chain(volumes).chain(["Filesystem"]).collect();
-        group.insert(if self.article.address_first { 0 } else { group.len() }, address);
+        let volumes = article.group.as_ref().map(|group| self.volume_agent(group));
+        let files = (!article.mounts.is_empty()).then_some("Filesystem");
+        let mut group: Vec<_> = [disk].into_iter().chain(volumes).chain(files).collect();
+        if article.address.is_some() {
+            let place = if article.address_first { 0 } else { group.len() };
+            group.insert(place, self.address_agent());
+        }
         group
+    }
+
+    /// Who has the address.
+    pub fn address_agent(&self) -> &'static str {
+        match (self.engine, self.agents) {
+            (Engine::Pacemaker, Agents::Stock) => "IPaddr2",
+            _ => "IPaddr",
+        }
     }
 
     /// Who activates the volume group.
@@ -181,7 +193,8 @@ impl Setting {
         }
     }
 
-    /// Where the cluster looks for the agents of this setting.
+    /// Where the cluster looks for the agents of this setting, and for the
+    /// init scripts.
     fn agent_paths(&self) -> Vec<String> {
         let path = |agent: &str| match self.engine {
             Engine::Heartbeat => format!("/etc/ha.d/resource.d/{agent}"),
@@ -189,7 +202,9 @@ impl Setting {
                 format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
             }
         };
-        self.group().into_iter().map(path).collect()
+        let scripts = self.article.service.words().iter().filter(|word| !word.stand_in);
+        let scripts = scripts.map(|word| format!("/etc/init.d/{}", word.name));
+        self.group().into_iter().map(path).chain(scripts).collect()
     }
 
     /// Puts the agents in their places and the recorder in front of them.
@@ -212,16 +227,17 @@ impl Setting {
             "for file in $(dirname PATH)/*; do [ -e {REAL}$file ] || ln -s $file {REAL}$file; done"
         ));
         script += &each(&format!("ln -sf {SELF} PATH"));
-        let directories: Vec<&str> =
-            self.article.mounts.iter().map(|mount| mount.directory).collect();
-        script += &format!(
-            "mkdir -p /usr/lib/ocf/resource.d/lab {}\n\
-             ln -sf {SELF} /etc/ha.d/resource.d/ledger\n\
-             ln -sf {SELF} /usr/lib/ocf/resource.d/lab/ledger\n\
-             echo '{} {PORT}' > /etc/lab-ledger\nsync\n",
-            directories.join(" "),
-            directories[0]
-        );
+        script += "mkdir -p /usr/lib/ocf/resource.d/lab\n";
+        for word in self.article.service.words().iter().filter(|word| word.stand_in) {
+            for directory in ["/etc/ha.d/resource.d", "/usr/lib/ocf/resource.d/lab"] {
+                script += &format!("ln -sf {SELF} {directory}/{}\n", word.name);
+            }
+        }
+        for mount in self.article.mounts {
+            script += &format!("mkdir -p {}\n", mount.directory);
+        }
+        script += &self.article.service.preparation(self.article);
+        script += "sync\n";
         machine.shell(&script, limit)?;
         if let Some(group) = &self.article.group {
             machine.put("/etc/lvm/lvmlocal.conf", 0o644, self.lvm_config(group).as_bytes())?;
@@ -246,11 +262,7 @@ impl Setting {
     }
 
     fn configure_drbd(&self, machine: &Machine) -> Result<()> {
-        for (name, text) in self.article.adapted()? {
-            if name.ends_with(".res") {
-                machine.put(&format!("/etc/drbd.d/{name}"), 0o644, text.as_bytes())?;
-            }
-        }
+        self.article.put(machine, Who::Node)?;
         machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
         disk::map(machine)?;
         machine.shell(

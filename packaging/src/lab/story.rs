@@ -14,21 +14,22 @@ use std::time::Duration;
 pub struct Figures {
     /// The longest time without an acknowledgement.
     pub gap: Duration,
-    /// The part of it in which an agent was at work.
+    /// The part of it in which one of the agents under test was at work.
     pub agents: Duration,
     /// Acknowledgements during the scenario.
     pub records: usize,
 }
 
 /// Measures a scenario.
-pub fn measure(journal: &Journal, outcome: &Outcome) -> Figures {
+pub fn measure(setting: &Setting, journal: &Journal, outcome: &Outcome) -> Figures {
     let (from, to) = outcome.window;
     let acks = journal.acks();
     let gap = longest_silence(&acks, from, to).unwrap_or((from, to));
     let calls = journal.calls(from);
+    let agents = setting.group();
     let mut spans: Vec<(Duration, Duration)> = calls
         .iter()
-        .filter(|call| !call.what.starts_with("ledger") && call.action != "monitor")
+        .filter(|call| agents.contains(&&*short(&call.what)) && call.action != "monitor")
         .map(|call| (call.from.max(gap.0), call.to.unwrap_or(call.from).min(gap.1)))
         .filter(|(begin, end)| begin < end)
         .collect();

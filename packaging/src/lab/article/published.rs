@@ -1,9 +1,10 @@
 //! The set-ups themselves.
 
 use super::{Article, Group, LOWER, Mount, Owner};
+use crate::lab::service::Service;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 4] = [&NFS, &LVM, &XEN, &JFS];
+pub const ALL: [&Article; 7] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -43,8 +44,9 @@ const NFS: Article = Article {
     minor: 0,
     group: None,
     mounts: &[Mount { device: "/dev/drbd0", directory: WEB, fstype: "ext4", options: OPTIONS }],
-    address: "10.10.1.10",
+    address: Some("10.10.1.10"),
     address_first: true,
+    service: Service::Ledger,
 };
 
 /// The NFS article with its two volumes, everything but the NFS server.
@@ -84,8 +86,34 @@ const LVM: Article = Article {
             options: OPTIONS,
         },
     ],
-    address: "10.10.1.10",
+    address: Some("10.10.1.10"),
     address_first: true,
+    service: Service::Ledger,
+};
+
+/// The NFS article to its last word.
+const NFS4: Article = Article {
+    name: "nfs4",
+    about: "the NFS article: address, DRBD, lvm2, two volumes with ext4, NFS server",
+    files: &[
+        NFS_FILES[0],
+        NFS_FILES[1],
+        NFS_FILES[2],
+        NFS_FILES[3],
+        ("exports", include_str!("../../../lab/nfs/exports")),
+    ],
+    changes: &[
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("bcast eth0", "bcast bond0 bond1"),
+        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        ("10.10.0.0/24", "10.10.1.0/24"),
+    ],
+    service: Service::Nfs,
+    ..LVM
 };
 
 /// The Xen article's DRBD and volume group, with a file system where its
@@ -127,8 +155,9 @@ const XEN: Article = Article {
         fstype: "ext4",
         options: "",
     }],
-    address: "10.10.1.20",
+    address: Some("10.10.1.20"),
     address_first: false,
+    service: Service::Ledger,
 };
 
 /// The storage article's replicated jfs with its address, the address last.
@@ -136,9 +165,9 @@ const JFS: Article = Article {
     name: "jfs",
     about: "the storage article's DRBD and jfs, with its address last",
     files: &[
-        ("ha.cf", include_str!("../../../lab/jfs/ha.cf")),
-        ("authkeys", include_str!("../../../lab/jfs/authkeys")),
-        ("haresources", include_str!("../../../lab/jfs/haresources")),
+        ("ha.cf", include_str!("../../../lab/iscsi/ha.cf")),
+        ("authkeys", include_str!("../../../lab/iscsi/authkeys")),
+        ("haresources", include_str!("../../../lab/iscsi/haresources")),
         ("redundantstorage.res", include_str!("../../../lab/nfs/redundantstorage.res")),
     ],
     changes: &[
@@ -157,6 +186,63 @@ const JFS: Article = Article {
     minor: 0,
     group: None,
     mounts: &[Mount { device: "/dev/drbd0", directory: "/srv/data", fstype: "jfs", options: "" }],
-    address: "10.10.1.250",
+    address: Some("10.10.1.250"),
     address_first: false,
+    service: Service::Ledger,
+};
+
+/// The storage article's second line: a disk for iSCSI's initiators. Its
+/// first line, a small file system with the configuration, is the one above.
+const ISCSI: Article = Article {
+    name: "iscsi",
+    about: "the storage article's target: address, DRBD, iSCSI with CHAP",
+    files: &[
+        ("ha.cf", include_str!("../../../lab/iscsi/ha.cf")),
+        ("authkeys", include_str!("../../../lab/iscsi/authkeys")),
+        ("haresources", include_str!("../../../lab/iscsi/haresources")),
+        ("iscsi.target.0.res", include_str!("../../../lab/iscsi/iscsi.target.0.res")),
+        ("ietd.conf", include_str!("../../../lab/iscsi/ietd.conf")),
+        ("iscsid.conf", include_str!("../../../lab/iscsi/iscsid.conf")),
+        ("initiatorname.iscsi", include_str!("../../../lab/iscsi/initiatorname.iscsi")),
+    ],
+    changes: &[
+        ("node1 drbddisk::iscsi.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
+        ("/dev/vdd1", LOWER),
+        ("/dev/vdb1[1]", "/dev/vdc[1]"),
+    ],
+    resource: "iscsi.target.0",
+    minor: 1,
+    group: None,
+    mounts: &[],
+    address: Some("10.10.1.250"),
+    address_first: true,
+    service: Service::Iscsi,
+};
+
+/// The ATA over Ethernet article's second line, a disk for the network's
+/// clients.
+const AOE: Article = Article {
+    name: "aoe",
+    about: "the ATA over Ethernet article's target: DRBD and vblade, without any address",
+    files: &[
+        ("ha.cf", include_str!("../../../lab/aoe/ha.cf")),
+        ("authkeys", include_str!("../../../lab/aoe/authkeys")),
+        ("haresources", include_str!("../../../lab/aoe/haresources")),
+        ("aoe.target.0.res", include_str!("../../../lab/aoe/aoe.target.0.res")),
+        ("vblade.conf", include_str!("../../../lab/aoe/vblade.conf")),
+    ],
+    changes: &[
+        // As printed, heartbeat refuses the file.
+        ("auth3", "auth 3"),
+        ("node1 drbddisk::aoe.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
+        ("/dev/vdd1", LOWER),
+        ("/dev/vdb1[1]", "/dev/vdc[1]"),
+    ],
+    resource: "aoe.target.0",
+    minor: 1,
+    group: None,
+    mounts: &[],
+    address: None,
+    address_first: false,
+    service: Service::Aoe,
 };
