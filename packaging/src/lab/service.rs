@@ -18,6 +18,19 @@ const MOUNTED: &str = "/mnt";
 /// For commands that wait for a group to come up on a slow machine.
 const LIMIT: Duration = Duration::from_secs(400);
 
+/// The server waits 10 s, not 90, for clients of before its start. And its
+/// init script is to stop it: it signals the threads, which the kernel of the
+/// same distribution has ignored since an update; what systemd would call in
+/// its place works.
+const NFS_PREPARATION: &str = "\
+mkdir -p /etc/nfs.conf.d
+printf '[nfsd]\\ngrace-time=10\\nlease-time=10\\n' > /etc/nfs.conf.d/lab.conf
+echo 'options lockd nlm_grace_period=10' > /etc/modprobe.d/lab.conf
+script=/etc/init.d/nfs-kernel-server
+sed -i '/--stop .*\\\\$/{N;s|.*--name nfsd .*|\t$PREFIX/sbin/rpc.nfsd 0|}' $script
+grep -q 'rpc.nfsd 0' $script
+";
+
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -83,11 +96,7 @@ impl Service {
             Service::Ledger => {
                 format!("echo '{} {PORT}' > /etc/lab-ledger\n", article.ledger())
             }
-            // The server waits so long for clients of before its start.
-            Service::Nfs => "mkdir -p /etc/nfs.conf.d\n\
-                 printf '[nfsd]\\ngrace-time=10\\nlease-time=10\\n' > /etc/nfs.conf.d/lab.conf\n\
-                 echo 'options lockd nlm_grace_period=10' > /etc/modprobe.d/lab.conf\n"
-                .into(),
+            Service::Nfs => NFS_PREPARATION.into(),
             Service::Iscsi | Service::Aoe => String::new(),
         }
     }

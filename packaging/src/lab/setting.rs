@@ -215,7 +215,8 @@ impl Setting {
                 .run_with(&["tar", "-xC", "/", "--keep-directory-symlink"], agents, limit)?
                 .success("unpack the agents")?;
         }
-        let mut script = String::from("set -e\n");
+        let service = self.article.service;
+        let mut script = format!("set -e\n{}", service.preparation(self.article));
         let each = |line: &str| -> String {
             self.agent_paths().iter().map(|path| line.replace("PATH", path) + "\n").collect()
         };
@@ -228,7 +229,7 @@ impl Setting {
         ));
         script += &each(&format!("ln -sf {SELF} PATH"));
         script += "mkdir -p /usr/lib/ocf/resource.d/lab\n";
-        for word in self.article.service.words().iter().filter(|word| word.stand_in) {
+        for word in service.words().iter().filter(|word| word.stand_in) {
             for directory in ["/etc/ha.d/resource.d", "/usr/lib/ocf/resource.d/lab"] {
                 script += &format!("ln -sf {SELF} {directory}/{}\n", word.name);
             }
@@ -236,7 +237,6 @@ impl Setting {
         for mount in self.article.mounts {
             script += &format!("mkdir -p {}\n", mount.directory);
         }
-        script += &self.article.service.preparation(self.article);
         script += "sync\n";
         machine.shell(&script, limit)?;
         if let Some(group) = &self.article.group {

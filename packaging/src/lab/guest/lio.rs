@@ -151,9 +151,10 @@ fn make(path: &str) -> Result<(), String> {
     fs::create_dir_all(path).map_err(|err| format!("cannot make {path}: {err}"))
 }
 
+/// Without a line feed, which would become a part of a name or a password.
 fn set(below: &str, name: &str, value: &str) -> Result<(), String> {
     let path = format!("{below}/{name}");
-    fs::write(&path, format!("{value}\n")).map_err(|err| format!("cannot set {path}: {err}"))
+    fs::write(&path, value).map_err(|err| format!("cannot set {path}: {err}"))
 }
 
 fn gone(path: &Path, remove: impl Fn(PathBuf) -> std::io::Result<()>) -> Result<(), String> {
