@@ -184,3 +184,31 @@ impl Service {
         Ok(check_from(first, &bytes[line + 1..], acks))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a service runs on a node that has these files.
+    fn runs(service: Service, files: &[(&str, &str)]) -> bool {
+        service.runs(&|path: &str| {
+            let found = files.iter().find(|(name, _)| *name == path);
+            found.map(|(_, text)| (*text).to_owned()).context("no such file")
+        })
+    }
+
+    #[test]
+    fn what_runs_is_told_from_what_is_left_of_it() {
+        for service in [Service::Ledger, Service::Nfs, Service::Iscsi, Service::Aoe] {
+            assert!(!runs(service, &[]), "{service:?}");
+        }
+        assert!(runs(Service::Nfs, &[("/proc/fs/nfsd/threads", "8\n")]));
+        assert!(!runs(Service::Nfs, &[("/proc/fs/nfsd/threads", "0\n")]));
+        let pid = ("/run/lab/vblade.pid", "17");
+        assert!(runs(Service::Aoe, &[pid, ("/proc/17/cmdline", "vblade\0-d\0")]));
+        assert!(
+            !runs(Service::Aoe, &[pid, ("/proc/17/cmdline", "sleep\0")]),
+            "a number used again"
+        );
+    }
+}
