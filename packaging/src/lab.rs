@@ -13,12 +13,15 @@
 //! a [`scenario`] is a list of steps, [`play`] takes them and judges what
 //! [`observe`] and [`journal`] saw, [`story`] and [`report`] show it, and
 //! [`run`] is the command that does all this.
+//!
+//! [`drill`] does without an engine and calls the agents itself.
 
 mod archive;
 mod article;
 pub mod bench;
 mod client;
 mod disk;
+mod drill;
 pub mod guest;
 mod heartbeat;
 mod image;
@@ -62,6 +65,9 @@ const USAGE: &str = "Usage: cargo xtask lab VERB
   run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
+  drill WHAT... [--kills N] [--seed N] [--keep]
+                          single agents on real kernel modules: core, all, or by name;
+                          --list names them
   shell MACHINE [COMMAND] a shell in a machine, or one command
   fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
                           mend NETWORK, slow DISK BYTES, fail-disk, repair-disk,
@@ -80,6 +86,10 @@ pub fn run(words: &[String]) -> Result<()> {
         Some((&"run", rest)) => {
             root(&words)?;
             run::run(rest)
+        }
+        Some((&"drill", rest)) => {
+            root(&words)?;
+            drill::run(rest)
         }
         Some((&"list", [])) => {
             run::list();

@@ -2,13 +2,15 @@
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
 //! front of every resource agent, both ends of the ledger, the resources that
-//! stand where an article has a daemon, and the benchmark.
+//! stand where an article has a daemon, the drills and the benchmark.
 
 mod agent;
 mod bench;
 mod boot;
+mod drill;
 mod ledger;
 mod lio;
+mod messages;
 mod record;
 mod stand_in;
 
@@ -44,6 +46,8 @@ pub fn play() -> Option<ExitCode> {
     Some(match words.get(1).map(String::as_str) {
         Some("agent") => agent::run(),
         Some("bench") => bench::run(),
+        Some("drill-kill") => drill::run(&words[2..]),
+        Some("drbd-messages") => messages::print(&words[2..]),
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
         Some("ledger-collect") => ledger::collect(&words[2..]),

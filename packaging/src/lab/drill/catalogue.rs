@@ -1,0 +1,214 @@
+//! All drills.
+
+use super::stand::Stand;
+use super::{Drill, disk, group, held, kill, module, peer, score, split, tester};
+use anyhow::Result;
+
+/// A drill of the bounded subset.
+const fn core(
+    name: &'static str,
+    minutes: u64,
+    claim: &'static str,
+    act: fn(&Stand) -> Result<String>,
+) -> Drill {
+    Drill { name, claim, core: true, minutes, act }
+}
+
+/// One of the rest.
+const fn more(
+    name: &'static str,
+    minutes: u64,
+    claim: &'static str,
+    act: fn(&Stand) -> Result<String>,
+) -> Drill {
+    Drill { name, claim, core: false, minutes, act }
+}
+
+/// In the order in which they are tried.
+pub const ALL: &[Drill] = &[
+    core(
+        "kill/drbd-start",
+        60,
+        "drbd: a start that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "drbd", "start"),
+    ),
+    core(
+        "kill/drbd-stop",
+        60,
+        "drbd: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "drbd", "stop"),
+    ),
+    core(
+        "kill/drbd-promote",
+        60,
+        "drbd: a promote that is killed at any moment is mended by the next promote, demote or stop",
+        |stand| kill::kills(stand, "drbd", "promote"),
+    ),
+    core(
+        "kill/drbd-demote",
+        60,
+        "drbd: a demote that is killed at any moment is mended by the next demote, stop or promote",
+        |stand| kill::kills(stand, "drbd", "demote"),
+    ),
+    core(
+        "kill/drbddisk-start",
+        60,
+        "drbddisk: a start that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "drbddisk", "start"),
+    ),
+    core(
+        "kill/drbddisk-stop",
+        60,
+        "drbddisk: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "drbddisk", "stop"),
+    ),
+    core(
+        "kill/LVM-start",
+        60,
+        "LVM: a start that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "LVM", "start"),
+    ),
+    core(
+        "kill/LVM-stop",
+        60,
+        "LVM: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| kill::kills(stand, "LVM", "stop"),
+    ),
+    more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
+    more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),
+    core("tester/LVM", 15, "ocf-tester is content with LVM", tester::lvm),
+    more("tester/lvm2", 15, "ocf-tester is content with lvm2", tester::lvm2),
+    core(
+        "disk/fails",
+        6,
+        "drbd: where the disk beneath fails, the node goes on with its peer's and its score says so",
+        disk::fails,
+    ),
+    more(
+        "disk/demote",
+        6,
+        "drbd: a node that has lost its disk can be demoted, and the other promoted",
+        disk::demoted,
+    ),
+    core(
+        "split/reported",
+        8,
+        "drbd: a split brain is reported by monitor and explain, and neither side's data are given up",
+        split::is_reported,
+    ),
+    core(
+        "peer/silent",
+        8,
+        "drbd: a promote ends in its time when the network falls silent in its middle",
+        peer::falls_silent,
+    ),
+    more(
+        "peer/power",
+        10,
+        "drbd: a promote ends in its time when the peer loses power in its middle",
+        peer::loses_power,
+    ),
+    core(
+        "peer/sync",
+        8,
+        "drbd: the node whose disk is being filled can be promoted and demoted meanwhile",
+        peer::is_synchronised,
+    ),
+    core(
+        "held/drbd-process",
+        5,
+        "drbd: a demote that fails for a process names it, and works once it is gone",
+        |stand| held::demote(stand, held::PROCESS),
+    ),
+    core(
+        "held/drbd-namespace",
+        5,
+        "drbd: a demote that fails for a mount in another namespace names it, and works once it is gone",
+        |stand| held::demote(stand, held::NAMESPACE),
+    ),
+    more(
+        "held/drbd-loop",
+        5,
+        "drbd: a demote that fails for a loop device names it, and works once it is gone",
+        |stand| held::demote(stand, held::LOOP),
+    ),
+    more(
+        "held/drbd-volume",
+        5,
+        "drbd: a demote that fails for a logical volume names it, and works once it is gone",
+        held::demote_below_group,
+    ),
+    core(
+        "held/LVM-process",
+        5,
+        "LVM: a stop that fails for a process names it, and works once it is gone",
+        |stand| held::stop(stand, held::PROCESS),
+    ),
+    core(
+        "held/LVM-namespace",
+        5,
+        "LVM: a stop that fails for a mount in another namespace names it, and works once it is gone",
+        |stand| held::stop(stand, held::NAMESPACE),
+    ),
+    more(
+        "held/LVM-loop",
+        5,
+        "LVM: a stop that fails for a loop device names it, and works once it is gone",
+        |stand| held::stop(stand, held::LOOP),
+    ),
+    core(
+        "module/broken",
+        6,
+        "drbd, drbddisk: a stop works where drbd.conf is broken or gone",
+        module::configuration_is_broken,
+    ),
+    core(
+        "module/absent",
+        6,
+        "drbd: a probe without the module says not running, and a start loads it",
+        module::is_absent,
+    ),
+    core(
+        "module/hangs",
+        10,
+        "drbd, drbddisk: where drbdadm hangs, monitor and stop work, and the rest fails in its time",
+        module::drbdadm_hangs,
+    ),
+    core(
+        "score/without-cluster",
+        6,
+        "drbd: without a cluster to take the score every action ends well and in its time",
+        score::nobody_listens,
+    ),
+    core(
+        "score/table",
+        10,
+        "drbd: the score that is told is the one of the table, for every state that can be brought about",
+        score::table,
+    ),
+    core("group/lost", 8, "LVM: a physical volume that is lost is seen by monitor", group::is_lost),
+    core(
+        "group/system-id",
+        6,
+        "LVM: a group of another machine, by system ID, is refused and left as it is",
+        group::has_another_owner,
+    ),
+    core(
+        "group/tag",
+        6,
+        "LVM: a group with a foreign tag is refused and left as it is",
+        group::has_a_foreign_tag,
+    ),
+    core(
+        "group/twice",
+        6,
+        "LVM: a group that is seen on the disk beneath DRBD is refused and explained",
+        group::is_seen_twice,
+    ),
+    more(
+        "group/elsewhere",
+        6,
+        "LVM: a group on a DRBD device that is not promoted here is refused, and said why",
+        group::is_elsewhere,
+    ),
+];

@@ -1,0 +1,147 @@
+//! What the kill loop in a machine is asked for, and what it may expect.
+
+use super::call::{Call, Minor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Kill this, so often.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Taken in turns.
+    pub victims: Vec<Victim>,
+    /// How many kills.
+    pub rounds: u32,
+    /// Chooses their moments.
+    pub seed: u64,
+}
+
+/// An action that is killed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Victim {
+    /// Whose.
+    pub call: Call,
+    /// Which.
+    pub action: String,
+    /// The actions that lead to where it begins; the lists are taken in turns.
+    pub before: Vec<Vec<String>>,
+    /// The actions that mend what the kill has left, likewise.
+    pub after: Vec<Vec<String>>,
+    /// What the kernel is asked about.
+    pub subject: Subject,
+}
+
+/// What an agent changes in the kernel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Subject {
+    /// DRBD devices by number.
+    Drbd(Vec<u32>),
+    /// The volumes of a group.
+    Volumes {
+        /// The group's name.
+        group: String,
+        /// How many there are when all are active.
+        count: usize,
+    },
+}
+
+/// What is true of the subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Real {
+    /// Nothing of it is in the kernel.
+    Gone,
+    /// Some of it is, or what is there leads nowhere.
+    Part,
+    /// All of it, and none may be written.
+    Idle,
+    /// Some of it may be written.
+    Torn,
+    /// All of it may be written.
+    Active,
+}
+
+impl Subject {
+    /// What the devices listed come to.
+    pub fn drbd(wanted: &[u32], found: &BTreeMap<u32, Minor>) -> Real {
+        let there: Vec<&Minor> = wanted.iter().filter_map(|minor| found.get(minor)).collect();
+        let primary = there.iter().filter(|minor| minor.roles.0 == "Primary").count();
+        let is_bare =
+            |minor: &&&Minor| minor.connection == "StandAlone" && minor.disks.0 == "Diskless";
+        let bare = there.iter().filter(is_bare).count();
+        match (there.len(), primary) {
+            (0, _) => Real::Gone,
+            (there, 0) if there < wanted.len() || bare > 0 => Real::Part,
+            (_, 0) => Real::Idle,
+            (_, primary) if primary == wanted.len() => Real::Active,
+            _ => Real::Torn,
+        }
+    }
+
+    /// What volumes of a group come to, of which so many work and so many are
+    /// there at all.
+    pub fn volumes(count: usize, work: usize, there: usize) -> Real {
+        match (there, work) {
+            (0, _) => Real::Gone,
+            (there, work) if there == work && work == count => Real::Active,
+            _ => Real::Torn,
+        }
+    }
+}
+
+impl Victim {
+    /// The codes that a monitor may tell of this truth.
+    pub fn codes(&self, real: Real) -> &'static [i32] {
+        match (self.call.agent.as_str(), real) {
+            ("drbd", Real::Gone) => &[7],
+            ("drbd", Real::Part) => &[0, 1],
+            ("drbd", Real::Idle) => &[0],
+            ("drbd", Real::Torn) => &[9],
+            ("drbd", Real::Active) => &[8],
+            (_, Real::Active) => &[0],
+            (_, Real::Torn) => &[1],
+            (_, _) => &[7],
+        }
+    }
+
+    /// Whether the truth is what this action promises.
+    pub fn promises(&self, action: &str, real: Real) -> bool {
+        match (self.call.agent.as_str(), action) {
+            ("drbd", "start") => matches!(real, Real::Idle | Real::Active),
+            ("drbd", "demote") => real == Real::Idle,
+            ("drbddisk", "stop") => real == Real::Idle,
+            (_, "stop") => real == Real::Gone,
+            _ => real == Real::Active,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::minors;
+    use super::*;
+
+    fn real(text: &str) -> Real {
+        Subject::drbd(&[2, 3], &minors(text))
+    }
+
+    #[test]
+    fn two_volumes_are_one_truth() {
+        let row = |minor: u32, role: &str| {
+            format!(" {minor}: cs:Connected ro:{role}/Secondary ds:UpToDate/UpToDate C\n")
+        };
+        assert_eq!(real(""), Real::Gone);
+        assert_eq!(real(&row(2, "Secondary")), Real::Part);
+        assert_eq!(real(&(row(2, "Secondary") + &row(3, "Secondary"))), Real::Idle);
+        assert_eq!(real(&(row(2, "Primary") + &row(3, "Secondary"))), Real::Torn);
+        assert_eq!(real(&(row(2, "Primary") + &row(3, "Primary"))), Real::Active);
+        let bare = " 3: cs:StandAlone ro:Secondary/Unknown ds:Diskless/DUnknown\n";
+        assert_eq!(real(&(row(2, "Secondary") + bare)), Real::Part);
+    }
+
+    #[test]
+    fn a_volume_without_a_table_is_not_active() {
+        assert_eq!(Subject::volumes(3, 3, 3), Real::Active);
+        assert_eq!(Subject::volumes(3, 2, 3), Real::Torn);
+        assert_eq!(Subject::volumes(3, 0, 1), Real::Torn);
+        assert_eq!(Subject::volumes(3, 0, 0), Real::Gone);
+    }
+}
