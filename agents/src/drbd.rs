@@ -82,6 +82,7 @@ impl Agent for Drbd {
             "validate-all without a clone around it succeeds, as tools ask for it that way.",
             "allow-two-primaries missing in the configuration is code 5, since the configuration is a file of the node.",
             "A volume that is not Primary while others are makes monitor fail, so that a promotion cut short is recovered.",
+            "A resource that has given up a peer (StandAlone), as after a split brain, is reported as degraded, with code 190 or 191.",
             "A demotion that fails because the device is in use says who uses it.",
             "unfence-peer is called when the disks have become up to date and every five minutes, instead of with every monitor.",
             "The action is reload-agent, which the cluster calls for parameters that can be changed while running.",
@@ -118,13 +119,18 @@ impl Agent for Drbd {
 
     fn status(&self, found: &Found) -> Status {
         let Some(resource) = running(found) else { return Status::Stopped };
-        match (resource.role, resource.laggards().first()) {
-            (Role::Primary, None) => Status::Running(common::Role::Promoted),
-            (Role::Primary, Some(volume)) => {
-                let reason = format!("volume {volume} is not Primary, others are");
-                Status::Failed(common::Role::Promoted, reason)
-            }
-            _ => Status::Running(common::Role::Unpromoted),
+        let role = match resource.role {
+            Role::Primary => common::Role::Promoted,
+            _ => common::Role::Unpromoted,
+        };
+        if let Some(volume) = resource.laggards().first() {
+            return Status::Failed(role, format!("volume {volume} is not Primary, others are"));
+        }
+        // Then it is alone on purpose.
+        let waits = self.params.connect_only_after_promote && !resource.is_primary();
+        match seen::parting(resource).filter(|_| !waits) {
+            Some(parting) => Status::Degraded(role, parting),
+            None => Status::Running(role),
         }
     }
 

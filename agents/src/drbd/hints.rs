@@ -2,6 +2,7 @@
 //! and others who take the disks.
 
 use crate::haresources::{self, Word};
+use super::seen;
 use crate::lvm::sight::{self, DRBD};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
@@ -13,7 +14,10 @@ use std::path::Path;
 
 /// A fact for each thing that a person should know.
 pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
-    let mut found = Vec::new();
+    let mut found: Vec<String> = seen::parting(resource).into_iter().map(|parting| {
+        let name = &resource.name;
+        format!("{parting}: where the data may be lost, drbdadm connect --discard-my-data {name}, and on the other node drbdadm connect {name}")
+    }).collect();
     for volume in &resource.volumes {
         let Some(minor) = volume.minor else { continue };
         let device = format!("drbd{minor}");

@@ -28,6 +28,15 @@ fn peer(peer: &Peer) -> String {
     format!("{name}{} {} {}", peer.connection, peer.role, disks.join("/"))
 }
 
+/// That a peer has been given up, if one has: DRBD does not connect to it any
+/// more until it is told to.
+pub fn parting(resource: &Resource) -> Option<String> {
+    let lost = resource.peers.iter().find(|peer| peer.connection == "StandAlone")?;
+    let peer = if lost.name.is_empty() { "its peer" } else { lost.name.as_str() };
+    let name = &resource.name;
+    Some(format!("{name} has given up {peer} (StandAlone), as after a split brain"))
+}
+
 /// Who has one of the devices open, a clause for each.
 pub fn holders_of(view: &View, resource: &Resource) -> Vec<String> {
     let minors = resource.volumes.iter().filter_map(|volume| volume.minor);

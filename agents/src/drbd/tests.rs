@@ -76,6 +76,18 @@ fn the_role_is_the_status() {
 }
 
 #[test]
+fn a_peer_that_was_given_up_is_a_degradation() {
+    let fake = machine(" 1: cs:StandAlone ro:Primary/Unknown ds:UpToDate/DUnknown r-----\n");
+    let Status::Degraded(common::Role::Promoted, why) = seen(&fake) else { panic!() };
+    assert!(why.contains("StandAlone"), "{why}");
+    fake.rows(" 1: cs:StandAlone ro:Secondary/Unknown ds:UpToDate/DUnknown r-----\n");
+    assert!(matches!(seen(&fake), Status::Degraded(common::Role::Unpromoted, _)));
+    let late = agent_with(&[("connect_only_after_promote", "yes")], &CLONE);
+    let found = late.observe(&fake.view(PATIENT)).unwrap();
+    assert_eq!(late.status(&found), Status::Running(common::Role::Unpromoted));
+}
+
+#[test]
 fn a_clone_of_the_wrong_shape_is_refused_on_every_node() {
     let fake = machine("");
     for (name, value) in

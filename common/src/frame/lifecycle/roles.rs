@@ -26,7 +26,9 @@ impl<A: Agent> Action<'_, A> {
         let (found, status) = self.observe()?;
         match status {
             Status::Stopped => return Ok(Code::NotRunning),
-            Status::Running(Role::Unpromoted) => return Ok(Code::Success),
+            Status::Running(Role::Unpromoted) | Status::Degraded(Role::Unpromoted, _) => {
+                return Ok(Code::Success);
+            }
             _ => {}
         }
         let plan = self.agent.demote(&self.view, &found)?;
