@@ -91,11 +91,13 @@ fn play(
     progress: &Progress,
 ) -> Result<usize> {
     let show = |what: &str| progress.show("drill", what);
+    let say = |what: &str| progress.done("reset", what);
     let stand = Stand {
         lab,
         seed: order.seed,
         kills: order.kills(),
         show: &show,
+        say: &say,
         end: Cell::new(Instant::now() + Duration::from_secs(600)),
     };
     progress.show("set-up", "agents, DRBD, a volume group");

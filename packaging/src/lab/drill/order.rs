@@ -49,6 +49,8 @@ pub enum Subject {
 pub enum Real {
     /// Nothing of it is in the kernel.
     Gone,
+    /// It is there in name only: no disk, no peer.
+    Bare,
     /// Some of it is, or what is there leads nowhere.
     Part,
     /// All of it, and none may be written.
@@ -69,6 +71,7 @@ impl Subject {
         let bare = there.iter().filter(is_bare).count();
         match (there.len(), primary) {
             (0, _) => Real::Gone,
+            (there, 0) if there == bare => Real::Bare,
             (there, 0) if there < wanted.len() || bare > 0 => Real::Part,
             (_, 0) => Real::Idle,
             (_, primary) if primary == wanted.len() => Real::Active,
@@ -91,11 +94,12 @@ impl Victim {
     /// The codes that a monitor may tell of this truth.
     pub fn codes(&self, real: Real) -> &'static [i32] {
         match (self.call.agent.as_str(), real) {
-            ("drbd", Real::Gone) => &[7],
-            ("drbd", Real::Part) => &[0, 1],
-            ("drbd", Real::Idle) => &[0],
+            ("drbd", Real::Gone | Real::Bare) => &[7],
+            // Degraded as long as it has not begun to connect.
+            ("drbd", Real::Part) => &[0, 1, 190],
+            ("drbd", Real::Idle) => &[0, 190],
             ("drbd", Real::Torn) => &[9],
-            ("drbd", Real::Active) => &[8],
+            ("drbd", Real::Active) => &[8, 191],
             (_, Real::Active) => &[0],
             (_, Real::Torn) => &[1],
             (_, _) => &[7],
@@ -135,6 +139,7 @@ mod tests {
         assert_eq!(real(&(row(2, "Primary") + &row(3, "Primary"))), Real::Active);
         let bare = " 3: cs:StandAlone ro:Secondary/Unknown ds:Diskless/DUnknown\n";
         assert_eq!(real(&(row(2, "Secondary") + bare)), Real::Part);
+        assert_eq!(real(bare), Real::Bare);
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Stand<'a> {
     pub kills: u32,
     /// Shows how far a drill has come.
     pub show: &'a dyn Fn(&str),
+    /// Says something that stays.
+    pub say: &'a dyn Fn(&str),
     /// When the present drill has to be over.
     pub end: Cell<Instant>,
 }
@@ -132,13 +134,18 @@ impl Stand<'_> {
             ("make the data anew", Self::begin_anew),
         ] {
             (self.show)(&format!("to the known state: {what}"));
-            if self.soothe().and_then(|()| mend(self)).and_then(|()| self.settle()).is_ok() {
-                return Ok(());
+            match self.soothe().and_then(|()| mend(self)).and_then(|()| self.settle()) {
+                Ok(()) => return Ok(()),
+                Err(err) => (self.say)(&format!("{what}: {err:#}")),
             }
         }
         (self.show)("to the known state: power off and on");
         for name in NODES {
             self.lab.tell(&Verb::PowerOff { machine: name.into() })?;
+        }
+        // The process of a machine takes a moment to end.
+        thread::sleep(Duration::from_secs(3));
+        for name in NODES {
             self.lab.tell(&Verb::PowerOn { machine: name.into() })?;
         }
         for name in NODES {
@@ -226,8 +233,11 @@ impl Stand<'_> {
             if wrong.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > Duration::from_secs(60) {
-                bail!("not {what} after 60 s: {}", wrong.join(", "));
+            // DRBD does not connect again by itself after that.
+            let is_hopeless = wrong.iter().any(|line| line.contains("StandAlone"));
+            let limit = Duration::from_secs(if is_hopeless { 5 } else { 60 });
+            if begun.elapsed() > limit {
+                bail!("not {what} after {limit:?}: {}", wrong.join(", "));
             }
             thread::sleep(Duration::from_millis(200));
         }

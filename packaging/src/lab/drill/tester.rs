@@ -17,8 +17,7 @@ fn test(stand: &Stand, agent: &str, before: &str, options: &str) -> Result<Strin
     let last: Vec<&str> = last.into_iter().rev().collect();
     ensure!(output.code == 0, "ocf-tester ended with {}: {}", output.code, last.join(" | "));
     ensure!(said.contains("passed all tests"), "ocf-tester says {}", last.join(" | "));
-    let doubts: Vec<&str> = said.lines().filter(|line| line.starts_with("* Your agent")).collect();
-    Ok(doubts.join("; "))
+    Ok(String::new())
 }
 
 /// See the catalogue.
