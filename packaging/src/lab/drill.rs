@@ -14,6 +14,7 @@ pub mod order;
 mod peer;
 mod score;
 mod split;
+mod stacked;
 mod stand;
 mod tester;
 

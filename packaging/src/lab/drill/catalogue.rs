@@ -1,7 +1,7 @@
 //! All drills.
 
 use super::stand::Stand;
-use super::{Drill, disk, group, held, kill, module, peer, score, split, tester};
+use super::{Drill, disk, group, held, kill, module, peer, score, split, stacked, tester};
 use anyhow::Result;
 
 /// A drill of the bounded subset.
@@ -73,6 +73,18 @@ pub const ALL: &[Drill] = &[
         60,
         "LVM: a stop that is killed at any moment is mended by the next stop or start",
         |stand| kill::kills(stand, "LVM", "stop"),
+    ),
+    more(
+        "kill/drbdupper-start",
+        60,
+        "drbdupper: a start that is killed at any moment is mended by the next stop or start",
+        |stand| stacked::kills(stand, "start"),
+    ),
+    more(
+        "kill/drbdupper-stop",
+        60,
+        "drbdupper: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| stacked::kills(stand, "stop"),
     ),
     more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
     more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),
@@ -185,6 +197,18 @@ pub const ALL: &[Drill] = &[
         10,
         "drbd: the score that is told is the one of the table, for every state that can be brought about",
         score::table,
+    ),
+    more(
+        "stacked/drbdupper",
+        8,
+        "drbdupper: a stacked resource comes up and goes down with the one it lies on",
+        stacked::by_drbdupper,
+    ),
+    more(
+        "stacked/drbd",
+        8,
+        "drbd: a stacked resource is run like any other, and keeps the one beneath promoted",
+        stacked::by_drbd,
     ),
     core("group/lost", 8, "LVM: a physical volume that is lost is seen by monitor", group::is_lost),
     core(

@@ -4,32 +4,72 @@ use super::call::Call;
 use super::order::{Order, Subject, Victim};
 use super::stand::{DOUBLE, GROUP, PLAIN, Stand, VOLUMES};
 use crate::lab::guest::SELF;
-use anyhow::{Context, Result};
+use crate::lab::setting::NODES;
+use anyhow::{Context, Result, bail, ensure};
+use std::thread;
 
-/// Kills `agent`'s `action` on the first node, as often as the stand says.
+/// Kills `agent`'s `action` as often as the stand says: a resource of one
+/// volume on the first node, and of two on the second at the same time.
 pub fn kills(stand: &Stand, agent: &str, action: &str) -> Result<String> {
-    let node = stand.node(0);
     for node in stand.nodes() {
         node.pretend("/usr/sbin/crm_attribute", "#!/bin/sh\nexit 0\n")?;
     }
-    let victims = match agent {
-        "LVM" => {
-            node.shell("drbdadm primary r0")?;
-            let subject = Subject::Volumes { group: GROUP.into(), count: VOLUMES.len() };
-            vec![victim(node.machine.name, agent, action, GROUP, subject)]
-        }
-        _ => vec![
-            victim(node.machine.name, agent, action, PLAIN, Subject::Drbd(vec![0])),
-            victim(node.machine.name, agent, action, DOUBLE, Subject::Drbd(vec![2, 3])),
-        ],
-    };
-    let order = Order { victims, rounds: stand.kills, seed: stand.seed };
-    let order = serde_json::to_string(&order)?;
-    let told = node.follow(&[SELF, "drill-kill", &order], stand.show)?;
-    let log = node.shell("dmesg")?;
-    anyhow::ensure!(!log.contains("Split-Brain detected"), "a kill has led to a split brain");
+    if agent == "LVM" {
+        stand.node(0).shell("drbdadm primary r0")?;
+        let subject = Subject::Volumes { group: GROUP.into(), count: VOLUMES.len() };
+        return of_one(stand, agent, action, GROUP, subject);
+    }
+    let plain = victim(NODES[0], agent, action, PLAIN, Subject::Drbd(vec![0]));
+    let double = victim(NODES[1], agent, action, DOUBLE, Subject::Drbd(vec![2, 3]));
+    follow(stand, vec![plain, double])
+}
+
+/// The same for one object, on the first node.
+pub fn of_one(
+    stand: &Stand,
+    agent: &str,
+    action: &str,
+    object: &str,
+    subject: Subject,
+) -> Result<String> {
+    follow(stand, vec![victim(NODES[0], agent, action, object, subject)])
+}
+
+/// Each victim on its node, all at once, with its share of the kills.
+fn follow(stand: &Stand, victims: Vec<Victim>) -> Result<String> {
+    let count = victims.len() as u32;
+    let told = thread::scope(|scope| {
+        let show = stand.show;
+        let running: Vec<_> = (0..)
+            .zip(&victims)
+            .map(|(number, victim)| {
+                let order = Order {
+                    victim: victim.clone(),
+                    rounds: (stand.kills + count - 1 - number) / count,
+                    seed: stand.seed,
+                };
+                let node = stand.node(number as usize);
+                scope.spawn(move || {
+                    let order = serde_json::to_string(&order)?;
+                    node.follow(&[SELF, "drill-kill", &order], show)
+                })
+            })
+            .collect();
+        let ended = running.into_iter().map(|thread| match thread.join() {
+            Ok(told) => told,
+            Err(_) => bail!("a helper thread died"),
+        });
+        ended.collect::<Vec<Result<String>>>()
+    });
+    let told = told.into_iter().collect::<Result<Vec<String>>>()?;
+    for node in stand.nodes() {
+        ensure!(
+            !node.shell("dmesg")?.contains("Split-Brain detected"),
+            "a kill has led to a split brain"
+        );
+    }
     stand.check().context("after the last kill")?;
-    Ok(told)
+    Ok(told.join("; "))
 }
 
 fn victim(node: &str, agent: &str, action: &str, object: &str, subject: Subject) -> Victim {

@@ -120,7 +120,7 @@ impl<'a> Node<'a> {
     }
 
     /// Runs the kill loop to its end; `show` hears of each round.
-    pub fn follow(&self, argv: &[&str], show: &dyn Fn(&str)) -> Result<String> {
+    pub fn follow(&self, argv: &[&str], show: &(dyn Fn(&str) + Sync)) -> Result<String> {
         let mut stream = self.machine.start(argv)?;
         let (mut text, mut last) = (String::new(), String::new());
         loop {
@@ -133,7 +133,7 @@ impl<'a> Node<'a> {
                     text += &frame.text();
                     while let Some((line, rest)) = text.split_once('\n') {
                         last = line.to_owned();
-                        show(&last);
+                        show(&format!("{}: {last}", self.machine.name));
                         text = rest.to_owned();
                     }
                 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 /// Kill this, so often.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
-    /// Taken in turns.
-    pub victims: Vec<Victim>,
+    /// What is killed.
+    pub victim: Victim,
     /// How many kills.
     pub rounds: u32,
     /// Chooses their moments.
@@ -35,6 +35,13 @@ pub struct Victim {
 pub enum Subject {
     /// DRBD devices by number.
     Drbd(Vec<u32>),
+    /// A device that lies on another one.
+    Stacked {
+        /// The one beneath, which stays up.
+        lower: u32,
+        /// The one on top.
+        upper: u32,
+    },
     /// The volumes of a group.
     Volumes {
         /// The group's name.
@@ -79,6 +86,18 @@ impl Subject {
         }
     }
 
+    /// What a device and the one that it lies on come to.
+    pub fn stacked(lower: u32, upper: u32, found: &BTreeMap<u32, Minor>) -> Real {
+        let is_primary =
+            |minor: u32| found.get(&minor).is_some_and(|minor| minor.roles.0 == "Primary");
+        match (is_primary(lower), is_primary(upper), found.contains_key(&upper)) {
+            (true, true, _) => Real::Active,
+            (true, false, _) => Real::Torn,
+            (false, _, true) => Real::Part,
+            (false, _, false) => Real::Idle,
+        }
+    }
+
     /// What volumes of a group come to, of which so many work and so many are
     /// there at all.
     pub fn volumes(count: usize, work: usize, there: usize) -> Real {
@@ -111,7 +130,7 @@ impl Victim {
         match (self.call.agent.as_str(), action) {
             ("drbd", "start") => matches!(real, Real::Idle | Real::Active),
             ("drbd", "demote") => real == Real::Idle,
-            ("drbddisk", "stop") => real == Real::Idle,
+            ("drbddisk" | "drbdupper", "stop") => real == Real::Idle,
             (_, "stop") => real == Real::Gone,
             _ => real == Real::Active,
         }

@@ -58,6 +58,7 @@ for pid in $(cat /run/drill/pids 2>/dev/null); do kill -9 $pid; done
 sort -r /proc/mounts | while read -r _ at _; do case $at in
   /mnt/drill*|/usr/sbin/*) umount -l $at;; esac; done
 losetup -D
+drbdsetup down r4-U; drbdsetup down r4; dmsetup remove drill4; rm -f /etc/drbd.d/stacked.res
 rm -rf /run/drill; mkdir -p /run/drill /mnt/drill
 rm -f /run/resource-agents/*
 cp -a /root/drill/etc/. /etc/
@@ -65,6 +66,7 @@ vgchange -an vg0 vg1
 for mapped in $(dmsetup ls | awk '/^vg[01]-/ { print $1 }'); do dmsetup remove -f $mapped; done
 for minor in 0 2 3; do drbdsetup secondary $minor; done
 : > /var/log/agents.log
+dmesg -C
 true";
 
 /// Longer than any of the small things takes.
@@ -79,7 +81,7 @@ pub struct Stand<'a> {
     /// How many kills a drill of kills is to make.
     pub kills: u32,
     /// Shows how far a drill has come.
-    pub show: &'a dyn Fn(&str),
+    pub show: &'a (dyn Fn(&str) + Sync),
     /// Says something that stays.
     pub say: &'a dyn Fn(&str),
     /// When the present drill has to be over.

@@ -3,12 +3,13 @@
 //! holds the agent's monitor and the recovery against that. It runs in the
 //! machine, since a command from outside takes longer than many an action.
 
-use crate::lab::drill::call::{Call, minors};
+use crate::lab::drill::call::{Call, Minor, minors};
 use crate::lab::drill::order::{Order, Real, Subject, Victim};
 use crate::lab::strike::Random;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -47,9 +48,9 @@ pub fn run(words: &[String]) -> ExitCode {
         Ok(score) => {
             let Score { struck, before, between, after } = score;
             println!(
-                "{} kills, {struck} in the middle: {before} before anything had changed, \
+                "{} kills on {}, {struck} in the middle: {before} before anything had changed, \
                  {between} with half of it done, {after} with all of it",
-                order.rounds
+                order.rounds, order.victim.call.node
             );
             ExitCode::SUCCESS
         }
@@ -61,28 +62,24 @@ pub fn run(words: &[String]) -> ExitCode {
 }
 
 fn kill(order: &Order) -> Result<Score, String> {
-    let mut random = Random::new(order.seed, "kill");
-    let mut usual = Vec::new();
-    for victim in &order.victims {
-        usual.push(measure(victim)?);
-    }
+    let victim = &order.victim;
+    let Call { agent, params, .. } = &victim.call;
+    let object = params.first().map_or("", |(_, value)| value);
+    let mut random = Random::new(order.seed, &format!("{agent} {} {object}", victim.action));
+    let mut usual = measure(victim)?;
     let mut score = Score::default();
-    for round in 0..order.rounds as usize {
-        let place = round % order.victims.len();
-        let turn = round / order.victims.len();
-        let victim = &order.victims[place];
-        let delay = Duration::from_micros(random.below(usual[place].as_micros().max(1) as u64));
-        let missed = one(victim, turn, delay, &mut score).map_err(|why| {
-            let Call { agent, .. } = &victim.call;
+    for round in 0..order.rounds {
+        let delay = Duration::from_micros(random.below(usual.as_micros().max(1) as u64));
+        let missed = one(victim, round as usize, delay, &mut score).map_err(|why| {
             let action = &victim.action;
-            format!("round {round}, {agent} {action} killed after {delay:.1?}: {why}")
+            format!("kill {round}, of {agent} {action} {object} after {delay:.1?}: {why}")
         })?;
         // A busy host is slow, and then quick again.
-        usual[place] = match missed {
-            Some(took) => (usual[place] + took) / 2,
-            None => usual[place] * 51 / 50,
+        usual = match missed {
+            Some(took) => (usual + took) / 2,
+            None => usual * 51 / 50,
         };
-        println!("round {} of {}, {} struck", round + 1, order.rounds, score.struck);
+        println!("kill {} of {}, {} in the middle", round + 1, order.rounds, score.struck);
     }
     Ok(score)
 }
@@ -128,10 +125,10 @@ fn one(
     if !victim.promises(last, now) {
         return Err(told(format!("the end is {seen_now}")));
     }
-    if let Subject::Drbd(wanted) = &victim.subject
-        && now != Real::Gone
-    {
-        settle(wanted).map_err(&told)?;
+    match &victim.subject {
+        Subject::Drbd(wanted) if now != Real::Gone => settle(wanted).map_err(&told)?,
+        Subject::Stacked { lower, .. } => settle(&[*lower]).map_err(&told)?,
+        _ => {}
     }
     Ok(missed)
 }
@@ -236,15 +233,12 @@ fn judged(victim: &Victim) -> Result<(Real, String), String> {
 fn look(subject: &Subject) -> Result<(Real, String), String> {
     match subject {
         Subject::Drbd(wanted) => {
-            let found = minors(&fs::read_to_string("/proc/drbd").unwrap_or_default());
-            let ours = wanted.iter().filter_map(|minor| Some((minor, found.get(minor)?)));
-            let seen: Vec<String> = ours.map(|(minor, seen)| format!("{minor}: {seen}")).collect();
-            let both = |roles: &(String, String)| roles.0 == "Primary" && roles.1 == "Primary";
-            if found.values().any(|minor| both(&minor.roles)) {
-                return Err(format!("two are Primary: {}", seen.join(", ")));
-            }
-            let seen = if seen.is_empty() { "nothing".into() } else { seen.join(", ") };
+            let (found, seen) = devices(wanted)?;
             Ok((Subject::drbd(wanted, &found), seen))
+        }
+        Subject::Stacked { lower, upper } => {
+            let (found, seen) = devices(&[*lower, *upper])?;
+            Ok((Subject::stacked(*lower, *upper, &found), seen))
         }
         Subject::Volumes { group, count } => {
             let (there, work) = volumes(group);
@@ -252,6 +246,19 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             Ok((Subject::volumes(*count, work, there), seen))
         }
     }
+}
+
+/// DRBD's devices, and those wanted in words.
+fn devices(wanted: &[u32]) -> Result<(BTreeMap<u32, Minor>, String), String> {
+    let found = minors(&fs::read_to_string("/proc/drbd").unwrap_or_default());
+    let ours = wanted.iter().filter_map(|minor| Some((minor, found.get(minor)?)));
+    let seen: Vec<String> = ours.map(|(minor, seen)| format!("{minor}: {seen}")).collect();
+    let both = |roles: &(String, String)| roles.0 == "Primary" && roles.1 == "Primary";
+    if found.values().any(|minor| both(&minor.roles)) {
+        return Err(format!("two are Primary: {}", seen.join(", ")));
+    }
+    let seen = if seen.is_empty() { "nothing".into() } else { seen.join(", ") };
+    Ok((found, seen))
 }
 
 /// How many devices of the group there are, and how many of them lead to a
