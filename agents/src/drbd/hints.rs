@@ -1,8 +1,8 @@
 //! What will be in the way of a failover, seen before it is: orders that hurt,
 //! and others who take the disks.
 
-use crate::haresources::{self, Word};
 use super::seen;
+use crate::haresources::{self, Word};
 use crate::lvm::sight::{self, DRBD};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;

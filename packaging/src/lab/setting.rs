@@ -251,9 +251,7 @@ impl Setting {
         let ownership = match (self.engine, group.owner) {
             (Engine::Heartbeat, _) => "",
             (Engine::Pacemaker, Owner::SystemId) => "global {\n\tsystem_id_source = \"uname\"\n}\n",
-            (Engine::Pacemaker, Owner::Tag) => {
-                "activation {\n\tvolume_list = []\n}\n"
-            }
+            (Engine::Pacemaker, Owner::Tag) => "activation {\n\tvolume_list = []\n}\n",
         };
         format!(
             "devices {{\n\tglobal_filter = [ \"a|^{}$|\", \"r|.*|\" ]\n}}\n{ownership}",
