@@ -1,13 +1,15 @@
 //! The lab's own program inside the virtual machines: this same binary, which
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
-//! front of every resource agent, both ends of the ledger, the resources that
-//! stand where an article has a daemon, the drills and the benchmark.
+//! front of every resource agent, the fencing device, both ends of the ledger,
+//! the resources that stand where an article has a daemon, the drills and the
+//! benchmark.
 
 mod agent;
 mod bench;
 mod boot;
 mod drill;
+mod fence;
 mod ledger;
 mod lio;
 mod messages;
@@ -23,6 +25,9 @@ use std::process::ExitCode;
 /// Where the program lies in a running machine.
 pub const SELF: &str = "/run/lab/guest";
 
+/// Where the cluster finds its fencing agent.
+pub const FENCE: &str = "/usr/sbin/fence_lab";
+
 /// The real agents lie below this directory, under their own full paths.
 pub const REAL: &str = "/usr/lib/lab/real";
 
@@ -33,6 +38,9 @@ pub fn play() -> Option<ExitCode> {
     let called = words.first()?.as_str();
     if std::process::id() == 1 && (called == "/init" || called == SELF) {
         return Some(boot::run(words.get(1).is_some_and(|word| word == "second-stage")));
+    }
+    if called == FENCE {
+        return Some(fence::run(&words[1..]));
     }
     if called != SELF && !called.starts_with("/etc/") && !called.starts_with("/usr/lib/ocf/") {
         return None;

@@ -4,7 +4,10 @@
 //!
 //! It passes requests on to the agents in the machines and carries out the
 //! verbs that are not a guest's to carry out: power, freezing, networks and
-//! disks. A machine that restarts by itself is started again at once.
+//! disks. A machine that restarts by itself is started again at once. To the
+//! machines it is the fencing device, see [`power`].
+
+mod power;
 
 use super::image::Image;
 use super::machine::{Monitor, Network, Plan, connect};
@@ -22,7 +25,6 @@ use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 /// A verb about the machines.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,6 +65,8 @@ struct Slot {
 struct State {
     /// Whether it is to run; restarted if it ends by itself.
     on: bool,
+    /// Whether a thread follows it from boot to boot.
+    followed: bool,
     process: Option<Child>,
     monitor: Option<Monitor>,
     port: Option<UnixStream>,
@@ -129,61 +133,7 @@ fn start_networks(place: &Place, plans: &[&Plan]) -> Result<Vec<(Network, Silenc
 }
 
 impl Keeper {
-    /// Switches a machine on and follows it until its power is cut.
-    fn power_on(self: &Arc<Self>, index: usize) -> Result<()> {
-        {
-            let mut state = lock(&self.slots[index].state);
-            if state.on {
-                return Ok(());
-            }
-            state.on = true;
-        }
-        let keeper = self.clone();
-        thread::spawn(move || {
-            while let Err(err) | Ok(Some(err)) =
-                keeper.one_boot(index).map(|on| on.then(|| anyhow::anyhow!("restarted by itself")))
-            {
-                let name = keeper.slots[index].plan.name;
-                eprintln!("{name}: {err:#}");
-                if !lock(&keeper.slots[index].state).on {
-                    break;
-                }
-                keeper.announce(name, "restart");
-                thread::sleep(Duration::from_millis(100));
-            }
-        });
-        Ok(())
-    }
-
-    /// One boot from power on to the end of the process. Returns whether the
-    /// machine is still to run.
-    fn one_boot(&self, index: usize) -> Result<bool> {
-        let slot = &self.slots[index];
-        let process = slot.plan.boot(&self.image, &self.qemu, &self.place)?;
-        lock(&slot.state).process = Some(process);
-        let served = self.serve_boot(slot);
-        let (process, pending, on) = {
-            let mut state = lock(&slot.state);
-            state.port = None;
-            state.monitor = None;
-            state.ready = false;
-            (state.process.take(), std::mem::take(&mut state.pending), state.on)
-        };
-        if let Some(mut process) = process {
-            // The port closes before the process is gone; a machine whose
-            // agent cannot be followed is of no use either.
-            thread::sleep(Duration::from_millis(50));
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        for (task, id) in pending.into_values() {
-            finish(&task, id, 255, Some(format!("{} lost power", slot.plan.name)));
-        }
-        self.announce(slot.plan.name, "down");
-        served.map(|()| on)
-    }
-
-    fn serve_boot(&self, slot: &Slot) -> Result<()> {
+    fn serve_boot(self: &Arc<Self>, slot: &Slot) -> Result<()> {
         let name = slot.plan.name;
         let monitor = Monitor::connect(slot.plan, &self.place)?;
         let port = connect(&self.place.socket(&format!("{name}.port")))?;
@@ -196,6 +146,7 @@ impl Keeper {
         loop {
             let Ok(frame) = Frame::receive(&mut reader) else { return Ok(()) };
             match frame.kind {
+                Kind::Ask => self.consider(slot, frame),
                 Kind::Hello => {
                     lock(&slot.state).ready = true;
                     self.announce(name, "up");
@@ -298,7 +249,7 @@ impl Keeper {
 
     fn carry_out(self: &Arc<Self>, verb: &Verb) -> Result<()> {
         match verb {
-            Verb::PowerOff { machine } => self.power_off(self.index(machine)?),
+            Verb::PowerOff { machine } => self.power_off(self.index(machine)?)?,
             Verb::PowerOn { machine } => self.power_on(self.index(machine)?)?,
             Verb::Freeze { machine } => self.qmp(machine, "stop", &json!({}))?,
             Verb::Thaw { machine } => self.qmp(machine, "cont", &json!({}))?,
@@ -338,19 +289,6 @@ impl Keeper {
             .with_context(|| format!("no network {network}"))
     }
 
-    /// QEMU ends by its own `quit`: a signal could tear its disk files.
-    fn power_off(&self, index: usize) {
-        let slot = &self.slots[index];
-        let mut state = lock(&slot.state);
-        state.on = false;
-        let quit = state.monitor.as_mut().map(|monitor| monitor.tell("quit", json!({})));
-        if !matches!(quit, Some(Ok(_)))
-            && let Some(process) = &mut state.process
-        {
-            let _ = process.kill();
-        }
-    }
-
     fn qmp(&self, machine: &str, command: &str, arguments: &serde_json::Value) -> Result<()> {
         let slot = &self.slots[self.index(machine)?];
         let mut state = lock(&slot.state);
@@ -374,8 +312,8 @@ impl Keeper {
     /// Ends every machine, removes its files, and ends this process.
     #[allow(clippy::exit)]
     fn end(&self) {
-        for index in 0..self.slots.len() {
-            self.power_off(index);
+        for slot in &self.slots {
+            slot.quit();
         }
         for dir in [&self.place.sockets, &self.place.machines()] {
             let _ = fs::remove_dir_all(dir);

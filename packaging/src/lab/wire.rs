@@ -35,13 +35,23 @@ pub enum Kind {
     Select,
     /// Task to keeper: a verb about the machines; answered by `Done`.
     Control,
+    /// Guest: the power of another machine is asked for; the body is an
+    /// [`Ask`], and the id is the guest's own.
+    Ask,
+    /// Host: what became of it, with the same id; the body is a [`Done`].
+    Answer,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        use Kind::{Control, Done, Event, Exec, Hello, Put, Read, Select, Stderr, Stdin, Stdout};
-        [Hello, Exec, Stdin, Put, Read, Stdout, Stderr, Done, Event, Select, Control]
+        use Kind::{
+            Answer, Ask, Control, Done, Event, Exec, Hello, Put, Read, Select, Stderr, Stdin,
+            Stdout,
+        };
+        let control = [Select, Control, Ask, Answer];
+        [Hello, Exec, Stdin, Put, Read, Stdout, Stderr, Done, Event]
             .into_iter()
+            .chain(control)
             .find(|kind| *kind as u8 == byte)
     }
 }
@@ -77,6 +87,34 @@ pub struct Put {
     /// Its permission bits.
     pub mode: u32,
 }
+
+/// What a machine may ask of the host: to be its fencing device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ask {
+    /// Whose power.
+    pub machine: String,
+    /// What about it.
+    pub power: Power,
+}
+
+/// What is asked about a machine's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Power {
+    /// Switch it on.
+    On,
+    /// Switch it off; answered when it is off.
+    Off,
+    /// Off and on again.
+    Reset,
+    /// Answered by [`IS_ON`] or [`IS_OFF`].
+    Look,
+}
+
+/// The machine has power.
+pub const IS_ON: i32 = 0;
+/// The machine has none.
+pub const IS_OFF: i32 = 2;
 
 /// How a request ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! what the recorder tells. It talks through a port of the virtual machine
 //! itself, so it answers also when every network is cut.
 
+use super::fence::Asks;
 use crate::lab::wire::{Done, Exec, Frame, Kind, Put};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -79,6 +80,9 @@ fn serve() -> io::Result<Never> {
     let mut port = Patient(port);
     pass_on_events(host.clone())?;
     keep_syslog()?;
+    let asks = Asks::default();
+    let teller = host.clone();
+    asks.serve(move |frame| teller.tell(frame))?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     host.tell(&Frame::new(0, Kind::Hello, boot.trim()));
     let inputs = Inputs::default();
@@ -98,6 +102,7 @@ fn serve() -> io::Result<Never> {
             Kind::Stdin => feed(&frame, &inputs),
             Kind::Put => answer(&host, frame.id, put(&frame).map(|()| Vec::new())),
             Kind::Read => answer(&host, frame.id, fs::read(PathBuf::from(frame.text()))),
+            Kind::Answer => asks.answered(frame),
             Kind::Hello => host.tell(&Frame::new(0, Kind::Hello, boot.trim())),
             _ => {}
         }
