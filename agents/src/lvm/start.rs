@@ -205,8 +205,13 @@ fn record_of(target: &Target) -> String {
 pub(crate) fn name(system: &System<'_>, target: &Target, names: &[String]) -> Result<()> {
     let unnamed = || {
         let path = |name: &&String| format!("/dev/{}/{name}", target.group);
-        let exists = |name: &&String| system.exists(path(name)).unwrap_or(true);
-        names.iter().filter(|name| !exists(name)).cloned().collect::<Vec<_>>()
+        // What is asked for is what the name leads to: a link may be left of an
+        // earlier activation whose device is gone.
+        let leads = |name: &&String| match block::number(system, path(name)) {
+            Err(err) => err.kind() != std::io::ErrorKind::NotFound,
+            Ok(_) => true,
+        };
+        names.iter().filter(|name| !leads(name)).cloned().collect::<Vec<_>>()
     };
     let deadline = system.deadline().at_most(NAMING.min(system.deadline().left() / 4));
     let mut pace = common::host::clock::Pace::new();

@@ -330,6 +330,24 @@ fn an_activation_that_brought_nothing_is_an_error_whatever_lvm_says() {
 }
 
 #[test]
+fn a_name_that_leads_nowhere_is_no_name() {
+    let machine = Machine::new().active("web", 0).lvm("lvs", &volumes(&["web"]));
+    let machine = machine.lvm("vgchange", "").lvm("vgmknodes", "");
+    symlink("../mapper/vg-web", machine.path("/dev/vg/web")).unwrap();
+    let start = || {
+        let view = machine.view();
+        let agent = agent(&[]);
+        let plan = agent.start(&view, &agent.observe(&view).unwrap()).unwrap();
+        carry_out(&view, plan)
+    };
+    let refused = start().unwrap_err().to_string();
+    assert_eq!(refused, "web of vg active, but not to be found in /dev");
+    assert!(machine.log().contains("vgmknodes vg"), "{}", machine.log());
+    machine.file("/dev/mapper/vg-web", "");
+    start().unwrap();
+}
+
+#[test]
 fn what_is_missing_from_the_group_is_missing_here() {
     let refusal = Machine::new().refusal(&agent(&[("lvname", "nolv")]));
     assert_eq!(refusal, "there is no logical volume nolv in vg");
