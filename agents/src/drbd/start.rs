@@ -32,10 +32,11 @@ pub(super) fn admin(agent: &Drbd, view: &View) -> Result<Admin> {
 
 /// Checks that the configuration lets two nodes write, where the cluster will.
 pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
-    let dumped = admin.query(view, &["dump"])?;
-    ensure!(dumped.success(), "drbdadm dump {}: {}", admin.name(), dumped.reason());
+    // The dump of one resource lacks what it has from the section `common`.
+    let dumped = admin.query_all(view, &["dump"])?;
+    ensure!(dumped.success(), "drbdadm dump all: {}", dumped.reason());
     let parsed = config::parse(&dumped.stdout).context("cannot read what drbdadm dumps")?;
-    match allows_two(&parsed) {
+    match allows_two(&parsed, admin.name()) {
         true => Ok(()),
         false => Err(installed(format!(
             "promoted-max is 2, but the configuration of {} lacks allow-two-primaries",
@@ -44,12 +45,16 @@ pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
     }
 }
 
-fn allows_two(section: &Section) -> bool {
-    let says_so = |words: &Vec<String>| {
-        let value = words.get(1).map_or("yes", String::as_str);
-        words[0] == "allow-two-primaries" && value != "no"
-    };
-    section.statements.iter().any(says_so) || section.sections.iter().any(allows_two)
+fn allows_two(config: &Section, resource: &str) -> bool {
+    let said = config.resource(resource).and_then(two_primaries);
+    said.or_else(|| config.common().and_then(two_primaries)).unwrap_or(false)
+}
+
+/// What a section, or one in it, says of two primaries, if it says anything.
+fn two_primaries(section: &Section) -> Option<bool> {
+    let mut words = section.statements.iter().filter(|words| words[0] == "allow-two-primaries");
+    let own = words.next().map(|words| words.get(1).is_none_or(|value| value != "no"));
+    own.or_else(|| section.sections.iter().find_map(two_primaries))
 }
 
 /// Checks the module's version against the window that the parameters set.
@@ -182,10 +187,21 @@ mod tests {
 
     #[test]
     fn two_primaries_are_allowed_in_several_spellings() {
-        let allows = |text: &str| allows_two(&config::parse(text).unwrap());
+        let allows = |text: &str| allows_two(&config::parse(text).unwrap(), "r");
         assert!(allows("resource r { net { allow-two-primaries; } }"));
         assert!(allows("resource r { net { protocol C; allow-two-primaries yes; } }"));
         assert!(!allows("resource r { net { allow-two-primaries no; } }"));
         assert!(!allows("resource r { net { protocol C; } }"));
+    }
+
+    #[test]
+    fn two_primaries_may_be_allowed_to_all_resources_at_once() {
+        let common = "common { net { allow-two-primaries yes; } }";
+        let allows =
+            |rest: &str| allows_two(&config::parse(&format!("{common} {rest}")).unwrap(), "r");
+        assert!(allows("resource r { on a { disk /dev/b; } }"));
+        assert!(!allows("resource r { net { allow-two-primaries no; } }"));
+        let other = "resource q { net { allow-two-primaries; } } resource r { net { } }";
+        assert!(!allows_two(&config::parse(other).unwrap(), "r"));
     }
 }

@@ -170,6 +170,11 @@ impl Section {
         self.sections.iter().find(|section| section.is("resource", name))
     }
 
+    /// The section of what holds for all resources that do not say otherwise.
+    pub fn common(&self) -> Option<&Section> {
+        self.sections.iter().find(|section| section.kind() == "common")
+    }
+
     /// The names of all resources.
     pub fn resources(&self) -> impl Iterator<Item = &str> {
         let resources = self.sections.iter().filter(|section| section.kind() == "resource");

@@ -113,6 +113,11 @@ impl Admin {
         view.query("drbdadm", &self.words(verb, &self.name))
     }
 
+    /// Asks for something about the whole configuration.
+    pub fn query_all(&self, view: &View, verb: &[&str]) -> Result<Output> {
+        view.query("drbdadm", &self.words(verb, "all"))
+    }
+
     /// Tells to do something. What it says no to is a [`Refusal`].
     pub fn change(&self, system: &System<'_>, verb: &[&str]) -> Result<()> {
         run(system, "drbdadm", &self.words(verb, &self.name))
