@@ -49,7 +49,7 @@ use crate::host;
 use anyhow::{Context, Result, bail, ensure};
 use client::{Lab, Lease, Machine};
 use keeper::Verb;
-use machine::{PLANS, Plan};
+use machine::{Choice, PLANS, Plan};
 use place::Place;
 use progress::Progress;
 use std::os::unix::process::CommandExt;
@@ -58,10 +58,11 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up [SETTING | MACHINE...]
+  up [SETTING | MACHINE...] [--counted]
                           boots node1, node2 and client, or the machines that are named; the
                           first time builds their image. With a setting, such as
-                          heartbeat/nfs, its group runs in the end
+                          heartbeat/nfs, its group runs in the end. --counted: an emulated
+                          machine's clock counts instructions
   run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
@@ -117,7 +118,7 @@ fn root(words: &[&str]) -> Result<()> {
 }
 
 fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
-    let plans = machine::chosen(machines)?;
+    let choice = Choice::read(machines)?;
     let words: Vec<&str> =
         ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
@@ -128,7 +129,7 @@ fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
         eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
         return Ok(());
     }
-    let (lab, lease, progress) = boot(&place, &plans)?;
+    let (lab, lease, progress) = boot(&place, &choice)?;
     if let (Some(setting), Some(archive)) = (setting, archive) {
         progress.show("set-up", &setting.name());
         setting.set_up(&lab, &archive)?;
@@ -138,13 +139,13 @@ fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
     eprintln!(
         "\nUp after {:.0} s. Try `cargo xtask lab shell {}`; end it with `cargo xtask lab down`.",
         progress.seconds(),
-        plans[0].name
+        choice.plans[0].name
     );
     Ok(())
 }
 
 /// Prepares what is missing and starts keeper and machines.
-fn boot(place: &Place, plans: &[&'static Plan]) -> Result<(Lab, Lease, Progress)> {
+fn boot(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
     let mut progress = Progress::new();
     host::install(&[
         ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
@@ -157,7 +158,7 @@ fn boot(place: &Place, plans: &[&'static Plan]) -> Result<(Lab, Lease, Progress)
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
-        .args(plans.iter().map(|plan| plan.name))
+        .args(choice.words())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -176,7 +177,7 @@ fn boot(place: &Place, plans: &[&'static Plan]) -> Result<(Lab, Lease, Progress)
         std::thread::sleep(Duration::from_millis(20));
     };
     let lease = lab.lease()?;
-    await_machines(&lab, plans, &progress)?;
+    await_machines(&lab, &choice.plans, &progress)?;
     Ok((lab, lease, progress))
 }
 
@@ -208,11 +209,12 @@ fn await_machines(lab: &Lab, plans: &[&Plan], progress: &Progress) -> Result<()>
 }
 
 fn keep(machines: &[&str]) -> Result<()> {
-    let plans = machine::chosen(machines)?;
+    let choice = Choice::read(machines)?;
     let place = Place::of_workspace();
     let mut progress = Progress::new();
-    let (image, qemu) = prepared(&place, &mut progress)?;
-    keeper::run(place, image, qemu, &plans)
+    let (image, mut qemu) = prepared(&place, &mut progress)?;
+    qemu.counted = choice.counted;
+    keeper::run(place, image, qemu, &choice.plans)
 }
 
 fn down() -> Result<()> {

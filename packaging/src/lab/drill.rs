@@ -19,10 +19,11 @@ mod stand;
 mod tester;
 
 use super::client::Lab;
+use super::machine::Choice;
 use super::place::{Place, hash};
 use super::progress::Progress;
 use super::setting::NODES;
-use super::{boot, end, machine, setting};
+use super::{boot, end, setting};
 use anyhow::{Context, Result, bail, ensure};
 use stand::Stand;
 use std::cell::Cell;
@@ -70,7 +71,7 @@ pub fn run(words: &[&str]) -> Result<()> {
     );
     eprintln!("{} drills, seed {}\n  building the agents", drills.len(), order.seed);
     let agents = setting::pack_agents()?;
-    let (lab, lease, progress) = boot(&place, &machine::chosen(&NODES)?)?;
+    let (lab, lease, progress) = boot(&place, &Choice::read(&NODES)?)?;
     let failed = play(&lab, &agents, &drills, &order, &progress)?;
     if order.keep {
         lease.keep()?;

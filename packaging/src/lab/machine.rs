@@ -58,14 +58,39 @@ pub const PLANS: &[Plan] = &[
     },
 ];
 
-/// The machines of these names; all of them where none is named.
-pub fn chosen(names: &[&str]) -> Result<Vec<&'static Plan>> {
-    let is_known = |name: &&str| PLANS.iter().any(|plan| plan.name == *name);
-    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        bail!("no machine {unknown}");
+/// The machines that are to run, and how.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// One or more of them.
+    pub plans: Vec<&'static Plan>,
+    /// Whether an emulated machine's clock counts its instructions, one for each
+    /// nanosecond, instead of going with the host's.
+    pub counted: bool,
+}
+
+/// Says so in words.
+pub const COUNTED: &str = "--counted";
+
+impl Choice {
+    /// The machines of these names; all of them where none is named.
+    pub fn read(words: &[&str]) -> Result<Self> {
+        let is_known = |name: &str| PLANS.iter().any(|plan| plan.name == name);
+        if let Some(unknown) = words.iter().find(|word| **word != COUNTED && !is_known(word)) {
+            bail!("no machine {unknown}");
+        }
+        let named = PLANS.iter().filter(|plan| words.contains(&plan.name));
+        let mut plans: Vec<_> = named.collect();
+        if plans.is_empty() {
+            plans = PLANS.iter().collect();
+        }
+        Ok(Self { plans, counted: words.contains(&COUNTED) })
     }
-    let is_wanted = |plan: &&Plan| names.is_empty() || names.contains(&plan.name);
-    Ok(PLANS.iter().filter(is_wanted).collect())
+
+    /// Read again, these words make the same choice.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        let names = self.plans.iter().map(|plan| plan.name);
+        names.chain(self.counted.then_some(COUNTED))
+    }
 }
 
 /// One of the networks.
@@ -143,7 +168,7 @@ impl Plan {
         let mut append = format!(
             "console=ttyS0 quiet panic=1 pci=noacpi tsc=reliable tsc_early_khz={} mitigations=off no_timer_check nokaslr audit=0 \
              net.ifnames=0 lab.name={} lab.public={}",
-            tsc_khz(),
+            if qemu.counts() { COUNTED_KHZ } else { tsc_khz() },
             self.name,
             self.public
         );
@@ -223,6 +248,9 @@ fn die_with_parent(command: &mut std::process::Command) {
         });
     }
 }
+
+/// The processor's counter, where it counts nanoseconds.
+const COUNTED_KHZ: u64 = 1_000_000;
 
 /// How fast the processor's counter runs. An emulated machine counts with the
 /// host's; left to measure it on a busy host, its clock would go wrong.

@@ -18,6 +18,8 @@ pub struct Qemu {
     root: Option<PathBuf>,
     /// Whether machines run on the processor itself.
     pub kvm: bool,
+    /// Whether the clocks of emulated machines count instructions.
+    pub counted: bool,
 }
 
 impl Qemu {
@@ -29,11 +31,24 @@ impl Qemu {
                 command.arg("-L").arg(root.join(data));
             }
         }
-        let (accelerator, processor) =
-            if self.kvm { ("kvm", "host") } else { ("tcg,thread=multi", "Nehalem") };
+        let (accelerator, processor) = match (self.kvm, self.counted) {
+            (true, _) => ("kvm", "host"),
+            (false, false) => ("tcg,thread=multi", "Nehalem"),
+            (false, true) => ("tcg,thread=single", "Nehalem"),
+        };
         command.args(["-accel", accelerator, "-cpu", processor]);
+        if self.counts() {
+            command.args(["-icount", "shift=0"]);
+        }
         command.args(["-machine", "pc", "-nodefaults", "-no-user-config", "-display", "none"]);
         command
+    }
+
+    /// Whether a machine's clock counts its instructions, one for each
+    /// nanosecond: then what a program costs depends neither on how busy the
+    /// host is nor on how good QEMU is at translating.
+    pub fn counts(&self) -> bool {
+        self.counted && !self.kvm
     }
 
     /// `qemu-img`.
@@ -57,7 +72,7 @@ impl Qemu {
 
 /// Finds a QEMU or unpacks one.
 pub fn ready(place: &Place, progress: &mut Progress) -> Result<Qemu> {
-    let own = Qemu { root: None, kvm: false };
+    let own = Qemu { root: None, kvm: false, counted: false };
     if which::which("qemu-img").is_ok() && own.version().is_some_and(|version| version >= (7, 2)) {
         return Ok(own);
     }
@@ -65,7 +80,7 @@ pub fn ready(place: &Place, progress: &mut Progress) -> Result<Qemu> {
     if !root.exists() {
         image::unpack(&root, &["qemu-system-x86", "qemu-utils"], progress)?;
     }
-    let unpacked = Qemu { root: Some(root.clone()), kvm: false };
+    let unpacked = Qemu { root: Some(root.clone()), kvm: false, counted: false };
     if unpacked.version().is_none() {
         bail!("the QEMU unpacked in {} does not start; remove that directory", root.display());
     }

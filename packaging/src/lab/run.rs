@@ -2,13 +2,14 @@
 
 use super::client::Lab;
 use super::journal::Journal;
+use super::machine::Choice;
 use super::place::{Place, hash};
 use super::play::{self, Outcome};
 use super::progress::Progress;
 use super::report::{self, Entry};
 use super::scenario::{self, Scenario};
 use super::setting::{self, Agents, NODES, Setting};
-use super::{boot, end, machine, story};
+use super::{boot, end, story};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::IsTerminal;
@@ -70,7 +71,7 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let (lab, lease, progress) = boot(&place, &machine::chosen(&[])?)?;
+        let (lab, lease, progress) = boot(&place, &Choice::read(&[])?)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting
             .set_up(&lab, archive)
