@@ -34,8 +34,10 @@ const HOST: &str =
 const LAB: &str = "\
 Written by `cargo xtask bench --lab`, on the kernel's own DRBD and LVM. The DRBD resource is Primary
 on a disk and without its peer; the others of two hundred have no disk. The logical volumes lie in
-one group on DRBD, and the whole group is asked for. The programs that write a promotion score end
-at once, which is to the shell agent's advantage: it calls one with every monitor.";
+one group on DRBD. The programs that write a promotion score end at once, which is to the shell
+agent's advantage: it calls one with every monitor. IPaddr is there to compare with the first table:
+an emulated processor has no caches to miss, so that what a program does weighs more in it, beside
+what it costs to start one.";
 
 fn rows(out: &mut String, rows: &[Row]) {
     *out += "| agent: action | objects | load | ours, ms (p99) | no-op, ms | ours / no-op \
