@@ -14,7 +14,7 @@ use std::time::Duration;
 /// As many devices are looked at in each monitor, one by one. Of a larger
 /// group it is these many at a time, in turns; its list, and the disks that
 /// start found beneath it, are looked at in every one.
-const SAMPLE: usize = 32;
+const SAMPLE: usize = 16;
 
 /// LVM suspends a volume while it changes it, for a moment.
 const MOMENT: Duration = Duration::from_secs(3);

@@ -117,7 +117,8 @@ impl Target {
         let record = view.hint(&self.hint()).and_then(Record::parse);
         let mut state = State { record, ..State::default() };
         let Some(mapper) = Mapper::open(view)? else { return Ok(state) };
-        state.active = lvm::active(&mapper, &self.group)?;
+        let expected = state.record.as_ref().map_or(0, Record::count_at_most);
+        state.active = lvm::active(&mapper, &self.group, expected)?;
         if self.volume.is_some() {
             let (active, others): (Vec<_>, Vec<_>) =
                 state.active.into_iter().partition(|volume| self.includes(&volume.name));
@@ -146,8 +147,8 @@ impl Target {
         let Some(group) = state.active.first().map(|volume| volume.group) else { return };
         let group = group.as_str();
         // Both are sorted by name, so that the next is mostly the one.
-        let mut ids = state.active.iter().map(|volume| volume.id.as_str()).cycle();
-        let mut is_active = |id: &str| ids.by_ref().take(state.active.len()).any(|one| one == id);
+        let mut ids = state.active.iter().map(|volume| volume.id).cycle();
+        let mut is_active = |id: &str| ids.by_ref().take(state.active.len()).any(|one| one.is(id));
         let copy = || metadata::copy(view, &self.group).filter(|copy| copy.id == group);
         let record = state.record.as_ref().filter(|record| record.group() == group);
         let missing = match (record, &self.volume) {

@@ -49,6 +49,12 @@ impl Record {
         self.values("volume ").filter_map(|volume| volume.split_once(' '))
     }
 
+    /// How many volumes there are, and no fewer.
+    pub(crate) fn count_at_most(&self) -> usize {
+        // The shortest line of one.
+        self.0.len() / "volume ozULf2Gm860tVZiqq0w0tOGtrRjB8IMi x\n".len()
+    }
+
     /// None until the volumes were active.
     pub(crate) fn disks(&self) -> impl Iterator<Item = Number> {
         self.values("disk ").filter_map(Number::parse)

@@ -131,7 +131,7 @@ impl Lvm {
     fn activate(&self, system: &System<'_>, record: Record) -> Result<()> {
         let said = self.lvm_activate(system)?;
         let found = Target { is_asked_again: false, ..self.target.clone() }.look(system)?;
-        let is_active = |id: &str| found.active.iter().any(|volume| volume.id.as_str() == id);
+        let is_active = |id: &str| found.active.iter().any(|volume| volume.id.is(id));
         let missing: Vec<String> = record
             .volumes()
             .filter(|(id, _)| !is_active(id))

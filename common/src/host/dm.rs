@@ -54,6 +54,8 @@ pub struct Prefix<'a> {
     pub name: &'a str,
     /// What the identity begins with.
     pub uuid: &'a str,
+    /// How many devices there are, if somebody knows; it saves asking twice.
+    pub expected: usize,
 }
 
 impl Prefix<'_> {

@@ -34,6 +34,11 @@ impl Id {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// Whether this is it.
+    pub fn is(&self, id: &str) -> bool {
+        self.0 == id.as_bytes()
+    }
 }
 
 impl fmt::Debug for Id {
@@ -54,6 +59,7 @@ pub struct Volume {
     pub group: Id,
     /// Its devices: the one that people use, if it has one, comes first.
     pub devices: Vec<Number>,
+    is_layer: bool,
 }
 
 impl Volume {
@@ -68,11 +74,12 @@ pub fn is_hidden(name: &str) -> bool {
     name.starts_with("pvmove") || RESERVED.iter().any(|part| name.contains(part))
 }
 
-/// The volumes of the group that are active, sorted by their names.
-pub fn active(mapper: &Mapper<'_>, group: &str) -> Result<Vec<Volume>> {
+/// The volumes of the group that are active, sorted by their names; about as
+/// many as are expected.
+pub fn active(mapper: &Mapper<'_>, group: &str, expected: usize) -> Result<Vec<Volume>> {
     let name = format!("{}-", escaped(group));
-    let mut volumes = Volumes::default();
-    mapper.devices(Prefix { name: &name, uuid: MARK }, |number, name, uuid| {
+    let mut volumes = Volumes(Vec::with_capacity(expected));
+    mapper.devices(Prefix { name: &name, uuid: MARK, expected }, |number, name, uuid| {
         if let Some((of, name)) = split(name)
             && of == group
         {
@@ -85,7 +92,7 @@ pub fn active(mapper: &Mapper<'_>, group: &str) -> Result<Vec<Volume>> {
 /// All that is active, with the groups' names, sorted.
 pub fn all_active(mapper: &Mapper<'_>) -> Result<Vec<(String, Volume)>> {
     let mut groups: BTreeMap<String, Volumes> = BTreeMap::new();
-    mapper.devices(Prefix { name: "", uuid: MARK }, |number, name, uuid| {
+    mapper.devices(Prefix { name: "", uuid: MARK, expected: 0 }, |number, name, uuid| {
         if let Some((group, name)) = split(name) {
             groups.entry(group.into_owned()).or_default().add(&name, uuid, number);
         }
@@ -98,30 +105,33 @@ pub fn all_active(mapper: &Mapper<'_>) -> Result<Vec<(String, Volume)>> {
 
 /// Devices of one group becoming volumes.
 #[derive(Default)]
-struct Volumes(Vec<(bool, Volume)>);
+struct Volumes(Vec<Volume>);
 
 impl Volumes {
     /// Adds a device, if its identity is LVM's.
     fn add(&mut self, name: &str, uuid: &str, number: Number) {
         let Some((group, id, layer)) = identity(uuid) else { return };
-        let volume = Volume { name: name.to_owned(), id, group, devices: vec![number] };
-        self.0.push((!layer.is_empty(), volume));
+        let (name, devices, is_layer) = (name.to_owned(), vec![number], !layer.is_empty());
+        self.0.push(Volume { name, id, group, devices, is_layer });
     }
 
     /// One volume for all devices of the same one, its layers last.
     fn sorted(mut self) -> Vec<Volume> {
-        // By name, mostly as the kernel has them: that is no work.
-        self.0.sort_by(|(layered, a), (beneath, b)| {
-            (&a.name, a.id, layered).cmp(&(&b.name, b.id, beneath))
-        });
-        self.0.dedup_by(|(_, later), (_, first)| {
-            let is_same = (&later.name, later.id) == (&first.name, first.id);
+        let order = |volume: &Volume| (volume.id, volume.is_layer);
+        let compare =
+            |a: &Volume, b: &Volume| a.name.cmp(&b.name).then_with(|| order(a).cmp(&order(b)));
+        // Mostly the kernel has sorted them.
+        if !self.0.is_sorted_by(|a, b| compare(a, b).is_le()) {
+            self.0.sort_by(compare);
+        }
+        self.0.dedup_by(|later, first| {
+            let is_same = later.id == first.id && later.name == first.name;
             if is_same {
                 first.devices.append(&mut later.devices);
             }
             is_same
         });
-        self.0.into_iter().map(|(_, volume)| volume).collect()
+        self.0
     }
 }
 

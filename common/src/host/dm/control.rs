@@ -13,9 +13,13 @@ const LIST: u8 = 2;
 const BENEATH: u8 = 11;
 const STATUS: u8 = 12;
 
-/// A list of thirty volumes fits. The kernel copies whatever room it is given,
-/// which more of it would make a monitor of one volume pay for.
-const LIST_ROOM: usize = 4 << 10;
+/// Room for what is in a list besides the devices, and for one of LVM's with
+/// a name of usual length. The kernel copies all the room that it is given,
+/// used or not.
+const LIST_ROOM: usize = 2 << 10;
+const DEVICE_ROOM: usize = 128;
+/// A list of two hundred kinds of segments fits.
+const KINDS_ROOM: usize = 32 << 10;
 /// A device that stripes over seventy others fits.
 const TABLE_ROOM: usize = 1 << 10;
 /// Tens of thousands of volumes.
@@ -51,8 +55,9 @@ impl Control {
         prefix: Prefix<'_>,
         mut each: impl FnMut(Number, &str, &str),
     ) -> io::Result<()> {
-        let answer = self
-            .ask(LIST, LIST_ROOM, |message| message.named(prefix.name, prefix.uuid).flag(UUIDS))?;
+        let answer = self.ask(LIST, LIST_ROOM + prefix.expected * DEVICE_ROOM, |message| {
+            message.named(prefix.name, prefix.uuid).flag(UUIDS)
+        })?;
         answer.list(|number, name, uuid| {
             match uuid {
                 Some(uuid) => each(number, name, uuid),
@@ -75,7 +80,7 @@ impl Control {
 
     /// What its segments are.
     pub(super) fn kinds(&self, device: Number) -> io::Result<Vec<String>> {
-        self.ask(STATUS, LIST_ROOM, |message| message.about(device).flag(TABLE))?.kinds()
+        self.ask(STATUS, KINDS_ROOM, |message| message.about(device).flag(TABLE))?.kinds()
     }
 
     /// Removes a device that nobody has open; EBUSY if somebody has.
@@ -98,7 +103,7 @@ impl Control {
             if !message.is_cut() {
                 return Ok(message);
             }
-            room = message.room() * 8;
+            room = message.room() * 16;
             if room > LARGEST {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

@@ -4,6 +4,7 @@
 use super::{Device, Table};
 use crate::host::block::Number;
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::io;
 
 /// struct dm_ioctl, with the room that it keeps for names.
@@ -95,12 +96,12 @@ impl Message {
     /// The bytes up to the zero.
     fn bytes(&self, at: usize) -> io::Result<&[u8]> {
         let rest = self.0.get(at..).ok_or_else(short)?;
-        let end = rest.iter().position(|byte| *byte == 0).ok_or_else(short)?;
-        Ok(&rest[..end])
+        // The library looks for the zero by words, we would by bytes.
+        Ok(CStr::from_bytes_until_nul(rest).map_err(|_| short())?.to_bytes())
     }
 
     fn text(&self, at: usize) -> io::Result<Cow<'_, str>> {
-        self.bytes(at).map(String::from_utf8_lossy)
+        self.bytes(at).map(readable)
     }
 
     /// Where the answer begins and where it ends.
@@ -138,7 +139,7 @@ impl Message {
                 HAS_NONE => Some(Cow::Borrowed("")),
                 _ => None,
             };
-            each(number(self.long(at)?), &String::from_utf8_lossy(name), uuid.as_deref())?;
+            each(number(self.long(at)?), &readable(name), uuid.as_deref())?;
             match self.word(at + 8)? as usize {
                 0 => break,
                 next => at += next,
@@ -184,6 +185,14 @@ impl Message {
 
 fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+}
+
+/// Text as it is nearly always: LVM's names are plain.
+fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
 }
 
 fn short() -> io::Error {

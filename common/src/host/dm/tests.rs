@@ -113,7 +113,7 @@ fn sysfs_tells_the_same() {
     let view = View::below(dir.path(), Deadline::after(Duration::from_secs(5)));
     let mapper = Mapper::open(&view).unwrap().unwrap();
     let mut devices = Vec::new();
-    let prefix = Prefix { name: "vg-", uuid: "LVM-" };
+    let prefix = Prefix { name: "vg-", uuid: "LVM-", expected: 0 };
     mapper.devices(prefix, |number, name, _| devices.push((number, name.to_owned()))).unwrap();
     assert_eq!(devices, [(number(3), "vg-lv".to_owned())]);
     let table = mapper.table(number(3)).unwrap().unwrap();
