@@ -102,6 +102,12 @@ impl Ledger {
         Ok(Appended::New)
     }
 
+    /// The number of the last record on disk; 0 if there is none.
+    #[allow(dead_code)]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     fn read(&self, number: u64) -> Result<Record> {
         let mut bytes = [0; RECORD];
         self.file

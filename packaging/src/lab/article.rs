@@ -8,6 +8,7 @@ pub use published::ALL;
 
 use super::client::Machine;
 use super::service::Service;
+use super::setting::NODES;
 use anyhow::{Result, ensure};
 
 /// A set-up: its files as published, the words to exchange, and what the
@@ -53,6 +54,7 @@ fn place(name: &str) -> (Who, &'static str) {
     match name {
         "ha.cf" | "authkeys" | "haresources" => (Who::Heartbeat, "/etc/ha.d"),
         "iscsid.conf" | "initiatorname.iscsi" => (Who::Client, "/etc/iscsi"),
+        "global_common.conf" => (Who::Node, "/etc/drbd.d"),
         name if name.ends_with(".res") => (Who::Node, "/etc/drbd.d"),
         _ => (Who::Node, "/etc"),
     }
@@ -67,7 +69,7 @@ pub struct Group {
     pub volumes: &'static [(&'static str, u32)],
     /// The agent that heartbeat calls for it.
     pub agent: &'static str,
-    /// How Pacemaker's agent makes sure that one node alone has it.
+    /// How Pacemaker's agent makes sure who has it.
     pub owner: Owner,
 }
 
@@ -78,6 +80,8 @@ pub enum Owner {
     SystemId,
     /// A tag says that the cluster has it.
     Tag,
+    /// Nobody is kept off it: a lock manager lets all nodes have it at once.
+    Locks,
 }
 
 /// A mounted file system.
@@ -108,6 +112,7 @@ impl Owner {
         match self {
             Owner::SystemId => "system_id",
             Owner::Tag => "tagging",
+            Owner::Locks => "lvmlockd",
         }
     }
 }
@@ -115,15 +120,36 @@ impl Owner {
 /// The device under DRBD: a mapping, so that it can be made to fail.
 pub const LOWER: &str = "/dev/mapper/lower";
 
+/// What DRBD calls when it has lost its peer.
+const HANDLER: &str = "/usr/lib/sturdy/drbd-fence-peer";
+
 impl Article {
     /// The DRBD device.
     pub fn device(&self) -> String {
         format!("/dev/drbd{}", self.minor)
     }
 
-    /// The ledger's file.
-    pub fn ledger(&self) -> String {
-        format!("{}/ledger", self.mounts[0].directory)
+    /// Whether both nodes write at once: DRBD is Primary on both, and the file
+    /// system is one for clusters.
+    pub fn is_shared(&self) -> bool {
+        self.service == Service::Writers
+    }
+
+    /// Whether DRBD asks the cluster before it goes on without its peer.
+    pub fn has_handler(&self) -> bool {
+        self.adapted().is_ok_and(|files| files.iter().any(|(_, text)| text.contains(HANDLER)))
+    }
+
+    /// Whose acknowledgements count: the client's, or, where both nodes write,
+    /// their own.
+    pub fn writers(&self) -> &'static [&'static str] {
+        if self.is_shared() { &NODES } else { &["client"] }
+    }
+
+    /// The file that a writer's records are in.
+    pub fn ledger(&self, writer: &str) -> String {
+        let suffix = if self.is_shared() { format!("-{writer}") } else { String::new() };
+        format!("{}/ledger{suffix}", self.mounts[0].directory)
     }
 
     /// Puts the files on a machine that `who` needs.
@@ -215,7 +241,11 @@ mod tests {
     fn only_what_is_listed_is_changed() {
         for article in ALL {
             let files = article.adapted().unwrap();
-            let haresources = &files.iter().find(|(name, _)| *name == "haresources").unwrap().1;
+            let named = |wanted: &str| files.iter().find(|(name, _)| *name == wanted);
+            // Where both nodes write there is no heartbeat.
+            assert_eq!(named("haresources").is_none(), article.is_shared());
+            assert_eq!(article.mounts.is_empty(), !article.service.has_file());
+            let Some((_, haresources)) = named("haresources") else { continue };
             let word = format!("drbddisk::{} ", article.resource);
             let line = haresources.replace(['\n', '\\'], " ");
             assert!(line.contains(&word), "{haresources}");
@@ -225,6 +255,15 @@ mod tests {
             assert_eq!(words[words.len() - last.len()..], last, "{haresources}");
             assert_eq!(article.mounts.is_empty(), !article.service.has_file());
         }
+    }
+
+    #[test]
+    fn both_nodes_write_in_one_set_up_and_drbd_asks_the_cluster_in_two() {
+        let names = |is: fn(&Article) -> bool| {
+            ALL.iter().filter(|article| is(article)).map(|article| article.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Article::is_shared), ["gfs2"]);
+        assert_eq!(names(Article::has_handler), ["gfs2", "fenced"]);
     }
 
     #[test]

@@ -115,6 +115,13 @@ pub struct Event {
     pub words: Vec<String>,
 }
 
+impl Event {
+    /// Whether its first word is this one.
+    pub fn is(&self, word: &str) -> bool {
+        self.words.first().is_some_and(|first| first == word)
+    }
+}
+
 /// The stream of events.
 #[derive(Debug)]
 pub struct Events(UnixStream);

@@ -39,7 +39,7 @@ pub fn play() -> Option<ExitCode> {
     if std::process::id() == 1 && (called == "/init" || called == SELF) {
         return Some(boot::run(words.get(1).is_some_and(|word| word == "second-stage")));
     }
-    if called == FENCE {
+    if called.ends_with("/fence_lab") || called == "fence_lab" {
         return Some(fence::run(&words[1..]));
     }
     if called != SELF && !called.starts_with("/etc/") && !called.starts_with("/usr/lib/ocf/") {
@@ -57,6 +57,7 @@ pub fn play() -> Option<ExitCode> {
         Some("drill-kill") => drill::run(&words[2..]),
         Some("drbd-messages") => messages::print(&words[2..]),
         Some("ledger-serve") => ledger::serve(&words[2..]),
+        Some("ledger-keep") => ledger::keep(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
         Some("ledger-collect") => ledger::collect(&words[2..]),
         _ => {

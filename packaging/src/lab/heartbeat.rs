@@ -25,6 +25,12 @@ pub fn start(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Stops the daemon, which stops its resources.
+pub fn stop(machine: &Machine) -> Result<()> {
+    machine.shell("/etc/init.d/heartbeat stop >/dev/null 2>&1", LIMIT)?;
+    Ok(())
+}
+
 /// `hb_standby` on the node that has everything, repeated until heartbeat has
 /// heard it: its script writes the request in pieces, and on a busy machine
 /// the reader of the pipe can take one piece for the whole.

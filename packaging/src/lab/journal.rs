@@ -1,5 +1,6 @@
 //! What was seen while scenarios were played: every call of an agent, every
-//! acknowledgement the client got, and the state of both nodes twice a second.
+//! acknowledgement that a writer got, and the state of both nodes twice a
+//! second.
 
 use super::client::{Event, Lab};
 use super::observe::Node;
@@ -8,6 +9,7 @@ use super::wire::{Frame, Kind};
 use crate::ledger::Ack;
 use crate::timeline::now;
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +49,7 @@ pub struct Call {
 #[derive(Default)]
 struct Seen {
     events: Vec<Event>,
-    acks: Vec<Ack>,
+    acks: BTreeMap<String, Vec<Ack>>,
     looks: Vec<Look>,
 }
 
@@ -55,11 +57,12 @@ struct Seen {
 pub struct Journal {
     seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,
-    client: UnixStream,
+    client: Option<UnixStream>,
 }
 
 impl Journal {
-    /// Begins to watch, and starts the client.
+    /// Begins to watch, and starts the client, where there is something for it
+    /// to call.
     pub fn begin(lab: &Lab, setting: &Setting) -> Result<Self> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let over = Arc::new(AtomicBool::new(false));
@@ -67,15 +70,25 @@ impl Journal {
         let kept = seen.clone();
         thread::spawn(move || {
             for event in events {
-                lock(&kept).events.push(event);
+                let mut seen = lock(&kept);
+                match &event.words[..] {
+                    [word, number] if word == "ack" => {
+                        let Ok(number) = number.parse() else { continue };
+                        let ack = Ack { number, at: event.at };
+                        seen.acks.entry(event.machine).or_default().push(ack);
+                    }
+                    _ => seen.events.push(event),
+                }
             }
         });
-        let writer = setting.article.service.writer(setting.article);
-        let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
-        let client = lab.machine("client").start(&writer)?;
-        let stream = client.try_clone()?;
-        let kept = seen.clone();
-        thread::spawn(move || hear_client(stream, &kept));
+        let mut client = None;
+        if let Some(writer) = setting.article.service.writer(setting.article) {
+            let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
+            let stream = lab.machine("client").start(&writer)?;
+            client = Some(stream.try_clone()?);
+            let kept = seen.clone();
+            thread::spawn(move || hear_client(stream, &kept));
+        }
         let (kept, ended, lab, setting) = (seen.clone(), over.clone(), lab.clone(), *setting);
         thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
@@ -98,9 +111,16 @@ impl Journal {
         lock(&self.seen).looks.iter().filter(|look| look.at >= from).cloned().collect()
     }
 
-    /// Every acknowledgement since the client began.
+    /// Every acknowledgement of one writer.
+    pub fn acks_of(&self, writer: &str) -> Vec<Ack> {
+        lock(&self.seen).acks.get(writer).cloned().unwrap_or_default()
+    }
+
+    /// Every acknowledgement of any writer, in their order.
     pub fn acks(&self) -> Vec<Ack> {
-        lock(&self.seen).acks.clone()
+        let mut acks: Vec<Ack> = lock(&self.seen).acks.values().flatten().copied().collect();
+        acks.sort_by_key(|ack| ack.at);
+        acks
     }
 
     /// What the machines told since `from`.
@@ -149,7 +169,9 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        let _ = self.client.shutdown(std::net::Shutdown::Both);
+        if let Some(client) = &self.client {
+            let _ = client.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
@@ -172,7 +194,8 @@ fn hear_client(mut stream: UnixStream, seen: &Mutex<Seen>) {
             if let Some(number) =
                 line.strip_prefix("ack ").and_then(|rest| rest.split(' ').next()?.parse().ok())
             {
-                lock(seen).acks.push(Ack { number, at });
+                let ack = Ack { number, at };
+                lock(seen).acks.entry("client".into()).or_default().push(ack);
             }
             rest = tail.to_owned();
         }

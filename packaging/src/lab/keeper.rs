@@ -261,7 +261,10 @@ impl Keeper {
             }
             Verb::Mend { machine, network } => {
                 self.silenced(network)?.1.set(machine, false);
-                self.carrier(machine, network, true)?;
+                // One that is off has its carrier when it is on again.
+                if lock(&self.slots[self.index(machine)?].state).monitor.is_some() {
+                    self.carrier(machine, network, true)?;
+                }
             }
             Verb::Slow { machine, disk, bytes } => self.qmp(
                 machine,

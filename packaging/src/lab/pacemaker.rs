@@ -1,5 +1,7 @@
 //! corosync and Pacemaker, configured by `crm configure`.
 
+pub mod shared;
+
 use super::article::{Article, Group, Mount};
 use super::client::{Lab, Machine};
 use super::setting::{NODES, Setting};
@@ -9,53 +11,44 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Two links, as heartbeat has two; a token long enough for a slow machine.
-const COROSYNC: &str = "\
-totem {
-  version: 2
-  cluster_name: lab
-  transport: knet
-  crypto_cipher: none
-  crypto_hash: none
-  token: 5000
-}
-quorum {
-  provider: corosync_votequorum
-  two_node: 1
-}
-nodelist {
-  node {
-    name: node1
-    nodeid: 1
-    ring0_addr: 10.10.1.251
-    ring1_addr: 10.10.2.251
-  }
-  node {
-    name: node2
-    nodeid: 2
-    ring0_addr: 10.10.1.252
-    ring1_addr: 10.10.2.252
-  }
-}
-logging {
-  to_syslog: no
-  to_logfile: yes
-  logfile: /var/log/corosync/corosync.log
-}
-";
-
 /// Puts corosync's file in place on both nodes.
-pub fn configure(lab: &Lab, _setting: &Setting) -> Result<()> {
+pub fn configure(lab: &Lab, setting: &Setting) -> Result<()> {
+    let text = corosync(setting.article.is_shared());
     for node in NODES {
-        lab.machine(node).put("/etc/corosync/corosync.conf", 0o644, COROSYNC.as_bytes())?;
+        lab.machine(node).put("/etc/corosync/corosync.conf", 0o644, text.as_bytes())?;
     }
     Ok(())
+}
+
+/// Two links, as heartbeat has two; a token long enough for a slow machine.
+/// Where both nodes write there is one, as in the article: what carries locks
+/// goes where the cluster's messages go, and DRBD has a network of its own.
+fn corosync(is_shared: bool) -> String {
+    let mut text = format!(
+        "totem {{\n  version: 2\n  cluster_name: {}\n  transport: knet\n\
+         \x20 crypto_cipher: none\n  crypto_hash: none\n  token: 5000\n}}\n\
+         quorum {{\n  provider: corosync_votequorum\n  two_node: 1\n}}\nnodelist {{\n",
+        if is_shared { shared::CLUSTER } else { "lab" }
+    );
+    for (node, id) in NODES.iter().zip(1..) {
+        text += &format!(
+            "  node {{\n    name: {node}\n    nodeid: {id}\n    ring0_addr: 10.10.1.25{id}\n"
+        );
+        if !is_shared {
+            text += &format!("    ring1_addr: 10.10.2.25{id}\n");
+        }
+        text += "  }\n";
+    }
+    text + "}\nlogging {\n  to_syslog: no\n  to_logfile: yes\n\
+            \x20 logfile: /var/log/corosync/corosync.log\n}\n"
 }
 
 /// Starts both daemons as their init scripts would.
 pub fn start(machine: &Machine) -> Result<()> {
     machine.shell(
-        "mkdir -p /var/log/corosync /var/log/crmsh /var/log/pacemaker /run/crm\n\
+        // What systemd would have made, that of lvmlockd first.
+        "mkdir -p /run/lvm\n\
+         mkdir -p /var/log/corosync /var/log/crmsh /var/log/pacemaker /run/crm\n\
          chown hacluster:haclient /var/log/pacemaker /run/crm\n\
          corosync || exit 1\n\
          PCMK_logfacility=none PCMK_logfile=/var/log/pacemaker/pacemaker.log \
@@ -65,8 +58,33 @@ pub fn start(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Stops both daemons, and with them the resources of the node.
+pub fn stop(machine: &Machine) -> Result<()> {
+    machine.shell(
+        "pkill -TERM -x pacemakerd\n\
+         while pgrep -x pacemakerd >/dev/null; do sleep 0.5; done\n\
+         pkill -TERM -x corosync\n\
+         while pgrep -x corosync >/dev/null; do sleep 0.2; done",
+        LIMIT * 2,
+    )?;
+    Ok(())
+}
+
 /// Loads the resources once both nodes are online.
 pub fn load_resources(lab: &Lab, setting: &Setting) -> Result<()> {
+    await_members(lab)?;
+    load(lab, &resources(setting))
+}
+
+/// Puts something into the cluster's configuration.
+fn load(lab: &Lab, text: &str) -> Result<()> {
+    lab.machine(NODES[0])
+        .run_with(&["crm", "-F", "configure", "load", "update", "-"], text.as_bytes(), LIMIT)?
+        .success("crm configure")?;
+    Ok(())
+}
+
+fn await_members(lab: &Lab) -> Result<()> {
     let first = lab.machine(NODES[0]);
     let start = Instant::now();
     loop {
@@ -77,10 +95,6 @@ pub fn load_resources(lab: &Lab, setting: &Setting) -> Result<()> {
         ensure!(start.elapsed() < LIMIT, "the nodes are not online after {LIMIT:?}");
         thread::sleep(Duration::from_millis(500));
     }
-    let text = resources(setting);
-    first
-        .run_with(&["crm", "-F", "configure", "load", "update", "-"], text.as_bytes(), LIMIT)?
-        .success("crm configure")?;
     Ok(())
 }
 
@@ -156,6 +170,24 @@ fn file_system(name: &str, mount: &Mount, agent: &str) -> String {
 pub fn hand_over(machine: &Machine, to: &str) -> Result<()> {
     machine.shell(&format!("crm_resource -r storage --move -N {to} 2>&1"), LIMIT)?;
     Ok(())
+}
+
+/// Whether DRBD's handler has barred a node from promotion, and which one it
+/// has not.
+pub fn barred_by(lab: &Lab) -> Result<Option<String>> {
+    let words = ["cibadmin", "--query", "--scope", "constraints"];
+    let mut last = None;
+    for node in NODES {
+        match lab.machine(node).run(&words, Duration::from_secs(60))?.success("cibadmin") {
+            Ok(text) => {
+                let text = text.split_once("drbd-fence-by-handler").map(|(_, rest)| rest);
+                let value = text.and_then(|text| text.split_once(" value=\"")?.1.split_once('"'));
+                return Ok(value.map(|(owner, _)| owner.to_owned()));
+            }
+            Err(err) => last = Some(err),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no node to ask")))
 }
 
 /// Forgets preferences and failures, on whichever node knows the cluster: one

@@ -6,8 +6,11 @@
 //! 3. in the end the group is on one node, nothing of it on the other, and
 //!    DRBD is connected with both disks up to date;
 //! 4. every armed fault has struck, so nothing passed untried.
+//!
+//! Where both nodes write, [`both`] takes the place of the second and third.
 
-use super::article::Article;
+mod both;
+
 use super::client::{Lab, Machine};
 use super::disk;
 use super::journal::{Journal, Look};
@@ -35,8 +38,8 @@ pub struct Outcome {
     pub window: (Duration, Duration),
     /// What was done when; `true` for a fault.
     pub marks: Vec<(Duration, String, bool)>,
-    /// What the ledger holds.
-    pub verdict: Option<Verdict>,
+    /// What the ledgers hold, in words.
+    pub verdict: String,
     /// The invariants that broke, in words.
     pub broken: Vec<String>,
     /// The agent had ended before the fault struck: nothing was tried.
@@ -61,6 +64,8 @@ struct Play<'a> {
     late: bool,
     /// When the group was well and the scenario could begin.
     began: Duration,
+    /// When a node's services were last started.
+    started: [Duration; 2],
 }
 
 /// Plays one scenario. What goes wrong is part of the outcome.
@@ -87,33 +92,49 @@ pub fn play(
         off: [false; 2],
         late: false,
         began: begin,
+        started: [begin; 2],
     };
     let done = play.all(scenario);
     if let Err(err) = done {
         broken.push(format!("{err:#}"));
     }
-    let looks = journal.looks(begin);
-    if let Some(look) = looks.iter().find(|look| look.nodes.iter().all(|node| node.active())) {
-        broken.push(format!("the group was active on both nodes at {:?}", look.at - begin));
+    if setting.article.is_shared() {
+        play.marks.extend(both::fencings(journal, play.began));
+        play.marks.sort_by_key(|(at, ..)| *at);
+        let expected = scenario.steps.iter().any(|step| matches!(step, Step::AwaitFenced));
+        broken.extend(both::broken(lab, journal, play.began, expected));
+    } else {
+        let looks = journal.looks(begin);
+        if let Some(look) = looks.iter().find(|look| look.nodes.iter().all(Node::active)) {
+            broken.push(format!("the group was active on both nodes at {:?}", look.at - begin));
+        }
     }
-    let verdict = match check_ledger(lab, setting.article, journal) {
-        Ok(verdict) => {
-            if !verdict.holds() {
-                broken.push(verdict.sentence());
+    let mut verdicts = Vec::new();
+    for writer in setting.article.writers() {
+        match play.check_ledger(writer) {
+            Ok(verdict) => {
+                let sentence = match setting.article.is_shared() {
+                    true => format!("{writer}: {}", verdict.sentence()),
+                    false => verdict.sentence(),
+                };
+                if !verdict.holds() {
+                    broken.push(sentence.clone());
+                }
+                verdicts.push(sentence);
             }
-            Some(verdict)
+            Err(err) => broken.push(format!("the ledger cannot be checked: {err:#}")),
         }
-        Err(err) => {
-            broken.push(format!("the ledger cannot be checked: {err:#}"));
-            None
-        }
-    };
+    }
+    let verdict = verdicts.join("; ");
     Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
 impl Play<'_> {
     fn all(&mut self, scenario: &Scenario) -> Result<()> {
         self.first = self.settled("before the scenario")?;
+        if self.setting.article.is_shared() {
+            self.first = self.random.below(2) as usize;
+        }
         self.began = now();
         // A stretch of plain work, for the timeline and the ledger.
         thread::sleep(Duration::from_secs(1));
@@ -122,6 +143,9 @@ impl Play<'_> {
         }
         self.heal()?;
         self.settled("in the end")?;
+        if self.setting.article.has_handler() {
+            self.await_barred(None)?;
+        }
         thread::sleep(Duration::from_secs(1));
         Ok(())
     }
@@ -139,7 +163,7 @@ impl Play<'_> {
 
     /// The machine that has the file system mounted.
     fn holder(&self) -> Result<Machine<'_>> {
-        Ok(self.lab.machine(holder(self.journal)?))
+        Ok(self.lab.machine(NODES[self.holding()?]))
     }
 
     fn freeze(&mut self, machine: &str, seconds: u64) -> Result<()> {
@@ -204,6 +228,15 @@ impl Play<'_> {
             Step::AwaitFault => self.await_fault(),
             Step::AwaitGroup(side) => self.await_group(side.map(|side| self.node(side))),
             Step::CleanUp => self.clean_up(),
+            Step::StopNode(side) => {
+                self.mark(format!("{} leaves the cluster", self.name(side)), false);
+                self.setting.stop_node(self.lab, self.name(side))
+            }
+            Step::StartNode(side) => self.start_services(self.node(side)),
+            Step::AwaitFenced => self.await_fenced(),
+            Step::AwaitWriter => self.await_writer(),
+            Step::AwaitBarred(side) => self.await_barred(Some(self.name(side))),
+            Step::AwaitUnbarred => self.await_barred(None),
         }
     }
 
@@ -234,6 +267,12 @@ impl Play<'_> {
         self.mark(format!("{} is switched on", NODES[node]), false);
         self.lab.tell(&Verb::PowerOn { machine: NODES[node].into() })?;
         self.off[node] = false;
+        self.start_services(node)
+    }
+
+    fn start_services(&mut self, node: usize) -> Result<()> {
+        self.mark(format!("{}'s services start", NODES[node]), false);
+        self.started[node] = now();
         self.setting.start_node(self.lab, NODES[node])
     }
 
@@ -264,15 +303,18 @@ impl Play<'_> {
             self.power_on(node)?;
         }
         // A node may have restarted by itself, which heartbeat does on
-        // purpose; its services come up as at any boot.
-        for name in NODES {
-            let restarted = self.journal.events(self.began).iter().any(|event| {
-                event.machine == name && event.words.first().is_some_and(|w| w == "restart")
-            });
-            if restarted {
+        // purpose, or been fenced; its services come up as at any boot.
+        for (node, name) in NODES.into_iter().enumerate() {
+            let events = self.journal.events(self.started[node]);
+            let said =
+                |word: &str| events.iter().any(|event| event.machine == name && event.is(word));
+            if said("restart") {
                 self.mark(format!("{name} restarted by itself"), true);
-                self.setting.start_node(self.lab, name)?;
+            } else if !said("fenced") {
+                continue;
             }
+            self.lab.tell(&Verb::PowerOn { machine: name.into() })?;
+            self.start_services(node)?;
         }
         // A move's preference would hold the group in the next scenario.
         self.setting.clean_up(self.lab)
@@ -339,16 +381,20 @@ impl Play<'_> {
 
     /// Waits until all is well, and says where the group is.
     fn settled(&self, when: &str) -> Result<usize> {
+        let is_shared = self.setting.article.is_shared();
+        let how = if is_shared { "both nodes" } else { "one node" };
         let mut well = 0;
-        let look = self.await_look(&format!("one node active, DRBD whole ({when})"), |look| {
+        let look = self.await_look(&format!("{how} active, DRBD whole ({when})"), |look| {
             let [one, other] = &look.nodes;
-            let now = one.healthy()
-                && other.healthy()
-                && ((one.active() && other.idle()) || (other.active() && one.idle()));
+            let active = match is_shared {
+                true => one.active() && other.active(),
+                false => (one.active() && other.idle()) || (other.active() && one.idle()),
+            };
+            let now = one.healthy() && other.healthy() && active;
             well = if now { well + 1 } else { 0 };
             well >= 3
         })?;
-        Ok(usize::from(look.nodes[1].active()))
+        Ok(usize::from(!look.nodes[0].active()))
     }
 
     /// Waits for a look that satisfies.
@@ -378,19 +424,21 @@ impl Play<'_> {
             thread::sleep(Duration::from_millis(100));
         }
     }
-}
 
-/// The node that has the data.
-fn holder(journal: &Journal) -> Result<&'static str> {
-    let last = journal.latest(Duration::ZERO).context("no node was looked at")?;
-    let holder = last.nodes.iter().position(Node::has_data);
-    Ok(NODES[holder.context("no node has the data")?])
-}
+    /// Reads a ledger from a node that has it, and holds it against its
+    /// writer's acknowledgements.
+    fn check_ledger(&self, writer: &str) -> Result<Verdict> {
+        // Before the look: what is acknowledged later need not be there yet.
+        let acks = self.journal.acks_of(writer);
+        let holder = NODES[self.holding()?];
+        self.setting.article.service.check(self.lab, holder, self.setting.article, writer, &acks)
+    }
 
-/// Reads the ledger from the node that has it, and holds it against the
-/// client's acknowledgements.
-fn check_ledger(lab: &Lab, article: &Article, journal: &Journal) -> Result<Verdict> {
-    // Before the look: what is acknowledged later need not be there yet.
-    let acks = journal.acks();
-    article.service.check(lab, holder(journal)?, article, &acks)
+    /// The node that has the data; where both have them, the one that has not
+    /// been away, or not as lately.
+    fn holding(&self) -> Result<usize> {
+        let last = self.journal.latest(Duration::ZERO).context("no node was looked at")?;
+        let holders = (0..NODES.len()).filter(|node| last.nodes[*node].has_data());
+        holders.min_by_key(|node| self.started[*node]).context("no node has the data")
+    }
 }

@@ -2,6 +2,8 @@
 //! node, the first, while the other, the second, stands by. What must hold
 //! afterwards is the same for all and stands in `play`.
 
+mod shared;
+
 use super::article;
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
@@ -63,6 +65,18 @@ pub enum Step {
     AwaitGroup(Option<Side>),
     /// What an administrator does once the cause is mended.
     CleanUp,
+    /// The node leaves the cluster in good order.
+    StopNode(Side),
+    /// It comes back.
+    StartNode(Side),
+    /// Until a node has been fenced, whichever it is.
+    AwaitFenced,
+    /// Until the node that has not been fenced writes on; any, if none has.
+    AwaitWriter,
+    /// Until DRBD's handler has barred the other node from promotion.
+    AwaitBarred(Side),
+    /// Until nobody is barred any more.
+    AwaitUnbarred,
 }
 
 /// A named sequence of steps.
@@ -115,6 +129,9 @@ pub fn is_core(setting: &Setting) -> bool {
 pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     use Side::{First, Second};
     use Step::{AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
+    if setting.article.is_shared() {
+        return shared::scenarios();
+    }
     let mut all = vec![
         scenario(
             "hand-over",
@@ -166,6 +183,11 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             &[Cut { side: First, network: Network::Public, silent: true }, Wait(20), Mend],
         ),
     ];
+    if setting.article.has_handler() {
+        all.truncate(3);
+        all.push(barring());
+        return all;
+    }
     all.push(resync());
     all.extend(disk_faults());
     if setting.article.service.has_file() {
@@ -193,6 +215,24 @@ fn resync() -> Scenario {
             HandOver(Second),
             AwaitGroup(Some(Second)),
             SlowDisk(Second, 0),
+        ],
+    )
+}
+
+/// DRBD's link is lost, and nothing else: the peer must not be promoted before
+/// it has what it has missed.
+fn barring() -> Scenario {
+    use Side::First;
+    use Step::{AwaitBarred, AwaitUnbarred, Cut, Mend, Wait};
+    scenario(
+        "private-cut",
+        "DRBD loses its link; its peer is barred from promotion until it is up to date again",
+        &[
+            Cut { side: First, network: Network::Private, silent: true },
+            AwaitBarred(First),
+            Wait(5),
+            Mend,
+            AwaitUnbarred,
         ],
     )
 }

@@ -45,6 +45,9 @@ pub enum Service {
     /// A target of ATA over Ethernet, which needs no address; the client
     /// writes to a disk.
     Aoe,
+    /// Nothing for a client: each node has a program that writes into a ledger
+    /// of its own, on the file system of both.
+    Writers,
 }
 
 /// One of a service's words in haresources.
@@ -81,21 +84,23 @@ impl Service {
             Service::Nfs => &NFS,
             Service::Iscsi => &const { [stand_in("iscsitarget")] },
             Service::Aoe => &const { [stand_in("vblade")] },
+            Service::Writers => &const { [stand_in("writer")] },
         }
     }
 
     /// Whether the ledger is a file on the group's file system, or else lies
     /// on the DRBD device itself.
     pub fn has_file(self) -> bool {
-        matches!(self, Service::Ledger | Service::Nfs)
+        matches!(self, Service::Ledger | Service::Nfs | Service::Writers)
     }
 
     /// What is done once on a node, in shell.
-    pub fn preparation(self, article: &Article) -> String {
+    pub fn preparation(self, article: &Article, node: &str) -> String {
         match self {
             Service::Ledger => {
-                format!("echo '{} {PORT}' > /etc/lab-ledger\n", article.ledger())
+                format!("echo '{} {PORT}' > /etc/lab-ledger\n", article.ledger("client"))
             }
+            Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
             Service::Nfs => NFS_PREPARATION.into(),
             Service::Iscsi | Service::Aoe => String::new(),
         }
@@ -119,6 +124,7 @@ impl Service {
         let counts = |path: &str| read(path).is_ok_and(|text| !matches!(text.trim(), "" | "0"));
         match self {
             Service::Ledger => runs("ledger", "ledger-serve"),
+            Service::Writers => runs("writer", "ledger-keep"),
             Service::Nfs => counts("/proc/fs/nfsd/threads"),
             Service::Iscsi => counts(&target_switch()),
             Service::Aoe => runs("vblade", "vblade"),
@@ -130,7 +136,7 @@ impl Service {
         article.put(client, Who::Client)?;
         let address = article.address.unwrap_or_default();
         let script = match self {
-            Service::Ledger => return Ok(()),
+            Service::Ledger | Service::Writers => return Ok(()),
             Service::Nfs => format!(
                 "modprobe nfs\nuntil mount -t nfs -o vers=4.1,hard \
                  {address}:{} {MOUNTED}; do sleep 1; done",
@@ -158,22 +164,31 @@ impl Service {
         if self == Service::Iscsi { "/dev/sda" } else { "/dev/etherd/e0.1" }
     }
 
-    /// The command that writes the ledger on the client.
-    pub fn writer(self, article: &Article) -> Vec<String> {
+    /// The command that writes the ledger on the client, if it is the client
+    /// that writes.
+    pub fn writer(self, article: &Article) -> Option<Vec<String>> {
         let (way, to) = match self {
             Service::Ledger => ("tcp", format!("{}:{PORT}", article.address.unwrap_or_default())),
             Service::Nfs => ("file", format!("{MOUNTED}/ledger")),
             Service::Iscsi | Service::Aoe => ("device", self.device().to_owned()),
+            Service::Writers => return None,
         };
-        [SELF, "ledger-write", way, &to].map(str::to_owned).to_vec()
+        Some([SELF, "ledger-write", way, &to].map(str::to_owned).to_vec())
     }
 
-    /// Reads the ledger on the node that has it, and holds it against what
-    /// the client was told.
-    pub fn check(self, lab: &Lab, node: &str, article: &Article, acks: &[Ack]) -> Result<Verdict> {
+    /// Reads a writer's ledger on a node that has it, and holds it against
+    /// what the writer was told.
+    pub fn check(
+        self,
+        lab: &Lab,
+        node: &str,
+        article: &Article,
+        writer: &str,
+        acks: &[Ack],
+    ) -> Result<Verdict> {
         let machine = lab.machine(node);
         if self.has_file() {
-            return Ok(check_from(1, &machine.read(&article.ledger())?, acks));
+            return Ok(check_from(1, &machine.read(&article.ledger(writer))?, acks));
         }
         let last = acks.iter().map(|ack| ack.number).max().unwrap_or(0).to_string();
         let read = [SELF, "ledger-collect", &article.device(), &last];
@@ -199,7 +214,8 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        for service in [Service::Ledger, Service::Nfs, Service::Iscsi, Service::Aoe] {
+        let all = [Service::Ledger, Service::Nfs, Service::Iscsi, Service::Aoe, Service::Writers];
+        for service in all {
             assert!(!runs(service, &[]), "{service:?}");
         }
         assert!(runs(Service::Nfs, &[("/proc/fs/nfsd/threads", "8\n")]));

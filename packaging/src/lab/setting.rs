@@ -4,7 +4,7 @@
 
 use super::article::{Article, Group, Mount, Owner, Who};
 use super::client::{Lab, Machine};
-use super::guest::{REAL, SELF};
+use super::guest::{FENCE, REAL, SELF};
 use super::{disk, heartbeat, pacemaker};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -94,9 +94,11 @@ impl Setting {
             Engine::Pacemaker => pacemaker::configure(lab, self)?,
         }
         on_both(|node| self.start_engine(lab, node))?;
-        if self.engine == Engine::Pacemaker {
-            pacemaker::load_resources(lab, self)?;
-        }
+        match self.engine {
+            Engine::Pacemaker if self.article.is_shared() => pacemaker::shared::load(lab, self),
+            Engine::Pacemaker => pacemaker::load_resources(lab, self),
+            Engine::Heartbeat => Ok(()),
+        }?;
         self.article.service.attach(&lab.machine("client"), self.article)
     }
 
@@ -126,6 +128,14 @@ impl Setting {
         }
     }
 
+    /// What the init system of a node would do before the machine goes down.
+    pub fn stop_node(&self, lab: &Lab, node: &str) -> Result<()> {
+        match self.engine {
+            Engine::Heartbeat => heartbeat::stop(&lab.machine(node)),
+            Engine::Pacemaker => pacemaker::stop(&lab.machine(node)),
+        }
+    }
+
     /// Asks the engine to move the group to `to` with nothing wrong.
     pub fn hand_over(&self, lab: &Lab, from: &str, to: &str) -> Result<()> {
         match self.engine {
@@ -138,13 +148,17 @@ impl Setting {
     pub fn clean_up(&self, lab: &Lab) -> Result<()> {
         match self.engine {
             Engine::Heartbeat => Ok(()),
+            Engine::Pacemaker if self.article.is_shared() => Ok(()),
             Engine::Pacemaker => pacemaker::clean_up(lab),
         }
     }
 
     /// Whether there are such agents: Debian has no init script `lvm2` any
-    /// more, which the NFS article calls.
+    /// more, which the NFS article calls; and our handler is Pacemaker's.
     pub fn exists(&self) -> bool {
+        if self.article.has_handler() {
+            return self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy;
+        }
         let stock = self.engine == Engine::Heartbeat && self.agents == Agents::Stock;
         !(stock && self.article.group.as_ref().is_some_and(|group| group.agent == "lvm2"))
     }
@@ -216,7 +230,7 @@ impl Setting {
                 .success("unpack the agents")?;
         }
         let service = self.article.service;
-        let mut script = format!("set -e\n{}", service.preparation(self.article));
+        let mut script = format!("set -e\n{}", service.preparation(self.article, machine.name));
         let each = |line: &str| -> String {
             self.agent_paths().iter().map(|path| line.replace("PATH", path) + "\n").collect()
         };
@@ -229,6 +243,7 @@ impl Setting {
         ));
         script += &each(&format!("ln -sf {SELF} PATH"));
         script += "mkdir -p /usr/lib/ocf/resource.d/lab\n";
+        script += &format!("ln -sf {SELF} {FENCE}\n");
         for word in service.words().iter().filter(|word| word.stand_in) {
             for directory in ["/etc/ha.d/resource.d", "/usr/lib/ocf/resource.d/lab"] {
                 script += &format!("ln -sf {SELF} {directory}/{}\n", word.name);
@@ -251,6 +266,7 @@ impl Setting {
         let ownership = match (self.engine, group.owner) {
             (Engine::Heartbeat, _) => "",
             (Engine::Pacemaker, Owner::SystemId) => "global {\n\tsystem_id_source = \"uname\"\n}\n",
+            (Engine::Pacemaker, Owner::Locks) => "global {\n\tuse_lvmlockd = 1\n}\n",
             (Engine::Pacemaker, Owner::Tag) => "activation {\n\tvolume_list = []\n}\n",
         };
         format!(
@@ -260,8 +276,8 @@ impl Setting {
     }
 
     fn configure_drbd(&self, machine: &Machine) -> Result<()> {
-        self.article.put(machine, Who::Node)?;
         machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
+        self.article.put(machine, Who::Node)?;
         disk::map(machine)?;
         machine.shell(
             &format!("drbdadm create-md --force {} 2>&1", self.article.resource),
@@ -281,10 +297,24 @@ impl Setting {
             thread::sleep(Duration::from_millis(100));
         }
         let resource = self.article.resource;
-        let mut script = format!(
-            "set -e\ndrbdadm new-current-uuid --clear-bitmap {resource}/0\n\
-             drbdadm primary {resource}\n"
-        );
+        let mut script = format!("set -e\ndrbdadm new-current-uuid --clear-bitmap {resource}/0\n");
+        if !self.article.is_shared() {
+            script += &self.formatting();
+        }
+        first.shell(&script, Duration::from_secs(120))?;
+        if !self.drbd_at_boot() {
+            on_both(|node| {
+                let down = format!("drbdadm down {resource}");
+                lab.machine(node).shell(&down, limit).map(drop)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// On a node where DRBD is up and nothing else is.
+    fn formatting(&self) -> String {
+        let resource = self.article.resource;
+        let mut script = format!("drbdadm primary {resource}\n");
         if let Some(group) = &self.article.group {
             script += &make_group(group, &self.article.device());
         }
@@ -294,15 +324,7 @@ impl Setting {
         if let Some(Group { name, .. }) = &self.article.group {
             script += &format!("vgchange -an {name} 2>&1\n");
         }
-        script += &format!("drbdadm secondary {resource}\n");
-        first.shell(&script, Duration::from_secs(120))?;
-        if !self.drbd_at_boot() {
-            on_both(|node| {
-                let down = format!("drbdadm down {resource}");
-                lab.machine(node).shell(&down, limit).map(drop)
-            })?;
-        }
-        Ok(())
+        script + &format!("drbdadm secondary {resource}\n")
     }
 }
 
@@ -350,7 +372,7 @@ fn pack(root: &Path) -> Result<Vec<u8>> {
     let output = Command::new("tar")
         .args(["--owner=0", "--group=0", "-cC"])
         .arg(root)
-        .args(["usr/lib/ocf", "etc"])
+        .args(["usr/lib/ocf", "usr/lib/sturdy", "etc"])
         .output()
         .context("cannot run tar")?;
     ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));

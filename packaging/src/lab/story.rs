@@ -1,4 +1,4 @@
-//! A scenario as a story to look at: the nodes and the client as lanes, the
+//! A scenario as a story to look at: the nodes and the writers as lanes, the
 //! agents' calls as bars.
 
 use super::journal::{Call, Journal};
@@ -64,10 +64,9 @@ pub fn tell(
         .collect();
     let mut lanes: Vec<Lane> =
         (0..2).map(|node| node_lane(node, journal, outcome, &since)).collect();
-    lanes.push(client_lane(journal, outcome, &since));
-    let verdict = outcome.broken.first().cloned().unwrap_or_else(|| {
-        outcome.verdict.as_ref().map_or_else(String::new, |verdict| verdict.sentence())
-    });
+    let writers = setting.article.writers().iter();
+    lanes.extend(writers.map(|writer| writer_lane(writer, journal, outcome, &since)));
+    let verdict = outcome.broken.first().cloned().unwrap_or_else(|| outcome.verdict.clone());
     Story {
         title: format!("{}: {}", setting.name(), scenario.name),
         subject: scenario.about.clone(),
@@ -149,13 +148,14 @@ fn node_lane(
     Lane { name: NODES[node].into(), about: "node".into(), hue, bands, ..Lane::default() }
 }
 
-fn client_lane(
+fn writer_lane(
+    writer: &str,
     journal: &Journal,
     outcome: &Outcome,
     since: &impl Fn(Duration) -> Duration,
 ) -> Lane {
     let (begin, end) = outcome.window;
-    let acks = journal.acks();
+    let acks = journal.acks_of(writer);
     let pulse: Vec<Duration> = acks
         .iter()
         .filter(|ack| (begin..=end).contains(&ack.at))
@@ -168,7 +168,7 @@ fn client_lane(
         label: human(to - from),
     });
     Lane {
-        name: "client".into(),
+        name: if writer == "client" { writer.into() } else { format!("{writer} acks") },
         about: "acknowledged".into(),
         hue: Hue::Green,
         bands: silence.into_iter().collect(),

@@ -4,7 +4,7 @@ use super::{Article, Group, LOWER, Mount, Owner};
 use crate::lab::service::Service;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 7] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE];
+pub const ALL: [&Article; 9] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -256,4 +256,86 @@ const AOE: Article = Article {
     address: None,
     address_first: false,
     service: Service::Aoe,
+};
+
+/// The cluster tutorial's DRBD with two primaries, a shared volume group and
+/// GFS2. Its cman, fenced and clvmd are Pacemaker, the keeper of the lab's
+/// power and lvmlockd; its `obliterate-peer.sh` is our handler.
+const GFS2: Article = Article {
+    name: "gfs2",
+    about: "the KVM tutorial's storage: DRBD Primary on both nodes, a shared group, GFS2",
+    files: &[
+        ("r0.res", include_str!("../../../lab/gfs2/r0.res")),
+        ("global_common.conf", include_str!("../../../lab/gfs2/global_common.conf")),
+    ],
+    changes: &[
+        ("an-node01.alteeve.com", "node1"),
+        ("an-node02.alteeve.com", "node2"),
+        ("10.10.0.1:7789", "10.10.2.251:7789"),
+        ("10.10.0.2:7789", "10.10.2.252:7789"),
+        ("/dev/sda5", LOWER),
+        // The lines were added to a file; here they are all there is in it.
+        (
+            "\t\tfence-peer\t\t\"/sbin/obliterate-peer.sh\";",
+            "global { usage-count no; }\ncommon {\n\thandlers {\n\
+             \t\tfence-peer\t\t\"/usr/lib/sturdy/drbd-fence-peer --stonith --timeout 240\";\n\
+             \t\tafter-resync-target\t\"/usr/lib/sturdy/drbd-unfence-peer\";\n\t}\n\tstartup {",
+        ),
+        ("degr-wfc-timeout\t120;", "degr-wfc-timeout\t120;\n\t}\n\tdisk {"),
+        (
+            "\t\tallow-two-primaries;",
+            // As fast as there; what DRBD sends again must not wait for writers.
+            "\t\tresync-rate\t\t20M;\n\t\tc-plan-ahead\t\t0;\n\t\tc-min-rate\t\t0;\n\
+             \t}\n\tnet {\n\t\tallow-two-primaries;",
+        ),
+        ("\t\trate\t\t\t20M;", "\t}\n}"),
+    ],
+    resource: "r0",
+    minor: 0,
+    group: Some(Group {
+        name: "vg0",
+        volumes: &[("shared", 40)],
+        agent: "LVM",
+        owner: Owner::Locks,
+    }),
+    mounts: &[Mount {
+        device: "/dev/vg0/shared",
+        directory: "/shared",
+        fstype: "gfs2",
+        options: "",
+    }],
+    address: None,
+    address_first: false,
+    service: Service::Writers,
+};
+
+/// The NFS article's set-up with a handler: before DRBD goes on alone, the
+/// cluster bars the peer from promotion.
+const FENCED: Article = Article {
+    name: "fenced",
+    about: "the NFS article's lower half without LVM; DRBD has its peer barred by the cluster",
+    changes: &[
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("bcast eth0", "bcast bond0 bond1"),
+        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        (
+            "disk { on-io-error detach; }",
+            "disk { on-io-error detach; fencing resource-only; }\n handlers {\n  \
+             fence-peer \"/usr/lib/sturdy/drbd-fence-peer\";\n  \
+             after-resync-target \"/usr/lib/sturdy/drbd-unfence-peer\";\n }",
+        ),
+        ("lvm2 \\\n", ""),
+        ("/dev/redundantstorage/web_files", "/dev/drbd0"),
+        (
+            "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
+             ::ext4::nosuid,usrquota,noatime \\\n",
+            "",
+        ),
+        ("nfs-common \\\nnfs-kernel-server", "ledger"),
+    ],
+    ..NFS
 };

@@ -34,7 +34,11 @@ pub fn run(words: &[String]) -> ExitCode {
         }));
     }
     let option = |name: &str| {
-        options.iter().rev().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
+        options
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value.as_str())
     };
     let power = match option("action") {
         "metadata" => {
@@ -79,11 +83,14 @@ fn ask(machine: &str, power: Power) -> io::Result<i32> {
     }
 }
 
+/// A question's id, and who waits for the answer.
+type Asker = (u32, mpsc::Sender<Frame>);
+
 /// What has been asked of the host and not been answered.
 #[derive(Clone, Default)]
 pub struct Asks {
     next: Arc<AtomicU32>,
-    open: Arc<Mutex<Vec<(u32, mpsc::Sender<Frame>)>>>,
+    open: Arc<Mutex<Vec<Asker>>>,
 }
 
 impl Asks {

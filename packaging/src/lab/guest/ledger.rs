@@ -1,7 +1,8 @@
-//! Both ends of the ledger inside the machines: the service on a node, which
-//! is a resource of the group like any other, and the client that writes
-//! without pause and prints every acknowledgement.
+//! Both ends of the ledger inside the machines: the service on a node, the
+//! client that writes without pause and prints every acknowledgement, and, for
+//! a file system that both nodes use at once, the writer on the node itself.
 
+use super::record::tell;
 use super::stand_in::ready_file;
 use crate::ledger::places::{self, Places};
 use crate::ledger::service::{self, Client};
@@ -24,10 +25,33 @@ pub fn serve(words: &[String]) -> ExitCode {
         fs::write(ready_file("ledger"), "")?;
         service::serve(&listener, ledger)
     };
-    match served() {
+    ended("ledger", served())
+}
+
+/// `ledger-keep FILE`: the writer, which needs nobody to write for. The host
+/// hears of every record once it is on disk.
+pub fn keep(words: &[String]) -> ExitCode {
+    let kept = || -> anyhow::Result<()> {
+        let [file] = words else { anyhow::bail!("want FILE") };
+        let mut ledger = Ledger::open(Path::new(file))?;
+        let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        fs::write(ready_file("writer"), "")?;
+        loop {
+            let number = ledger.last() + 1;
+            ledger.append(&Record::new(number, name.trim(), now().as_nanos() as u64))?;
+            tell(&format!("ack {number}"));
+            sleep(Duration::from_millis(20));
+        }
+    };
+    ended("writer", kept())
+}
+
+/// Whoever waits for the daemon hears why it has ended.
+fn ended(name: &str, how: anyhow::Result<()>) -> ExitCode {
+    match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            let _ = fs::write(ready_file("ledger"), format!("{err:#}"));
+            let _ = fs::write(ready_file(name), format!("{err:#}"));
             ExitCode::FAILURE
         }
     }

@@ -71,7 +71,8 @@ fn code(status: std::process::ExitStatus) -> u8 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8
 }
 
-fn tell(text: &str) {
+/// Tells the host something, which becomes an event.
+pub fn tell(text: &str) {
     if let Ok(socket) = UnixDatagram::unbound() {
         let _ = socket.send_to(text.as_bytes(), EVENTS);
     }

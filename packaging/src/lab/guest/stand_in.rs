@@ -1,7 +1,7 @@
 //! Resources of the lab's own, which stand at the end of a group where the
 //! articles have a daemon's init script: the service that answers the client
-//! over TCP, and the targets of iSCSI and ATA over Ethernet. They speak
-//! heartbeat's, LSB's and Pacemaker's words.
+//! over TCP, the writer on a node, and the targets of iSCSI and ATA over
+//! Ethernet. They speak heartbeat's, LSB's and Pacemaker's words.
 
 use super::record::around;
 use super::{SELF, lio};
@@ -25,9 +25,15 @@ pub struct StandIn {
 const ALL: &[StandIn] = &[
     StandIn {
         name: "ledger",
-        start: start_ledger,
+        start: || start_ledger(&LEDGER, "ledger-serve"),
         stop: || LEDGER.stop(),
         runs: || LEDGER.pid().is_some(),
+    },
+    StandIn {
+        name: "writer",
+        start: || start_ledger(&WRITER, "ledger-keep"),
+        stop: || WRITER.stop(),
+        runs: || WRITER.pid().is_some(),
     },
     StandIn {
         name: "vblade",
@@ -91,6 +97,7 @@ struct Daemon {
 }
 
 const LEDGER: Daemon = Daemon { name: "ledger", program: SELF };
+const WRITER: Daemon = Daemon { name: "writer", program: SELF };
 const VBLADE: Daemon = Daemon { name: "vblade", program: "vblade" };
 
 /// The file with the pid of a daemon.
@@ -146,19 +153,17 @@ impl Daemon {
     }
 }
 
-/// `/etc/lab-ledger` says `FILE PORT`.
-fn start_ledger() -> Result<(), String> {
-    if LEDGER.pid().is_some() {
+/// `/etc/lab-ledger` has the daemon's words: what it serves.
+fn start_ledger(daemon: &Daemon, verb: &str) -> Result<(), String> {
+    if daemon.pid().is_some() {
         return Ok(());
     }
     let config = fs::read_to_string("/etc/lab-ledger").unwrap_or_default();
-    let Some((file, port)) = config.trim().split_once(' ') else {
-        return Err("/etc/lab-ledger does not say FILE PORT".into());
-    };
-    LEDGER.start(&["ledger-serve", file, port])?;
+    let words: Vec<&str> = [verb].into_iter().chain(config.split_whitespace()).collect();
+    daemon.start(&words)?;
     let begin = Instant::now();
     loop {
-        match fs::read_to_string(ready_file(LEDGER.name)) {
+        match fs::read_to_string(ready_file(daemon.name)) {
             Ok(why) if why.is_empty() => return Ok(()),
             Ok(why) => return Err(why),
             Err(_) if begin.elapsed() > Duration::from_secs(20) => {
