@@ -115,6 +115,9 @@ const NFS4: Article = Article {
         ("10.10.0.86:7788", "10.10.2.251:7788"),
         ("10.10.0.88:7788", "10.10.2.252:7788"),
         ("10.10.0.0/24", "10.10.1.0/24"),
+        // As published, the server acknowledges what is in its memory, and a
+        // power cut lost 40 acknowledged records of 2441.
+        ("rw,async", "rw,sync"),
     ],
     service: Service::Nfs,
     ..LVM
