@@ -123,6 +123,11 @@ impl Journal {
         acks
     }
 
+    /// When the last record was acknowledged, to any writer.
+    pub fn last_ack(&self) -> Option<Duration> {
+        lock(&self.seen).acks.values().filter_map(|acks| Some(acks.last()?.at)).max()
+    }
+
     /// What the machines told since `from`.
     pub fn events(&self, from: Duration) -> Vec<Event> {
         lock(&self.seen).events.iter().filter(|event| event.at >= from).cloned().collect()

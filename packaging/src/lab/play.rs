@@ -5,7 +5,8 @@
 //! 2. the group is never active on both nodes;
 //! 3. in the end the group is on one node, nothing of it on the other, and
 //!    DRBD is connected with both disks up to date;
-//! 4. every armed fault has struck, so nothing passed untried.
+//! 4. the client is served again;
+//! 5. every armed fault has struck, so nothing passed untried.
 //!
 //! Where both nodes write, [`both`] takes the place of the second and third.
 
@@ -146,6 +147,7 @@ impl Play<'_> {
         if self.setting.article.has_handler() {
             self.await_barred(None)?;
         }
+        self.await_client()?;
         thread::sleep(Duration::from_secs(1));
         Ok(())
     }
@@ -227,6 +229,7 @@ impl Play<'_> {
             }
             Step::AwaitFault => self.await_fault(),
             Step::AwaitGroup(side) => self.await_group(side.map(|side| self.node(side))),
+            Step::AwaitClient => self.await_client(),
             Step::CleanUp => self.clean_up(),
             Step::StopNode(side) => {
                 self.mark(format!("{} leaves the cluster", self.name(side)), false);
@@ -376,6 +379,23 @@ impl Play<'_> {
                 .enumerate()
                 .any(|(node, state)| state.active() && wanted.is_none_or(|wanted| wanted == node))
         })?;
+        Ok(())
+    }
+
+    /// Waits for an acknowledgement: a group that runs is of no use to a client
+    /// that does not come back to it.
+    fn await_client(&self) -> Result<()> {
+        let begin = now();
+        while self.journal.last_ack().is_none_or(|at| at < begin) {
+            let waited = now() - begin;
+            ensure!(
+                waited < LIMIT,
+                "the group runs, and after {LIMIT:?} the client gets no answer"
+            );
+            let label = format!("{}: the client is served ({} s)", self.label, waited.as_secs());
+            self.progress.show("scenario", &label);
+            thread::sleep(Duration::from_millis(100));
+        }
         Ok(())
     }
 

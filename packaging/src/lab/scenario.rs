@@ -63,6 +63,8 @@ pub enum Step {
     AwaitFault,
     /// Until the whole group runs on a side, or on any.
     AwaitGroup(Option<Side>),
+    /// Until the client is served.
+    AwaitClient,
     /// What an administrator does once the cause is mended.
     CleanUp,
     /// The node leaves the cluster in good order.
@@ -128,7 +130,7 @@ pub fn is_core(setting: &Setting) -> bool {
 /// The scenarios of a setting, in the order they are played.
 pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     use Side::{First, Second};
-    use Step::{AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
+    use Step::{AwaitClient, AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
     if setting.article.is_shared() {
         return shared::scenarios();
     }
@@ -136,13 +138,19 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
         scenario(
             "hand-over",
             "a clean hand-over, and back",
-            &[HandOver(Second), AwaitGroup(Some(Second)), HandOver(First), AwaitGroup(Some(First))],
+            &[
+                HandOver(Second),
+                AwaitGroup(Some(Second)),
+                AwaitClient,
+                HandOver(First),
+                AwaitGroup(Some(First)),
+            ],
         )
         .core(),
         scenario(
             "power-cut",
             "the active node loses power, the other takes over",
-            &[PowerOff(First), AwaitGroup(Some(Second)), PowerOn(First)],
+            &[PowerOff(First), AwaitGroup(Some(Second)), AwaitClient, PowerOn(First)],
         )
         .core(),
         scenario(
