@@ -76,7 +76,8 @@ pub fn is_absent(stand: &Stand) -> Result<String> {
 /// See the catalogue.
 pub fn drbdadm_hangs(stand: &Stand) -> Result<String> {
     const PLACE: &str = "/usr/sbin/drbdadm";
-    const HANGS: &str = "#!/bin/sh\nexec sleep 100000\n";
+    // The kernel has it run handlers, too, and would wait for them for ever.
+    const HANGS: &str = "#!/bin/sh\ncase \"$*\" in *minor-*) exit 0;; esac\nexec sleep 100000\n";
     let node = stand.node(0);
     let short = |agent: &str, name: &str| node.agent(agent, name).limit(20);
     short("drbd", PLAIN).action("stop")?.exits(0)?;

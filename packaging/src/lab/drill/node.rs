@@ -3,7 +3,7 @@
 use super::call::{Call, Minor, minors};
 use crate::lab::client::{Machine, Output};
 use crate::lab::wire::{Done, Frame, Kind};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -201,8 +201,12 @@ impl Agent<'_> {
         // The cluster's time begins a little earlier than the agent's.
         let limit = Duration::from_secs(self.call.limit.into());
         let begun = Instant::now();
-        let output = self.node.machine.run(&argv, limit.min(self.node.left()?))?;
         let shown = format!("{} {action} on {}", self.call.agent, self.node.machine.name);
+        let output = self
+            .node
+            .machine
+            .run(&argv, limit.min(self.node.left()?))
+            .map_err(|err| anyhow!("{shown}: {}", err.root_cause()))?;
         if let Some(why) = &output.why {
             bail!("{shown}: {why}");
         }

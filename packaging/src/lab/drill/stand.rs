@@ -7,7 +7,7 @@ use super::node::Node;
 use crate::lab::client::Lab;
 use crate::lab::keeper::Verb;
 use crate::lab::setting::{NODES, on_both};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,11 +28,11 @@ pub const VOLUMES: [&str; 3] = ["a", "b", "c"];
 const DISKS: [(u32, u32, u32); 3] =
     [(0, 0, 96 << 10), (2, 128 << 10, 32 << 10), (3, 192 << 10, 32 << 10)];
 
-/// A peer that is silent is given up soon.
+/// A peer that is silent is given up soon, and one that is slow is not.
 const COMMON: &str = "\
 global { usage-count no; }
 common {
-  net { ping-int 2; ping-timeout 5; timeout 30; connect-int 1; }
+  net { ping-int 5; ping-timeout 30; timeout 40; connect-int 5; }
   disk { on-io-error detach; c-plan-ahead 0; c-min-rate 0; resync-rate 100M; }
 }
 ";
@@ -136,7 +136,11 @@ impl Stand<'_> {
             ("make the data anew", Self::begin_anew),
         ] {
             (self.show)(&format!("to the known state: {what}"));
-            match self.soothe().and_then(|()| mend(self)).and_then(|()| self.settle()) {
+            if let Err(err) = self.soothe() {
+                (self.say)(&format!("{err:#}"));
+                break;
+            }
+            match mend(self).and_then(|()| self.settle()) {
                 Ok(()) => return Ok(()),
                 Err(err) => (self.say)(&format!("{what}: {err:#}")),
             }
@@ -174,7 +178,7 @@ impl Stand<'_> {
         let lab = self.lab;
         on_both(|name| {
             let script = SOOTHE.to_owned() + "\n" + &map();
-            lab.machine(name).shell(&script, SMALL).map(drop)
+            run(lab, name, "tidy up", &script)
         })
     }
 
@@ -182,22 +186,31 @@ impl Stand<'_> {
         let lab = self.lab;
         on_both(|name| {
             let script = "for name in r0 r2; do drbdsetup down $name; done; drbdadm up all 2>&1";
-            lab.machine(name).shell(script, SMALL).map(drop)
+            run(lab, name, "restart DRBD", script)
         })
     }
 
     /// New metadata without a first synchronisation, and a new group.
     fn begin_anew(&self) -> Result<()> {
-        let script = map()
-            + "for name in r0 r2; do drbdsetup down $name; done\n\
-               drbdadm create-md --force all >/dev/null 2>&1 || exit 1\n\
-               drbdadm up all 2>&1";
+        let mut script = map() + "for name in r0 r2; do drbdsetup down $name; done\n";
+        for (minor, _, length) in DISKS {
+            // What is found on a disk makes the tools ask, or refuse.
+            script += &format!(
+                "for at in 0 {}; do dd if=/dev/zero of=/dev/mapper/drill{minor} bs=1M seek=$at \
+                 count=1 conv=notrunc,fsync 2>/dev/null; done\n",
+                length / 2048 - 1
+            );
+        }
+        script += "drbdadm create-md --force all 2>&1 && drbdadm up all 2>&1";
         let lab = self.lab;
-        on_both(|name| lab.machine(name).shell(&script, SMALL).map(drop))?;
+        on_both(|name| run(lab, name, "make metadata", &script))?;
         self.await_minors("connected", |minor| minor.connection == "Connected")?;
         let volumes =
             VOLUMES.map(|name| format!("lvcreate -Wn -Zn -an -qq -n {name} -L 4M {GROUP}"));
-        self.lab.machine(NODES[0]).shell(
+        run(
+            self.lab,
+            NODES[0],
+            "make the volume group",
             &format!(
                 "set -e\ndrbdadm new-current-uuid --clear-bitmap r0/0\n\
                  drbdadm new-current-uuid --clear-bitmap r2/0\n\
@@ -206,9 +219,7 @@ impl Stand<'_> {
                  vgcreate -qq {GROUP} /dev/drbd0\n{}\nvgchange -qq -an {GROUP}\ndrbdadm secondary r0",
                 volumes.join("\n")
             ),
-            SMALL,
-        )?;
-        Ok(())
+        )
     }
 
     fn settle(&self) -> Result<()> {
@@ -264,7 +275,7 @@ impl Stand<'_> {
         let mut out = String::new();
         let script = format!(
             "grep : /proc/drbd | grep -v version; dmsetup ls 2>/dev/null | grep -v '^No dev'; \
-             tail -n 12 {LOG} 2>/dev/null; dmesg | grep -iE 'drbd|error|device-mapper' | tail -n 14"
+             tail -n 12 {LOG} 2>/dev/null; dmesg | grep -iE 'drbd|error|device-mapper' | tail -n 24"
         );
         for name in NODES {
             let said =
@@ -278,6 +289,13 @@ impl Stand<'_> {
         }
         out
     }
+}
+
+/// A script on a node; what goes wrong is told in a line without it.
+fn run(lab: &Lab, name: &str, what: &str, script: &str) -> Result<()> {
+    let output = lab.machine(name).run(&["/bin/sh", "-c", script], SMALL);
+    let output = output.map_err(|err| anyhow!("{name}: {what}: {}", err.root_cause()))?;
+    output.success(&format!("{name}: {what}")).map(drop)
 }
 
 fn indented(text: &str) -> String {
