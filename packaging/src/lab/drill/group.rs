@@ -14,8 +14,9 @@ fn settings(node: &Node, more: &str) -> Result<()> {
 
 /// A group vg1 on the given disks.
 fn make(node: &Node, disks: &str) -> Result<()> {
+    // Where no udev runs, what lvm leaves in /dev stays.
     node.shell(&format!(
-        "for disk in {disks}; do wipefs -qa $disk; dd if=/dev/zero of=$disk bs=1M count=1 2>/dev/null; done; \
+        "rm -rf /dev/vg1; for disk in {disks}; do wipefs -qa $disk; dd if=/dev/zero of=$disk bs=1M count=1 2>/dev/null; done; \
          vgcreate -qq vg1 {disks} && lvcreate -Wn -Zn -an -qq -n x -L 4M vg1"
     ))
     .map(drop)

@@ -216,7 +216,7 @@ impl Stand<'_> {
                  drbdadm new-current-uuid --clear-bitmap r2/0\n\
                  drbdadm new-current-uuid --clear-bitmap r2/1\n\
                  drbdadm primary r0\ndd if=/dev/zero of=/dev/drbd0 bs=1M count=1 conv=fsync 2>/dev/null\n\
-                 vgcreate -qq {GROUP} /dev/drbd0\n{}\nvgchange -qq -an {GROUP}\ndrbdadm secondary r0",
+                 rm -rf /dev/{GROUP}\nvgcreate -qq {GROUP} /dev/drbd0\n{}\nvgchange -qq -an {GROUP}\ndrbdadm secondary r0",
                 volumes.join("\n")
             ),
         )
