@@ -131,6 +131,29 @@ mod tests {
         }
     }
 
+    /// What `lab drill score/table` has heard of the module in these states.
+    #[test]
+    fn the_real_module_has_the_scores_of_the_table() {
+        macro_rules! heard {
+            ($state:literal) => {
+                common::testing::drbd_resource(
+                    include_str!(concat!("../../../tests/data/drbd/messages-8.4.11-", $state)),
+                    "r0",
+                )
+            };
+        }
+        for (resource, role, disk, wanted) in [
+            (heard!("secondary-uptodate-uptodate"), Role::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-uptodate"), Role::Primary, "UpToDate", 10_000),
+            (heard!("secondary-diskless-uptodate"), Role::Secondary, "Diskless", 10),
+            (heard!("secondary-uptodate-diskless"), Role::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-diskless"), Role::Primary, "UpToDate", 10_000),
+        ] {
+            assert_eq!((resource.role, resource.disks().as_str()), (role, disk));
+            assert_eq!(score(&resource), Some(wanted), "{resource:?}");
+        }
+    }
+
     #[test]
     fn a_disk_on_its_way_up_leaves_the_score() {
         for disk in [Disk::Attaching, Disk::Negotiating] {
