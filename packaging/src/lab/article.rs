@@ -11,6 +11,9 @@ use super::service::Service;
 use super::setting::NODES;
 use anyhow::{Result, ensure};
 
+/// Words of an article, and what they are exchanged for.
+type Change = (&'static str, &'static str);
+
 /// A set-up: its files as published, the words to exchange, and what the
 /// result comes to, for those who put it on machines and look at it.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub struct Article {
     pub about: &'static str,
     files: &'static [(&'static str, &'static str)],
     /// Each must occur somewhere, or the article was misread.
-    changes: &'static [(&'static str, &'static str)],
+    changes: &'static [&'static [Change]],
     /// The DRBD resource.
     pub resource: &'static str,
     /// The minor number of its device.
@@ -166,7 +169,7 @@ impl Article {
 
     /// The files as the lab uses them.
     fn adapted(&self) -> Result<Vec<(&'static str, String)>> {
-        for (from, _) in self.changes {
+        for (from, _) in self.changes.iter().copied().flatten() {
             ensure!(
                 self.files.iter().any(|(_, text)| text.contains(from)),
                 "the {} article does not say {from:?}",
@@ -178,7 +181,7 @@ impl Article {
 
     fn adapt(&self, text: &str) -> String {
         // The longest first: a device's name may be the begin of another's.
-        let mut changes = self.changes.to_vec();
+        let mut changes = self.changes.concat();
         changes.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
         let text = changes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
         if text.ends_with('\n') { text } else { text + "\n" }

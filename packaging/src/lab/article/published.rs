@@ -1,6 +1,6 @@
 //! The set-ups themselves.
 
-use super::{Article, Group, LOWER, Mount, Owner};
+use super::{Article, Change, Group, LOWER, Mount, Owner};
 use crate::lab::service::Service;
 
 /// Every set-up, in the order they are played.
@@ -13,7 +13,7 @@ const OPTIONS: &str = "nosuid,usrquota,noatime";
 
 /// heartbeat moves a group on request only where this is decided, which the
 /// two storage articles left to it; as the NFS article decided.
-const NOTHING_MOVES_BACK: (&str, &str) = ("initdead 120\n", "initdead 120\nauto_failback off\n");
+const NOTHING_MOVES_BACK: Change = ("initdead 120\n", "initdead 120\nauto_failback off\n");
 
 const NFS_FILES: &[(&str, &str)] = &[
     ("ha.cf", include_str!("../../../lab/nfs/ha.cf")),
@@ -22,28 +22,37 @@ const NFS_FILES: &[(&str, &str)] = &[
     ("redundantstorage.res", include_str!("../../../lab/nfs/redundantstorage.res")),
 ];
 
+/// The NFS article's names, devices and addresses, as they are here.
+const NFS_PLACES: &[Change] = &[
+    ("storage-server0.example.org", "node1"),
+    ("storage-server1.example.org", "node2"),
+    ("bcast eth0", "bcast bond0 bond1"),
+    ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+    ("/dev/sda3", LOWER),
+    ("10.10.0.86:7788", "10.10.2.251:7788"),
+    ("10.10.0.88:7788", "10.10.2.252:7788"),
+];
+
+/// The NFS article with one file system on the DRBD device itself.
+const WITHOUT_LVM: &[Change] = &[
+    ("lvm2 \\\n", ""),
+    ("/dev/redundantstorage/web_files", "/dev/drbd0"),
+    (
+        "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
+         ::ext4::nosuid,usrquota,noatime \\\n",
+        "",
+    ),
+];
+
+/// The lab's ledger in the place of the NFS server.
+const WITHOUT_SERVER: &[Change] = &[("nfs-common \\\nnfs-kernel-server", "ledger")];
+
 /// The NFS article's lower half on ext4 without LVM, the address first.
 const NFS: Article = Article {
     name: "nfs",
     about: "the NFS article's lower half without LVM: address, DRBD, ext4",
     files: NFS_FILES,
-    changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("bcast eth0", "bcast bond0 bond1"),
-        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        ("lvm2 \\\n", ""),
-        ("/dev/redundantstorage/web_files", "/dev/drbd0"),
-        (
-            "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
-             ::ext4::nosuid,usrquota,noatime \\\n",
-            "",
-        ),
-        ("nfs-common \\\nnfs-kernel-server", "ledger"),
-    ],
+    changes: &[NFS_PLACES, WITHOUT_LVM, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
     group: None,
@@ -58,16 +67,7 @@ const LVM: Article = Article {
     name: "lvm",
     about: "the NFS article's lower half: address, DRBD, lvm2, two volumes with ext4",
     files: NFS_FILES,
-    changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("bcast eth0", "bcast bond0 bond1"),
-        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        ("nfs-common \\\nnfs-kernel-server", "ledger"),
-    ],
+    changes: &[NFS_PLACES, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
     group: Some(Group {
@@ -107,17 +107,13 @@ const NFS4: Article = Article {
         ("exports", include_str!("../../../lab/nfs/exports")),
     ],
     changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("bcast eth0", "bcast bond0 bond1"),
-        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        ("10.10.0.0/24", "10.10.1.0/24"),
-        // As published, the server acknowledges what is in its memory, and a
-        // power cut lost 40 acknowledged records of 2441.
-        ("rw,async", "rw,sync"),
+        NFS_PLACES,
+        &[
+            ("10.10.0.0/24", "10.10.1.0/24"),
+            // As published, the server acknowledges what is in its memory, and a
+            // power cut lost 40 acknowledged records of 2441.
+            ("rw,async", "rw,sync"),
+        ],
     ],
     service: Service::Nfs,
     ..LVM
@@ -134,7 +130,7 @@ const XEN: Article = Article {
         ("haresources", include_str!("../../../lab/xen/haresources")),
         ("r1.res", include_str!("../../../lab/xen/r1.res")),
     ],
-    changes: &[
+    changes: &[&[
         ("milo1", "node1"),
         ("milo2", "node2"),
         // The article's nodes have one way to hear each other; here the peer's
@@ -152,7 +148,7 @@ const XEN: Article = Article {
         ),
         ("    group 2;\n", ""),
         ("xenHA", "Filesystem::/dev/vg/data::/mnt/lvm1::ext4 IPaddr::10.10.1.20/24/bond0 ledger"),
-    ],
+    ]],
     resource: "r1",
     minor: 1,
     group: Some(Group { name: "vg", volumes: &[("data", 20)], agent: "LVM", owner: Owner::Tag }),
@@ -177,7 +173,7 @@ const JFS: Article = Article {
         ("haresources", include_str!("../../../lab/iscsi/haresources")),
         ("redundantstorage.res", include_str!("../../../lab/nfs/redundantstorage.res")),
     ],
-    changes: &[
+    changes: &[&[
         NOTHING_MOVES_BACK,
         ("storage-server0.example.org", "node1"),
         ("storage-server1.example.org", "node2"),
@@ -189,7 +185,7 @@ const JFS: Article = Article {
             "::jfs\nnode1 IPaddr::10.10.1.250/24/bond0 drbddisk::iscsi.target.0 iscsitarget",
             "::jfs IPaddr::10.10.1.250/24/bond0 ledger",
         ),
-    ],
+    ]],
     resource: "redundantstorage",
     minor: 0,
     group: None,
@@ -213,14 +209,14 @@ const ISCSI: Article = Article {
         ("iscsid.conf", include_str!("../../../lab/iscsi/iscsid.conf")),
         ("initiatorname.iscsi", include_str!("../../../lab/iscsi/initiatorname.iscsi")),
     ],
-    changes: &[
+    changes: &[&[
         NOTHING_MOVES_BACK,
         ("node1 drbddisk::iscsi.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
         ("/dev/vdd1", LOWER),
         ("/dev/vdb1[1]", "/dev/vdc[1]"),
         // Today's DRBD has the rate elsewhere, and so has the lab.
         ("        rate 100M;\n", ""),
-    ],
+    ]],
     resource: "iscsi.target.0",
     minor: 1,
     group: None,
@@ -242,7 +238,7 @@ const AOE: Article = Article {
         ("aoe.target.0.res", include_str!("../../../lab/aoe/aoe.target.0.res")),
         ("vblade.conf", include_str!("../../../lab/aoe/vblade.conf")),
     ],
-    changes: &[
+    changes: &[&[
         NOTHING_MOVES_BACK,
         // As printed, heartbeat refuses the file.
         ("auth3", "auth 3"),
@@ -251,7 +247,7 @@ const AOE: Article = Article {
         ("/dev/vdb1[1]", "/dev/vdc[1]"),
         // Today's DRBD has the rate elsewhere, and so has the lab.
         ("        rate 100M;\n", ""),
-    ],
+    ]],
     resource: "aoe.target.0",
     minor: 1,
     group: None,
@@ -271,7 +267,7 @@ const GFS2: Article = Article {
         ("r0.res", include_str!("../../../lab/gfs2/r0.res")),
         ("global_common.conf", include_str!("../../../lab/gfs2/global_common.conf")),
     ],
-    changes: &[
+    changes: &[&[
         ("an-node01.alteeve.com", "node1"),
         ("an-node02.alteeve.com", "node2"),
         ("10.10.0.1:7789", "10.10.2.251:7789"),
@@ -292,7 +288,7 @@ const GFS2: Article = Article {
              \t}\n\tnet {\n\t\tallow-two-primaries;",
         ),
         ("\t\trate\t\t\t20M;", "\t}\n}"),
-    ],
+    ]],
     resource: "r0",
     minor: 0,
     group: Some(Group {
@@ -318,27 +314,15 @@ const FENCED: Article = Article {
     name: "fenced",
     about: "the NFS article's lower half without LVM; DRBD has its peer barred by the cluster",
     changes: &[
-        ("storage-server0.example.org", "node1"),
-        ("storage-server1.example.org", "node2"),
-        ("bcast eth0", "bcast bond0 bond1"),
-        ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
-        ("/dev/sda3", LOWER),
-        ("10.10.0.86:7788", "10.10.2.251:7788"),
-        ("10.10.0.88:7788", "10.10.2.252:7788"),
-        (
+        NFS_PLACES,
+        WITHOUT_LVM,
+        WITHOUT_SERVER,
+        &[(
             "disk { on-io-error detach; }",
             "disk { on-io-error detach; fencing resource-only; }\n handlers {\n  \
              fence-peer \"/usr/lib/sturdy/drbd-fence-peer\";\n  \
              after-resync-target \"/usr/lib/sturdy/drbd-unfence-peer\";\n }",
-        ),
-        ("lvm2 \\\n", ""),
-        ("/dev/redundantstorage/web_files", "/dev/drbd0"),
-        (
-            "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
-             ::ext4::nosuid,usrquota,noatime \\\n",
-            "",
-        ),
-        ("nfs-common \\\nnfs-kernel-server", "ledger"),
+        )],
     ],
     ..NFS
 };
