@@ -23,7 +23,7 @@ use super::scenario::{Fault, Scenario, Side, Step};
 use super::setting::{Engine, NODES, Setting};
 use super::strike::{self, Armed, Random, Struck};
 use crate::ledger::Verdict;
-use crate::timeline::now;
+use crate::timeline::{grouped, now};
 use anyhow::{Context, Result, bail, ensure};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -110,23 +110,7 @@ pub fn play(
             broken.push(format!("the group was active on both nodes at {:?}", look.at - begin));
         }
     }
-    let mut verdicts = Vec::new();
-    for writer in setting.article.writers() {
-        match play.check_ledger(writer) {
-            Ok(verdict) => {
-                let sentence = match setting.article.is_shared() {
-                    true => format!("{writer}: {}", verdict.sentence()),
-                    false => verdict.sentence(),
-                };
-                if !verdict.holds() {
-                    broken.push(sentence.clone());
-                }
-                verdicts.push(sentence);
-            }
-            Err(err) => broken.push(format!("the ledger cannot be checked: {err:#}")),
-        }
-    }
-    let verdict = verdicts.join("; ");
+    let verdict = play.check_ledgers(&mut broken);
     Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
@@ -442,6 +426,29 @@ impl Play<'_> {
             let waited = (now() - begin).as_secs();
             self.progress.show("scenario", &format!("{}: {wanted} ({waited} s)", self.label));
             thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Checks every writer's ledger, and says in a sentence what they hold.
+    fn check_ledgers(&self, broken: &mut Vec<String>) -> String {
+        let mut verdicts = Vec::new();
+        for writer in self.setting.article.writers() {
+            match self.check_ledger(writer) {
+                Ok(verdict) if verdict.holds() => verdicts.push((writer, verdict)),
+                Ok(verdict) => broken.push(format!("{writer}: {}", verdict.sentence())),
+                Err(err) => broken.push(format!("the ledger cannot be checked: {err:#}")),
+            }
+        }
+        match &verdicts[..] {
+            [] => String::new(),
+            [(_, verdict)] => verdict.sentence(),
+            several => {
+                let count = |(writer, verdict): &(&&str, Verdict)| {
+                    format!("{writer} {}", grouped(verdict.acknowledged))
+                };
+                let counts: Vec<String> = several.iter().map(count).collect();
+                format!("all acknowledged records are on disk: {}", counts.join(", "))
+            }
         }
     }
 

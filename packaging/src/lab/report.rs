@@ -59,7 +59,10 @@ pub fn write(entries: &[Entry], title: &str, to: &Path) -> Result<()> {
              while this happens. Invariants decide whether a scenario \
              passed; times are reported and decide nothing.</p>\n";
     table(entries, &mut page);
-    for article in article::ALL {
+    let played = |article: &&article::Article| {
+        entries.iter().any(|entry| entry.setting.article.name == article.name)
+    };
+    for article in article::ALL.into_iter().filter(played) {
         let _ = writeln!(
             page,
             "<details><summary>What was changed in the {} set-up ({})</summary><pre>{}</pre></details>",
