@@ -269,7 +269,8 @@ impl Keeper {
             Verb::Slow { machine, disk, bytes } => self.qmp(
                 machine,
                 "block_set_io_throttle",
-                &json!({"id": format!("disk{disk}"), "bps": bytes, "bps_rd": 0, "bps_wr": 0,
+                // By the drive's name: the device's is that of a shell around it.
+                &json!({"device": format!("drive{disk}"), "bps": bytes, "bps_rd": 0, "bps_wr": 0,
                         "iops": 0, "iops_rd": 0, "iops_wr": 0}),
             )?,
             Verb::Down => self.end(),
