@@ -370,14 +370,18 @@ impl Play<'_> {
     /// that does not come back to it.
     fn await_client(&self) -> Result<()> {
         let begin = now();
-        while self.journal.last_ack().is_none_or(|at| at < begin) {
-            let waited = now() - begin;
-            ensure!(
-                waited < LIMIT,
-                "the group runs, and after {LIMIT:?} the client gets no answer"
-            );
-            let label = format!("{}: the client is served ({} s)", self.label, waited.as_secs());
-            self.progress.show("scenario", &label);
+        self.await_true("an answer for the client of the group that runs", |play| {
+            Ok(play.journal.last_ack().is_some_and(|at| at >= begin))
+        })
+    }
+
+    /// Waits for something that is not seen by looking at the nodes.
+    fn await_true(&self, wanted: &str, is: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+        let begin = now();
+        while !is(self)? {
+            let waited = (now() - begin).as_secs();
+            ensure!(now() - begin < LIMIT, "wanted: {wanted}; not so after {waited} s");
+            self.progress.show("scenario", &format!("{}: {wanted} ({waited} s)", self.label));
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())

@@ -5,15 +5,14 @@
 //! 3. in the end both nodes write again, DRBD is connected, both its disks are
 //!    up to date, and nobody is barred from promotion.
 
-use super::{LIMIT, Play};
+use super::Play;
 use crate::lab::client::{Event, Lab};
 use crate::lab::journal::Journal;
 use crate::lab::pacemaker;
 use crate::lab::setting::NODES;
 use crate::ledger::Ack;
 use crate::timeline::now;
-use anyhow::{Result, ensure};
-use std::thread;
+use anyhow::Result;
 use std::time::Duration;
 
 /// The fencings since `begin`: of which node, and when it was known to be off.
@@ -121,17 +120,6 @@ impl Play<'_> {
         };
         self.await_true(&wanted, |play| Ok(pacemaker::barred_by(play.lab)?.as_deref() == owner))?;
         self.mark(wanted, false);
-        Ok(())
-    }
-
-    fn await_true(&self, wanted: &str, is: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        let begin = now();
-        while !is(self)? {
-            let waited = (now() - begin).as_secs();
-            ensure!(now() - begin < LIMIT, "wanted: {wanted}; not so after {waited} s");
-            self.progress.show("scenario", &format!("{}: {wanted} ({waited} s)", self.label));
-            thread::sleep(Duration::from_millis(200));
-        }
         Ok(())
     }
 }
