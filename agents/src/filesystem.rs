@@ -76,8 +76,9 @@ ocf_meta::params! {
         [] statusfile_prefix: String = ".Filesystem_status/",
         /// Whether to check the file system before it is mounted.
         ///
-        /// auto leaves out the types that need none because they keep a
-        /// journal, and those that others may have mounted.
+        /// auto leaves out the types that need none because the kernel replays
+        /// their journal, and those that others may have mounted. jfs is
+        /// checked: only fsck.jfs replays its journal after a power cut.
         [] run_fsck: Check = "auto",
         /// Whether a stop gives up after six seconds.
         ///

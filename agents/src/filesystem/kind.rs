@@ -80,6 +80,10 @@ const SHARED: &[&str] = &[
 const JOURNALLED: &[&str] =
     &["ext3", "ext4", "ext4dev", "jfs", "nss", "reiser4", "reiserfs", "xfs"];
 
+/// Whose journal only their check program replays: after a power cut the kernel
+/// refuses to mount them for writing until it has run.
+const REPLAYED_BY_CHECK: &[&str] = &["jfs"];
+
 /// Which need no check before they are mounted, besides those with a journal.
 const UNCHECKED: &[&str] = &["fat", "gfs2", "ocfs2", "vfat"];
 
@@ -124,7 +128,8 @@ impl Kind {
 
     /// Whether to check it before it is mounted, unless told otherwise.
     pub(super) fn wants_check(&self) -> bool {
-        self.backing == Backing::Device && !self.is(JOURNALLED) && !self.is(UNCHECKED)
+        let replays_by_itself = self.is(JOURNALLED) && !self.is(REPLAYED_BY_CHECK);
+        self.backing == Backing::Device && !replays_by_itself && !self.is(UNCHECKED)
     }
 
     /// Whether its users are lost with the server, so that requests under way
@@ -225,10 +230,10 @@ mod tests {
 
     #[test]
     fn the_check_is_for_types_that_need_it() {
-        for fstype in ["ext2", "btrfs", "f2fs", "ntfs", ""] {
+        for fstype in ["ext2", "btrfs", "f2fs", "jfs", "ntfs", ""] {
             assert!(kind(fstype, "").wants_check(), "{fstype}");
         }
-        for fstype in ["ext3", "ext4", "xfs", "jfs", "vfat", "nfs", "gfs2", "tmpfs", "none"] {
+        for fstype in ["ext3", "ext4", "xfs", "vfat", "nfs", "gfs2", "tmpfs", "none"] {
             assert!(!kind(fstype, "").wants_check(), "{fstype}");
         }
     }
