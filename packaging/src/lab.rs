@@ -53,7 +53,7 @@ use machine::{Choice, PLANS, Plan};
 use place::Place;
 use progress::Progress;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
@@ -152,14 +152,14 @@ fn boot(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
         ("mke2fs", "e2fsprogs", "makes the machines' root disk"),
     ])?;
     place.make()?;
+    let claim = place.claim()?;
     prepared(place, &mut progress)?;
-    // Two keepers would take each other's sockets and disks.
-    ensure!(Lab::running(place).is_none(), "another lab was started here meanwhile");
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
         .args(choice.words())
-        .stdin(Stdio::null())
+        // It is not read; the place is the keeper's as long as it lives.
+        .stdin(claim)
         .stdout(log.try_clone()?)
         .stderr(log)
         // Not the terminal's group: a Ctrl-C is for the task, and the keeper
