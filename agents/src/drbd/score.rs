@@ -134,6 +134,8 @@ mod tests {
     /// What `lab drill score/table` has heard of the module in these states.
     #[test]
     fn the_real_module_has_the_scores_of_the_table() {
+        /// No score is set to nothing: it is removed.
+        const NONE: u32 = 0;
         macro_rules! heard {
             ($state:literal) => {
                 common::testing::drbd_resource(
@@ -148,9 +150,17 @@ mod tests {
             (heard!("secondary-diskless-uptodate"), Role::Secondary, "Diskless", 10),
             (heard!("secondary-uptodate-diskless"), Role::Secondary, "UpToDate", 10_000),
             (heard!("primary-uptodate-diskless"), Role::Primary, "UpToDate", 10_000),
+            (heard!("secondary-uptodate-dunknown"), Role::Secondary, "UpToDate", 1000),
+            (heard!("primary-uptodate-dunknown"), Role::Primary, "UpToDate", 10_000),
+            (heard!("secondary-uptodate-inconsistent"), Role::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-inconsistent"), Role::Primary, "UpToDate", 10_000),
+            (heard!("secondary-inconsistent-uptodate"), Role::Secondary, "Inconsistent", 10),
+            (heard!("secondary-inconsistent-dunknown"), Role::Secondary, "Inconsistent", NONE),
+            (heard!("secondary-diskless-dunknown"), Role::Secondary, "Diskless", NONE),
+            (heard!("secondary-outdated-dunknown"), Role::Secondary, "Outdated", NONE),
         ] {
             assert_eq!((resource.role, resource.disks().as_str()), (role, disk));
-            assert_eq!(score(&resource), Some(wanted), "{resource:?}");
+            assert_eq!(score(&resource).unwrap_or(NONE), wanted, "{resource:?}");
         }
     }
 

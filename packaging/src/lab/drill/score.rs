@@ -106,7 +106,8 @@ const TABLE: &[Row] = &[
     row(["", ""], 0, "Primary", ("UpToDate", "Inconsistent"), "10000"),
     row(["drbdadm secondary r0", ""], 0, "Secondary", ("UpToDate", "Inconsistent"), "10000"),
     row(["", "drbdadm disconnect r0"], 1, "Secondary", ("Inconsistent", "DUnknown"), "none"),
-    row([FAST, FAST], 0, "Secondary", ("UpToDate", "DUnknown"), "1000"),
+    // What was known to be bad when the connection went does not get better.
+    row([FAST, FAST], 0, "Secondary", ("UpToDate", "Inconsistent"), "10000"),
     row(["", "drbdadm connect r0"], 1, "Secondary", ("UpToDate", "UpToDate"), "10000"),
     row(
         ["", "drbdadm disconnect r0; drbdadm outdate r0"],
