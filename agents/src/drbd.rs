@@ -173,6 +173,13 @@ impl Agent for Drbd {
         } else {
             start::check_version(self, view)?;
         }
+        // Primary in part, as a stop or a demote leaves it that is killed.
+        if let Some(resource) = running(found).filter(|resource| resource.is_primary()) {
+            let resource = resource.clone();
+            plan.step(format!("make DRBD resource {name} Secondary in all of it"), move |system| {
+                self.secondary(system, &resource)
+            });
+        }
         self.plan_up(&mut plan, format!("bring DRBD resource {name} up"), admin);
         Ok(plan)
     }

@@ -185,6 +185,21 @@ fn stop_demotes_takes_down_and_takes_the_score_away() {
 }
 
 #[test]
+fn a_start_mends_what_is_primary_in_part() {
+    let fake = machine(
+        " 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----\n \
+          2: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n",
+    );
+    let volumes = "volume 0 { device /dev/drbd1; } volume 1 { device /dev/drbd2; }";
+    fake.file("/etc/drbd.conf", &format!("resource r1 {{ on node1 {{ {volumes} }} }}"));
+    fake.file("/dev/drbd2", "");
+    assert!(matches!(seen(&fake), Status::Failed(common::Role::Promoted, _)));
+    act(&agent(), &fake, PATIENT, Drbd::start).unwrap();
+    assert_eq!(seen(&fake), Status::Running(common::Role::Unpromoted));
+    assert!(fake.called().contains(&"drbdadm secondary r1".into()), "{:?}", fake.called());
+}
+
+#[test]
 fn stop_clears_what_a_start_cut_short_has_left() {
     let fake = machine(IDLE);
     act(&agent(), &fake, PATIENT, Drbd::stop).unwrap();
