@@ -31,19 +31,20 @@ pub fn stop(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// `hb_standby` on the node that has everything, repeated until heartbeat has
-/// heard it: its script writes the request in pieces, and on a busy machine
-/// the reader of the pipe can take one piece for the whole.
+/// What `hb_standby` does, on the node that has everything. Its script writes
+/// the request in pieces, and on a busy machine the reader of the pipe takes
+/// one of them for the whole, time and again; here it is one write.
 pub fn hand_over(from: &Machine) -> Result<()> {
     from.shell(
         &format!(
-            "heard() {{ cat {LOGS} 2>/dev/null | grep -c 'wants to go standby'; }}\n\
+            "export HA_DIR=/etc/ha.d; . $HA_DIR/shellfuncs\n\
+             heard() {{ cat {LOGS} 2>/dev/null | grep -a -c 'wants to go standby'; }}\n\
              before=$(heard)\n\
              for try in 1 2 3 4 5 6; do\n\
-             /usr/share/heartbeat/hb_standby all >/dev/null 2>&1\n\
+             printf '>>>\\nt=ask_resources\\nrsc_hold=all\\ninfo=me\\n<<<\\n' >> $HA_FIFO\n\
              for second in 1 2 3 4 5 6 7 8 9 10; do\n\
              [ \"$(heard)\" != \"$before\" ] && exit 0\nsleep 1\ndone\ndone\n\
-             echo 'heartbeat did not hear hb_standby'; exit 1"
+             echo 'heartbeat did not hear that it is to stand by'; exit 1"
         ),
         LIMIT,
     )?;

@@ -134,7 +134,7 @@ fn wreckage(lab: &Lab, outcome: &Outcome) -> String {
     for node in NODES {
         out += &format!("\n\n{node}:\n");
         let script = "for log in /var/log/heartbeat-log /var/log/syslog /var/log/pacemaker/pacemaker.log; do \
-             [ -f $log ] && grep -iE 'error|crit|warn|fail|refus|cannot|split' $log | tail -n 12; done; \
+             [ -f $log ] && grep -aiE 'error|crit|warn|fail|refus|cannot|split' $log | tail -n 12; done; \
              dmesg | grep -iE 'drbd|error' | tail -n 8; cat /proc/drbd";
         match lab.machine(node).run(&["/bin/sh", "-c", script], Duration::from_secs(20)) {
             Ok(output) if output.code != 255 => out += &output.stdout,
