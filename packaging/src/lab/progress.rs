@@ -1,21 +1,30 @@
 //! What is shown while something takes long: one line for each step, kept up
-//! to date on a terminal, written once where there is none.
+//! to date on a terminal, written once where there is none, and now and then
+//! while it lasts.
 
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long nothing is said at most, while there is something to say and no
+/// terminal.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The steps so far.
 pub struct Progress {
     terminal: bool,
     begin: Instant,
+    /// When something was said last.
+    last: Mutex<Instant>,
 }
 
 impl Progress {
     /// Begins to show.
     pub fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), begin: Instant::now() }
+        let begin = Instant::now();
+        Self { terminal: std::io::stderr().is_terminal(), begin, last: Mutex::new(begin) }
     }
 
     /// Seconds since the first step.
@@ -28,6 +37,12 @@ impl Progress {
         if self.terminal {
             eprint!("\r\x1b[K  {step:<9} {what}");
             let _ = std::io::stderr().flush();
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= SILENCE {
+            *last = Instant::now();
+            eprintln!("  {step:<9} {what}");
         }
     }
 
@@ -35,6 +50,7 @@ impl Progress {
     pub fn done(&self, step: &str, what: &str) {
         let clear = if self.terminal { "\r\x1b[K" } else { "" };
         eprintln!("{clear}  {step:<9} {what}");
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Runs a long command, shows the last line it says, and ends with its
