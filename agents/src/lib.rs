@@ -16,6 +16,7 @@ pub mod lvm;
 pub mod lvm2;
 
 mod haresources;
+mod orders;
 
 use common::Agent;
 use ocf_meta::Meta;

@@ -243,7 +243,7 @@ impl Lvm2 {
             return Ok(names.iter().any(|name| name.as_str() == group));
         }
         let mut on_drbd = false;
-        for number in volumes.iter().flat_map(|volume| &volume.devices) {
+        for number in volumes.iter().flat_map(|volume| volume.devices.iter()) {
             let bottom = mapper.bottom(*number)?;
             if bottom.iter().any(|disk| disk.major != DRBD) {
                 // One look is enough to tell a group of the node's own.

@@ -3,6 +3,7 @@
 
 use super::seen;
 use crate::haresources::{self, Word};
+use crate::orders::{self, Primitive};
 use crate::lvm::sight::{self, DRBD};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
@@ -10,7 +11,7 @@ use common::host::holders::{self, MULTIPATH};
 use common::host::lvm::settings::Settings;
 use common::host::lvm::{metadata, report};
 use common::{Fact, View};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A fact for each thing that a person should know.
 pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
@@ -29,6 +30,7 @@ pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
         found.extend(by_itself(view, Number { major: DRBD, minor }));
         found.extend(early(view, &resource.name, &device));
     }
+    found.extend(unordered(view, resource));
     found.into_iter().map(|hint| Fact::new("hint", hint)).collect()
 }
 
@@ -73,6 +75,22 @@ fn early(view: &View, resource: &str, device: &str) -> Option<String> {
         _ => false,
     };
     haresources::misplaced(view, |word| word.promotes(resource), lies_here)
+}
+
+/// What Pacemaker may start before it promotes the resource, and lies on it.
+fn unordered(view: &View, resource: &Resource) -> Vec<String> {
+    let minors = resource.volumes.iter().filter_map(|volume| volume.minor);
+    let paths: Vec<PathBuf> = minors.map(|minor| format!("/dev/drbd{minor}").into()).collect();
+    let holds = |group: &str| {
+        metadata::copy(view, group).is_some_and(|it| it.disks.iter().any(|it| paths.contains(it)))
+    };
+    let lies_here = |one: Primitive<'_>| match one.agent() {
+        "LVM" => holds(one.param("volgrpname")) || holds(one.param("vgname")),
+        "LVM-activate" => holds(one.param("vgname")),
+        "Filesystem" => paths.iter().any(|path| path == Path::new(one.param("device"))),
+        _ => false,
+    };
+    orders::missing(view, |one| one.promotes(&resource.name), lies_here)
 }
 
 /// Groups on the device that come up without the cluster as soon as it is

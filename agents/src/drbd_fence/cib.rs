@@ -123,6 +123,11 @@ impl Cib {
         Ok(Self(tree))
     }
 
+    /// All of it.
+    pub fn tree(&self) -> &Element {
+        &self.0
+    }
+
     /// Whether enough nodes are together to decide anything.
     pub fn has_quorum(&self) -> bool {
         self.0.get("have-quorum") == Some("1")

@@ -156,7 +156,7 @@ fn held(view: &View, found: &State) -> Result<Vec<Held>> {
     let mut opened = Vec::new();
     let mut inside: BTreeMap<Number, u32> = BTreeMap::new();
     for volume in &found.active {
-        for number in &volume.devices {
+        for number in volume.devices.iter() {
             let Some(table) = mapper.table(*number)? else { continue };
             for beneath in table.beneath {
                 *inside.entry(beneath).or_default() += 1;

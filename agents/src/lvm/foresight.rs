@@ -4,7 +4,7 @@ use super::Lvm;
 use super::look::{State, disk_name};
 use super::owner::Access;
 use super::sight::{self, DRBD};
-use crate::haresources;
+use crate::{haresources, orders};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::metadata;
@@ -36,6 +36,7 @@ impl Lvm {
         warnings.extend(names.filter_map(|name| sight::multipath(view, &name)));
         warnings.extend(order(view, name, &disks).filter(|_| state.is_active()));
         warnings.extend(early(view, name, &disks));
+        warnings.extend(unordered(view, name, &disks));
         warnings
     }
 
@@ -91,6 +92,22 @@ fn early(view: &View, name: &str, disks: &[Number]) -> Option<String> {
         view,
         |word| resources.iter().any(|resource| word.promotes(resource)),
         |word| word.script() == "LVM" && word.argument() == name,
+    )
+}
+
+/// That Pacemaker may activate the group before it promotes the DRBD beneath.
+fn unordered(view: &View, name: &str, disks: &[Number]) -> Vec<String> {
+    let resources = sight::resources_of(view, disks);
+    if resources.is_empty() {
+        return Vec::new();
+    }
+    orders::missing(
+        view,
+        |one| resources.iter().any(|resource| one.promotes(resource)),
+        |one| {
+            matches!(one.agent(), "LVM" | "LVM-activate")
+                && (one.param("vgname") == name || one.param("volgrpname") == name)
+        },
     )
 }
 
