@@ -33,8 +33,18 @@ pub fn stop(machine: &Machine) -> Result<()> {
 
 /// What `hb_standby` does, on the node that has everything. Its script writes
 /// the request in pieces, and on a busy machine the reader of the pipe takes
-/// one of them for the whole, time and again; here it is one write.
-pub fn hand_over(from: &Machine) -> Result<()> {
+/// one of them for the whole; here it is one write. Both nodes have to be
+/// settled first: a node that has just joined takes the request for granted
+/// while the other still refuses it, and then they wait for each other for an
+/// hour.
+pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
+    for node in [to, from] {
+        node.shell(
+            "for second in $(seq 100); do [ \"$(cl_status rscstatus)\" != transition ] && exit 0; sleep 1; done\n\
+             echo 'heartbeat is in transition and stays so'; exit 1",
+            LIMIT,
+        )?;
+    }
     from.shell(
         &format!(
             "export HA_DIR=/etc/ha.d; . $HA_DIR/shellfuncs\n\

@@ -139,7 +139,7 @@ impl Setting {
     /// Asks the engine to move the group to `to` with nothing wrong.
     pub fn hand_over(&self, lab: &Lab, from: &str, to: &str) -> Result<()> {
         match self.engine {
-            Engine::Heartbeat => heartbeat::hand_over(&lab.machine(from)),
+            Engine::Heartbeat => heartbeat::hand_over(&lab.machine(from), &lab.machine(to)),
             Engine::Pacemaker => pacemaker::hand_over(&lab.machine(to), to),
         }
     }
