@@ -58,8 +58,38 @@ pub struct Volume {
     /// The group's identity.
     pub group: Id,
     /// Its devices: the one that people use, if it has one, comes first.
-    pub devices: Vec<Number>,
+    pub devices: Devices,
     is_layer: bool,
+}
+
+/// The devices of a volume, of which nearly each has one: that takes no memory
+/// of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    first: [Number; 1],
+    /// All, if there are several.
+    all: Vec<Number>,
+}
+
+impl Devices {
+    fn one(number: Number) -> Self {
+        Self { first: [number], all: Vec::new() }
+    }
+
+    fn extend(&mut self, others: &Self) {
+        if self.all.is_empty() {
+            self.all.extend(self.first);
+        }
+        self.all.extend(others.iter());
+    }
+}
+
+impl std::ops::Deref for Devices {
+    type Target = [Number];
+
+    fn deref(&self) -> &[Number] {
+        if self.all.is_empty() { &self.first } else { &self.all }
+    }
 }
 
 impl Volume {
@@ -111,7 +141,8 @@ impl Volumes {
     /// Adds a device, if its identity is LVM's.
     fn add(&mut self, name: &str, uuid: &str, number: Number) {
         let Some((group, id, layer)) = identity(uuid) else { return };
-        let (name, devices, is_layer) = (name.to_owned(), vec![number], !layer.is_empty());
+        let (devices, is_layer) = (Devices::one(number), !layer.is_empty());
+        let name = name.to_owned();
         self.0.push(Volume { name, id, group, devices, is_layer });
     }
 
@@ -127,7 +158,7 @@ impl Volumes {
         self.0.dedup_by(|later, first| {
             let is_same = later.id == first.id && later.name == first.name;
             if is_same {
-                first.devices.append(&mut later.devices);
+                first.devices.extend(&later.devices);
             }
             is_same
         });
