@@ -84,6 +84,12 @@ const fn row(
 const SLOW: &str = "drbdadm disk-options --resync-rate=250k r0";
 const FAST: &str = "drbdadm disk-options --resync-rate=100M r0";
 
+/// drbdadm does not pass an option on to what it calls last, and that is found
+/// by drbdadm alone.
+const ATTACH_ALONE: &str = "\
+PATH=$PATH:/lib/drbd; drbdadm disconnect r0; drbdadm detach r0; drbdadm apply-al r0
+$(drbdadm --dry-run attach r0 | grep drbdsetup) --fencing=resource-only";
+
 /// Each begins where the one before has ended.
 const TABLE: &[Row] = &[
     row(["", ""], 0, "Secondary", ("UpToDate", "UpToDate"), "10000"),
@@ -118,17 +124,24 @@ const TABLE: &[Row] = &[
     ),
     row(["", "drbdadm connect r0"], 0, "Secondary", ("UpToDate", "UpToDate"), "10000"),
     // A node that comes up alone, and may have been fenced.
+    row(["", ATTACH_ALONE], 1, "Secondary", ("Consistent", "DUnknown"), "none"),
     row(
-        [
-            "",
-            "drbdadm disconnect r0; drbdadm disk-options --fencing=resource-only r0; \
-              drbdadm detach r0; drbdadm attach r0 --fencing=resource-only",
-        ],
+        ["", "drbdadm disk-options --fencing=dont-care r0; drbdadm connect r0"],
         1,
         "Secondary",
-        ("Consistent", "DUnknown"),
-        "none",
+        ("UpToDate", "UpToDate"),
+        "10000",
     ),
+    // Of a disk that is on its way up the peer's data decide. Before that it is
+    // Attaching, which nobody sees: 8.4 answers no question until it is over.
+    row(
+        ["", "drbdadm detach r0; ip link set bond1 down; drbdadm attach r0"],
+        1,
+        "Secondary",
+        ("Negotiating", "UpToDate"),
+        "10",
+    ),
+    row(["", "ip link set bond1 up"], 1, "Secondary", ("UpToDate", "UpToDate"), "10000"),
 ];
 
 /// Where what DRBD answered in each state is left, below the workspace.
@@ -148,7 +161,7 @@ pub fn table(stand: &Stand) -> Result<String> {
     let told = Told::listen(stand)?;
     for (number, Row { bring, at, role, disks, score }) in TABLE.iter().enumerate() {
         for (node, line) in stand.nodes().iter().zip(bring) {
-            node.shell(&format!("{line} 2>&1"))?;
+            node.shell(&format!("exec 2>&1\n{line}"))?;
         }
         let node = stand.node(*at);
         let what = format!("{role} with {}/{}", disks.0, disks.1);
