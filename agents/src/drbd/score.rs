@@ -158,6 +158,8 @@ mod tests {
             (heard!("secondary-inconsistent-dunknown"), Role::Secondary, "Inconsistent", NONE),
             (heard!("secondary-diskless-dunknown"), Role::Secondary, "Diskless", NONE),
             (heard!("secondary-outdated-dunknown"), Role::Secondary, "Outdated", NONE),
+            (heard!("secondary-consistent-dunknown"), Role::Secondary, "Consistent", NONE),
+            (heard!("secondary-negotiating-uptodate"), Role::Secondary, "Negotiating", 10),
         ] {
             assert_eq!((resource.role, resource.disks().as_str()), (role, disk));
             assert_eq!(score(&resource).unwrap_or(NONE), wanted, "{resource:?}");
