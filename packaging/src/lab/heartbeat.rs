@@ -14,10 +14,21 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Puts the files in place on both nodes.
 pub fn configure(lab: &Lab, article: &Article) -> Result<()> {
     for node in NODES {
-        article.put(&lab.machine(node), Who::Heartbeat)?;
+        let machine = lab.machine(node);
+        article.put(&machine, Who::Heartbeat)?;
+        machine.shell(WHOLE_MESSAGES, LIMIT)?;
     }
     Ok(())
 }
+
+/// heartbeat's scripts write their messages into its pipe in pieces. On a busy
+/// machine the reader takes one of them for the whole, or two messages get
+/// into each other: then a takeover or a request to stand by is lost. One write
+/// is what a pipe keeps together.
+const WHOLE_MESSAGES: &str = r#"
+replacement='message=$(cat -); printf ">>>\n%s\n<<<\n" "$message" >> $HA_FIFO'
+sed -i "/^ha_clustermsg() *{/,/^}/s|^[[:space:]]*(echo.*|$replacement|" /etc/ha.d/shellfuncs
+grep -q '^message=.*HA_FIFO$' /etc/ha.d/shellfuncs"#;
 
 /// Starts the daemon.
 pub fn start(machine: &Machine) -> Result<()> {
@@ -31,12 +42,9 @@ pub fn stop(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// What `hb_standby` does, on the node that has everything. Its script writes
-/// the request in pieces, and on a busy machine the reader of the pipe takes
-/// one of them for the whole; here it is one write. Both nodes have to be
-/// settled first: a node that has just joined takes the request for granted
-/// while the other still refuses it, and then they wait for each other for an
-/// hour.
+/// `hb_standby` on the node that has everything, once both nodes are settled:
+/// one that has just joined takes the request for granted while the other
+/// still refuses it, and then they wait for each other for an hour.
 pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
     for node in [to, from] {
         node.shell(
@@ -47,14 +55,13 @@ pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
     }
     from.shell(
         &format!(
-            "export HA_DIR=/etc/ha.d; . $HA_DIR/shellfuncs\n\
-             heard() {{ cat {LOGS} 2>/dev/null | grep -a -c 'wants to go standby'; }}\n\
+            "heard() {{ cat {LOGS} 2>/dev/null | grep -a -c 'wants to go standby'; }}\n\
              before=$(heard)\n\
              for try in 1 2 3 4 5 6; do\n\
-             printf '>>>\\nt=ask_resources\\nrsc_hold=all\\ninfo=me\\n<<<\\n' >> $HA_FIFO\n\
+             /usr/share/heartbeat/hb_standby all >/dev/null 2>&1\n\
              for second in 1 2 3 4 5 6 7 8 9 10; do\n\
              [ \"$(heard)\" != \"$before\" ] && exit 0\nsleep 1\ndone\ndone\n\
-             echo 'heartbeat did not hear that it is to stand by'; exit 1"
+             echo 'heartbeat did not hear hb_standby'; exit 1"
         ),
         LIMIT,
     )?;
