@@ -296,9 +296,8 @@ mod tests {
         );
         assert!(weak.contains("no order"), "{weak}");
         // The group's second member waits for its first, not the other way round.
-        let late = told(
-            "<rsc_order id=\"o\" first=\"ms_r1\" first-action=\"promote\" then=\"p_fs\"/>",
-        );
+        let late =
+            told("<rsc_order id=\"o\" first=\"ms_r1\" first-action=\"promote\" then=\"p_fs\"/>");
         assert!(late.contains("no order"), "{late}");
     }
 

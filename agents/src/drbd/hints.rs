@@ -3,8 +3,8 @@
 
 use super::seen;
 use crate::haresources::{self, Word};
-use crate::orders::{self, Primitive};
 use crate::lvm::sight::{self, DRBD};
+use crate::orders::{self, Primitive};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
 use common::host::holders::{self, MULTIPATH};
