@@ -26,7 +26,7 @@ pub fn configure(lab: &Lab, article: &Article) -> Result<()> {
 /// into each other: then a takeover or a request to stand by is lost. One write
 /// is what a pipe keeps together.
 const WHOLE_MESSAGES: &str = r#"
-replacement='message=$(cat -); printf ">>>\n%s\n<<<\n" "$message" >> $HA_FIFO'
+replacement='message=$(cat -); printf ">>>\\n%s\\n<<<\\n" "$message" >> $HA_FIFO'
 sed -i "/^ha_clustermsg() *{/,/^}/s|^[[:space:]]*(echo.*|$replacement|" /etc/ha.d/shellfuncs
 grep -q '^message=.*HA_FIFO$' /etc/ha.d/shellfuncs"#;
 
