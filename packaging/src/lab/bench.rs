@@ -195,8 +195,11 @@ impl Bench<'_> {
 }
 
 /// Nothing shall run beside what is measured, and udev would for a long time.
+/// By its socket, which it leaves, lvm would think that it still runs, and wait
+/// for it.
 const SET_UP: &str = "set -e
 udevadm settle; udevadm control --exit
+while pidof systemd-udevd > /dev/null; do sleep 0.1; done; rm -f /run/udev/control
 modprobe -a drbd dm_mod
 drbdadm create-md --force r0
 drbdsetup new-resource r0
