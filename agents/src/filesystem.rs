@@ -11,6 +11,7 @@
 //! | `kind.rs`     | what is known of the types                              |
 //! | `device.rs`   | the forms of the device parameter                       |
 //! | `force.rs`    | what a stop may do to those who use the mount           |
+//! | `jfs.rs`      | the one journal that the kernel does not replay         |
 //! | `identity.rs` | whether a mount is ours                                 |
 //! | `record.rs`   | what start remembers for a time when names have vanished |
 //! | `start.rs`    | the way up                                              |
@@ -28,6 +29,7 @@ mod device;
 mod eviction;
 mod force;
 mod identity;
+mod jfs;
 mod kind;
 mod record;
 mod start;
@@ -77,8 +79,9 @@ ocf_meta::params! {
         /// Whether to check the file system before it is mounted.
         ///
         /// auto leaves out the types that need none because the kernel replays
-        /// their journal, and those that others may have mounted. jfs is
-        /// checked: only fsck.jfs replays its journal after a power cut.
+        /// their journal, and those that others may have mounted. A jfs that
+        /// was not unmounted is checked, since only fsck.jfs replays its
+        /// journal; and only by one that can, which Debian's cannot.
         [] run_fsck: Check = "auto",
         /// Whether a stop gives up after six seconds.
         ///
@@ -194,6 +197,8 @@ impl Agent for Filesystem {
             "All that a stop has to unmount shares the time of the stop.",
             "A stop fails while another mount namespace still has the device mounted.",
             "A block device that cannot be written is not silently mounted read-only.",
+            "After a power cut a jfs is checked, without which the kernel refuses it; not by a \
+                fsck.jfs that loses the journal, as Debian's does.",
         ],
     };
 

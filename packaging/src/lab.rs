@@ -25,6 +25,7 @@ mod drill;
 pub mod guest;
 mod heartbeat;
 mod image;
+mod jfsutils;
 mod journal;
 mod keeper;
 mod machine;

@@ -128,8 +128,13 @@ impl Kind {
 
     /// Whether to check it before it is mounted, unless told otherwise.
     pub(super) fn wants_check(&self) -> bool {
-        let replays_by_itself = self.is(JOURNALLED) && !self.is(REPLAYED_BY_CHECK);
+        let replays_by_itself = self.is(JOURNALLED) && !self.is_replayed_by_check();
         self.backing == Backing::Device && !replays_by_itself && !self.is(UNCHECKED)
+    }
+
+    /// Whether its journal is replayed by its check program and nothing else.
+    pub(super) fn is_replayed_by_check(&self) -> bool {
+        self.is(REPLAYED_BY_CHECK)
     }
 
     /// Whether its users are lost with the server, so that requests under way

@@ -87,6 +87,11 @@ impl Filesystem {
         format!("Filesystem-{}.state", self.request.instance)
     }
 
+    /// Where a check program is tried out.
+    pub(super) fn scratch_name(&self) -> String {
+        format!("Filesystem-{}.scratch", self.request.instance)
+    }
+
     /// The parameters that make the mount what it is.
     fn asked_for(&self) -> String {
         let fstype = self.kind.name.as_deref().unwrap_or_default();

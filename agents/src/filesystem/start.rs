@@ -1,7 +1,7 @@
 //! The way up.
 
 use super::device::Found;
-use super::{Backing, Check, Filesystem, State, kind};
+use super::{Backing, Check, Filesystem, State, jfs, kind};
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::mount::{Table, attach};
 use common::host::systemd;
@@ -118,11 +118,37 @@ impl Filesystem {
 
     fn check(&self, system: &System<'_>) -> Result<()> {
         let path = self.found(system)?.path;
+        if self.kind.is_replayed_by_check() {
+            let clean = jfs::is_clean(system, &path)?;
+            match jfs::rehearse(system, &self.scratch_name()) {
+                Err(err) if clean => system.warn(format_args!(
+                    "{err:#}; after a power cut, {} will not be started here",
+                    self.device
+                )),
+                Err(err) => {
+                    return Err(err.context(format!(
+                        "{} is left as it is, since its journal is needed",
+                        self.device
+                    )));
+                }
+                Ok(()) => {}
+            }
+            if clean && self.params.run_fsck == Check::Auto {
+                return Ok(());
+            }
+        }
         let program = match self.kind.name.as_deref() {
             Some(name) => format!("fsck.{name}"),
             None => "fsck".into(),
         };
         let output = system.change(&program, &["-p".into(), path.into_os_string()])?;
+        if output.stdout.contains("logredo failed") {
+            bail!(
+                "{program} could not replay the journal of {} and has thrown it away: what was \
+                 written last may be gone; look at it, then clean up the resource",
+                self.device
+            );
+        }
         // Below 4, no error is left on the file system.
         if output.code >= 4 {
             bail!("{program} of {} has failed: {}", self.device, output.reason());

@@ -58,6 +58,16 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     words: &[S],
     deadline: Deadline,
 ) -> Result<()> {
+    ask(view, task, words, deadline).map(drop)
+}
+
+/// The same, and returns what the child has found: what it printed.
+pub(crate) fn ask<S: AsRef<OsStr>>(
+    view: &View,
+    task: &str,
+    words: &[S],
+    deadline: Deadline,
+) -> Result<String> {
     let mut args: Vec<OsString> = vec![WORD.into(), task.into()];
     args.extend(words.iter().map(|word| word.as_ref().to_owned()));
     let shown = program::shown(task, words);
@@ -75,7 +85,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     };
     view.note(format_args!("apart {shown} = {} {}", output.code, output.stderr.trim_end()));
     if output.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     Err(Failure { errno: Some(Errno::from_raw(output.code)), text: output.reason() }.into())
 }
@@ -100,6 +110,7 @@ fn act(words: &[OsString]) -> Result<()> {
         "move" => mount::detach::shift_apart(words),
         "release" => trial::release_apart(words),
         "read" => trial::read_apart(words),
+        "block" => trial::block_apart(words),
         "answer" => trial::answer_apart(words),
         "write" => trial::write_apart(words),
         "remove" => trial::remove_apart(words),

@@ -82,18 +82,24 @@ pub fn trusted_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes a file where there is none.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+        .open(path)
+}
+
 /// Puts a whole new file in the place of the old one, or leaves the old one.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".{}", std::process::id()));
     let new = Path::new(&new);
     let _ = std::fs::remove_file(new);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
-        .open(new)
+    let written = create(new)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(new, path));
     if written.is_err() {

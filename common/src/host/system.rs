@@ -291,6 +291,18 @@ impl System<'_> {
         file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Makes an empty file of `size` bytes beside the hints, for programs to
+    /// work on; [`drop_hint`](Self::drop_hint) removes it.
+    pub fn scratch(&self, name: &str, size: u64) -> Result<(PathBuf, File)> {
+        let path = self.run_dir().join(name);
+        file::trusted_dir(self.run_dir())?;
+        self.drop_hint(name)?;
+        let made = file::create(&path).and_then(|file| file.set_len(size).map(|()| file));
+        self.note(format_args!("scratch {} = {}", path.display(), outcome(&made)));
+        let file = made.with_context(|| format!("cannot make {}", path.display()))?;
+        Ok((path, file))
+    }
+
     /// Removes a hint; one that is not there is removed already.
     pub fn drop_hint(&self, name: &str) -> Result<()> {
         let path = self.run_dir().join(name);

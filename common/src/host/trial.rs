@@ -30,6 +30,19 @@ pub fn read_device(view: &View, device: &Path, deadline: Deadline) -> Result<()>
     apart::run(view, "read", &[device], deadline)
 }
 
+/// The 4096 bytes of the device from `at` on, a multiple of as many, past the
+/// page cache.
+pub fn block(view: &View, device: &Path, at: u64, deadline: Deadline) -> Result<Vec<u8>> {
+    let at = at.to_string();
+    let text = apart::ask(view, "block", &[device.as_os_str(), OsStr::new(&at)], deadline)?;
+    let digits = text.trim_end().as_bytes();
+    let digit = |c: u8| char::from(c).to_digit(16).map(|value| value as u8);
+    let bytes: Option<Vec<u8>> =
+        digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
+    let bytes = bytes.filter(|bytes| bytes.len() == BLOCK);
+    bytes.with_context(|| format!("what was read from {} is not a block", device.display()))
+}
+
 /// Has the file system say something that it cannot know by heart.
 pub fn answers(view: &View, directory: &Path, deadline: Deadline) -> Result<()> {
     apart::run(view, "answer", &[directory], deadline)
@@ -58,11 +71,7 @@ pub fn is_released(system: &System<'_>, device: &Path, deadline: Deadline) -> Re
 /// In the child.
 pub(crate) fn read_apart(words: &[OsString]) -> Result<()> {
     let [device] = apart::take(words)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
-        .open(device)
-        .context("cannot open it")?;
+    let file = open_device(device)?;
     let blocks = size(&file)? / BLOCK as u64;
     ensure!(blocks > 0, "its size is zero");
     let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
@@ -74,6 +83,26 @@ pub(crate) fn read_apart(words: &[OsString]) -> Result<()> {
         file.read_exact_at(aligned.bytes(), at).with_context(|| format!("at byte {at}"))?;
     }
     Ok(())
+}
+
+/// In the child.
+pub(crate) fn block_apart(words: &[OsString]) -> Result<()> {
+    let [device, at] = apart::take(words)?;
+    let at = at.to_str().and_then(|at| at.parse().ok()).context("not a place")?;
+    let mut aligned = Aligned::new();
+    open_device(device)?
+        .read_exact_at(aligned.bytes(), at)
+        .with_context(|| format!("at byte {at}"))?;
+    let text: String = aligned.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    std::io::stdout().write_all(text.as_bytes()).context("nobody takes it")
+}
+
+fn open_device(device: &OsStr) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+        .open(device)
+        .context("cannot open it")
 }
 
 #[allow(unsafe_code)]

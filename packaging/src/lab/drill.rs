@@ -7,6 +7,7 @@ mod catalogue;
 mod disk;
 mod group;
 mod held;
+mod journal;
 mod kill;
 mod module;
 mod node;

@@ -2,10 +2,11 @@
 //! once by mmdebstrap and cached under a name made of the recipe.
 
 use super::archive::Archive;
+use super::jfsutils;
 use super::place::{Place, hash};
 use super::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,7 +70,7 @@ impl Image {
 
 /// Finds the image of the present recipe, or builds it.
 pub fn ready(place: &Place, progress: &mut Progress) -> Result<Image> {
-    let recipe = format!("1 {SUITE} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES}");
+    let recipe = format!("1 {SUITE} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
     let dir = place.files.join(format!("image-{:016x}", hash(recipe.as_bytes())));
     let image = Image { dir: dir.clone() };
     if !image.root().exists() {
@@ -107,13 +108,12 @@ fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
         .env("INITRD", "No")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .arg(SUITE)
-        .arg(&tree);
-    if let Some(mirror) = std::env::var_os("LAB_MIRROR") {
-        debootstrap.arg(mirror);
-    }
+        .arg(&tree)
+        .args(mirror());
     progress.follow("image", "installing Debian's packages (about a minute)", &mut debootstrap)?;
     let release = take_kernel(&tree, dir)?;
     take_modules(&tree, &release, dir)?;
+    jfsutils::build(dir, &tree, progress)?;
     prepare(&tree)?;
     let mut mkfs = Command::new("mke2fs");
     mkfs.args(["-q", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", "-d"])
@@ -124,6 +124,11 @@ fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
     fs::remove_dir_all(&tree)?;
     fs::rename(dir.join("root.draft"), dir.join("root.raw"))?;
     Ok(())
+}
+
+/// A mirror other than Debian's own.
+pub fn mirror() -> Option<OsString> {
+    std::env::var_os("LAB_MIRROR")
 }
 
 /// Copies the kernel out and returns its release.
@@ -234,7 +239,7 @@ fn has_interpreter(elf: &[u8]) -> bool {
 }
 
 /// The tools an unpacked distribution offers below `root`.
-pub fn unpack(root: &Path, packages: &[&str], progress: &mut Progress) -> Result<()> {
+pub fn unpack(root: &Path, packages: &[&str], what: &str, progress: &mut Progress) -> Result<()> {
     let draft = root.with_extension("draft");
     if draft.exists() {
         fs::remove_dir_all(&draft)?;
@@ -243,11 +248,9 @@ pub fn unpack(root: &Path, packages: &[&str], progress: &mut Progress) -> Result
     unpack
         .args(["--variant=extract", "--format=directory"])
         .arg(format!("--include={}", packages.join(",")))
-        .args([OsStr::new(SUITE), draft.as_os_str()]);
-    if let Some(mirror) = std::env::var_os("LAB_MIRROR") {
-        unpack.arg(mirror);
-    }
-    progress.follow("tools", "unpacking QEMU", &mut unpack)?;
+        .args([OsStr::new(SUITE), draft.as_os_str()])
+        .args(mirror());
+    progress.follow("tools", what, &mut unpack)?;
     fs::rename(&draft, root)?;
     Ok(())
 }

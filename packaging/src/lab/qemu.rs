@@ -78,7 +78,7 @@ pub fn ready(place: &Place, progress: &mut Progress) -> Result<Qemu> {
     }
     let root = place.files.join("tools");
     if !root.exists() {
-        image::unpack(&root, &["qemu-system-x86", "qemu-utils"], progress)?;
+        image::unpack(&root, &["qemu-system-x86", "qemu-utils"], "unpacking QEMU", progress)?;
     }
     let unpacked = Qemu { root: Some(root.clone()), kvm: false, counted: false };
     if unpacked.version().is_none() {

@@ -28,7 +28,8 @@ impl Call {
 
     /// The environment of an action. An interval of 0 makes a monitor a probe.
     pub fn environment(&self, action: &str) -> Vec<(String, String)> {
-        let instance = format!("p_{}", self.params.first().map_or("it", |(_, value)| value));
+        let first = self.params.first().map_or("it", |(_, value)| value);
+        let instance = format!("p_{}", first.replace('/', "_"));
         let (limit, action) = ((self.limit * 1000).to_string(), action.trim_end_matches("-probe"));
         let mut all = vec![
             ("OCF_ROOT", "/usr/lib/ocf".to_owned()),

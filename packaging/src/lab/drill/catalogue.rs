@@ -1,7 +1,7 @@
 //! All drills.
 
 use super::stand::Stand;
-use super::{Drill, disk, group, held, kill, module, peer, score, split, stacked, tester};
+use super::{Drill, disk, group, held, journal, kill, module, peer, score, split, stacked, tester};
 use anyhow::Result;
 
 /// A drill of the bounded subset.
@@ -197,6 +197,12 @@ pub const ALL: &[Drill] = &[
         10,
         "drbd: the score that is told is the one of the table, for every state that can be brought about",
         score::table,
+    ),
+    core(
+        "journal/jfs",
+        6,
+        "Filesystem: after a power cut all of a jfs is there, and a fsck.jfs that would lose it is refused",
+        journal::is_replayed,
     ),
     more(
         "stacked/drbdupper",

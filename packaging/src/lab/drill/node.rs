@@ -107,7 +107,11 @@ impl<'a> Node<'a> {
 
     /// An agent with its first parameter, in the words of Pacemaker.
     pub fn agent(&self, agent: &str, first: &str) -> Agent<'a> {
-        let name = if agent.starts_with("drbd") { "drbd_resource" } else { "vgname" };
+        let name = match agent {
+            "Filesystem" => "device",
+            "LVM" | "lvm2" => "vgname",
+            _ => "drbd_resource",
+        };
         Agent {
             node: *self,
             call: Call {
