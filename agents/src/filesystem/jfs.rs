@@ -63,9 +63,8 @@ fn rehearse_on(system: &System<'_>, name: &str) -> Result<()> {
     file.read_exact_at(&mut found, wanted.at)?;
     if found != wanted.bytes {
         return Err(installed(
-            "fsck.jfs of this machine cannot replay a journal: of a scratch file system it has \
-             lost what was committed, as Debian's jfsutils since 1.1.15-5 does; build jfsutils \
-             1.1.15 from its authors' source",
+            "fsck.jfs here loses it, as Debian's does since jfsutils 1.1.15-5; install one that is \
+             built from its authors' source",
         ));
     }
     Ok(())

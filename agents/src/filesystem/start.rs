@@ -122,14 +122,12 @@ impl Filesystem {
             let clean = jfs::is_clean(system, &path)?;
             match jfs::rehearse(system, &self.scratch_name()) {
                 Err(err) if clean => system.warn(format_args!(
-                    "{err:#}; after a power cut, {} will not be started here",
+                    "after a power cut, {} will not start here: its journal will be needed, and \
+                     {err:#}",
                     self.device
                 )),
                 Err(err) => {
-                    return Err(err.context(format!(
-                        "{} is left as it is, since its journal is needed",
-                        self.device
-                    )));
+                    return Err(err.context(format!("the journal of {} is needed", self.device)));
                 }
                 Ok(()) => {}
             }

@@ -33,7 +33,7 @@ pub fn is_replayed(stand: &Stand) -> Result<String> {
     let before = print()?;
     second.shell("mount --bind /sbin/fsck.jfs.distrib /sbin/fsck.jfs")?;
     let refused = mounted(&second).action("start")?.exits(5)?;
-    refused.because(&[DEVICE, "fsck.jfs", "cannot replay"])?;
+    refused.because(&[DEVICE, "journal", "fsck.jfs", "loses it"])?;
     second.shell("umount /sbin/fsck.jfs")?;
     ensure!(print()? == before, "the start that was refused has written to {DEVICE}");
 
@@ -48,6 +48,8 @@ pub fn is_replayed(stand: &Stand) -> Result<String> {
     mounted(&second).action("start")?.exits(0)?;
     mounted(&second).action("stop")?.exits(0)?;
     second.shell("umount /sbin/fsck.jfs")?;
-    let warned = second.shell("grep -c 'cannot replay' /var/log/agents.log")?;
+    stand.lab.tell(&Verb::PowerOn { machine: first.machine.name.into() })?;
+    stand.arrive(0)?;
+    let warned = second.shell("grep -c 'fsck.jfs here loses it' /var/log/agents.log")?;
     Ok(format!("replayed in {:.0?}; Debian's was found out {} times", took, warned.trim()))
 }
