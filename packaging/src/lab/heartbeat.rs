@@ -42,16 +42,17 @@ pub fn stop(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// `hb_standby` on the node that has everything, once both nodes are settled:
-/// one that has just joined takes the request for granted while the other
-/// still refuses it, and then they wait for each other for an hour.
+/// Hands everything over by `hb_standby`, once both nodes are settled: one
+/// that has just joined takes the request for granted while the other still
+/// refuses it, and then they wait for each other for an hour.
+///
+/// After a node has joined again, now and then the other stays in transition
+/// for good, and no request gets through: heartbeat's own. Then heartbeat is
+/// stopped there and started again, which hands everything over as well.
 pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
-    for node in [to, from] {
-        node.shell(
-            "for second in $(seq 100); do [ \"$(cl_status rscstatus)\" != transition ] && exit 0; sleep 1; done\n\
-             echo 'heartbeat is in transition and stays so'; exit 1",
-            LIMIT,
-        )?;
+    if !(is_settled(to)? && is_settled(from)?) {
+        stop(from)?;
+        return start(from);
     }
     from.shell(
         &format!(
@@ -66,4 +67,12 @@ pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
         LIMIT,
     )?;
     Ok(())
+}
+
+/// Whether the node leaves its transition within a minute.
+fn is_settled(node: &Machine) -> Result<bool> {
+    let line = "end=$(($(date +%s) + 60))\n\
+                while [ \"$(cl_status rscstatus)\" = transition ]; do\n\
+                [ $(date +%s) -lt $end ] || exit 1\nsleep 1\ndone";
+    Ok(node.run(&["/bin/sh", "-c", line], LIMIT)?.code == 0)
 }
