@@ -202,7 +202,8 @@ impl Bench<'_> {
 
 /// Nothing shall run beside what is measured, and udev would for a long time.
 /// By its socket, which it leaves, lvm would think that it still runs, and wait
-/// for it.
+/// for it. A resource that has given its peer up is degraded, so the one that
+/// is measured waits for it.
 const SET_UP: &str = "set -e
 udevadm settle; udevadm control --exit
 while pidof systemd-udevd > /dev/null; do sleep 0.1; done; rm -f /run/udev/control
