@@ -45,15 +45,9 @@ pub fn stop(machine: &Machine) -> Result<()> {
 /// Hands everything over by `hb_standby`, once both nodes are settled: one
 /// that has just joined takes the request for granted while the other still
 /// refuses it, and then they wait for each other for an hour.
-///
-/// After a node has joined again, now and then the other stays in transition
-/// for good, and no request gets through: heartbeat's own. Then heartbeat is
-/// stopped there and started again, which hands everything over as well.
 pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
-    if !(is_settled(to)? && is_settled(from)?) {
-        stop(from)?;
-        return start(from);
-    }
+    settle(from, to)?;
+    settle(to, from)?;
     from.shell(
         &format!(
             "heard() {{ cat {LOGS} 2>/dev/null | grep -a -c 'wants to go standby'; }}\n\
@@ -68,6 +62,29 @@ pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// Sees to it that `node` leaves its transition.
+///
+/// A node that joins says first that it is starting, then that it is stable.
+/// heartbeat does not keep its messages in order: where a packet was lost, the
+/// other node hears the first after the second and waits for good for what has
+/// long been said. No request gets through then, and even its own stop waits.
+/// So `other`, if it is settled itself, says it once more.
+fn settle(node: &Machine, other: &Machine) -> Result<()> {
+    if is_settled(node)? || !is_settled(other)? {
+        return Ok(());
+    }
+    other.shell(STABLE_AGAIN, LIMIT)?;
+    let settled = is_settled(node)?;
+    anyhow::ensure!(settled, "heartbeat stays in transition on {}", node.name);
+    Ok(())
+}
+
+/// The message by which heartbeat tells what it holds, and that it wants no more.
+const STABLE_AGAIN: &str = r#"
+. /etc/ha.d/shellfuncs
+held=$(cl_status rscstatus)
+printf 't=resource\nrsc_hold=%s\nrtype=full\nisstable=1\n' "$held" | ha_clustermsg"#;
 
 /// Whether the node leaves its transition within a minute.
 fn is_settled(node: &Machine) -> Result<bool> {
