@@ -20,7 +20,7 @@ use measure::Row;
 use sheet::{Report, Sheet};
 use stage::{Stage, Subject};
 
-const USAGE: &str = "cargo xtask bench [--lab] [--quick]
+const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick]
 
   --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr and Filesystem,
            on this machine
@@ -54,6 +54,10 @@ pub fn run(words: &[String]) -> Result<()> {
         match word.as_str() {
             "--lab" => in_lab = true,
             "--quick" => quick = true,
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
             _ => bail!("{word}?\n{USAGE}"),
         }
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "cargo xtask install --destdir DIR [--replace]
+const USAGE: &str = "Usage: cargo xtask install --destdir DIR [--replace]
 
   --destdir DIR  the root to install below; / for this machine
   --replace      put an agent of ours in the place of another package's script in
@@ -28,6 +28,10 @@ pub fn run(words: &[String]) -> Result<()> {
         match word.as_str() {
             "--destdir" => destdir = words.next().map(PathBuf::from),
             "--replace" => replace = true,
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
             _ => bail!("{word}?\n{USAGE}"),
         }
     }

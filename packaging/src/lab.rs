@@ -80,6 +80,10 @@ const USAGE: &str = "Usage: cargo xtask lab VERB
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if wants_help(&words) {
+        println!("{USAGE}");
+        return Ok(());
+    }
     match words.split_first() {
         Some((&"up", [setting])) if setting.contains('/') => up(&[], Some(setting)),
         Some((&"up", machines)) => up(machines, None),
@@ -100,12 +104,21 @@ pub fn run(words: &[String]) -> Result<()> {
         Some((&"fault", rest)) => fault(rest),
         Some((&"logs", rest)) => logs(rest),
         Some((&"keeper", machines)) => keep(machines),
-        Some((&"help", _)) => {
-            println!("{USAGE}");
-            Ok(())
-        }
         _ => bail!("{USAGE}"),
     }
+}
+
+/// Whether help is asked for; behind `shell` the words are somebody else's.
+fn wants_help(words: &[&str]) -> bool {
+    match words {
+        ["help", ..] => true,
+        ["shell", word, ..] => is_help(word),
+        _ => words.iter().copied().any(is_help),
+    }
+}
+
+fn is_help(word: &str) -> bool {
+    matches!(word, "-h" | "--help")
 }
 
 fn lab() -> Result<Lab> {
