@@ -217,16 +217,18 @@ impl Agent for Lvm {
     }
 
     fn hints(&self, view: &View, state: &State) -> Vec<Fact> {
-        let hints = self.foresee(view, state);
-        hints.into_iter().map(|hint| Fact::new("hint", hint)).collect()
+        let others = self.target.others(view).unwrap_or_default();
+        let besides = (!others.is_empty()).then(|| Fact::new("besides", look::some(&others)));
+        let hints = self.foresee(view, state).into_iter().map(|hint| Fact::new("hint", hint));
+        besides.into_iter().chain(hints).collect()
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         self.plan_start(view, from)
     }
 
-    fn stop<'a>(&'a self, _: &View, from: &State) -> Result<Plan<'a>> {
-        Ok(self.plan_stop(from))
+    fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        self.plan_stop(view, from)
     }
 
     fn tend<'a>(&'a self, _: &View, state: &State, level: u32) -> Result<Plan<'a>> {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl Lvm {
-    pub(super) fn plan_stop<'a>(&'a self, from: &State) -> Plan<'a> {
+    pub(super) fn plan_stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         if from.is_active() {
             plan.step(format!("deactivate {}", self.target), |system| {
@@ -24,13 +24,15 @@ impl Lvm {
             });
         }
         if !from.is_active() && from.record.is_none() {
-            return plan;
+            return Ok(plan);
         }
-        if let Some(words) = self.return_words().filter(|_| from.others.is_empty()) {
+        if let Some(words) = self.return_words()
+            && self.target.others(view)?.is_empty()
+        {
             plan.step(words, |system| self.give_back(system));
         }
         plan.step("forget what was wanted", |system| self.target.forget(system));
-        plan
+        Ok(plan)
     }
 }
 

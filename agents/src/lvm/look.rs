@@ -38,8 +38,6 @@ impl fmt::Display for Target {
 pub struct State {
     /// What is active of the target, parts of volumes included.
     pub(crate) active: Vec<Volume>,
-    /// Names of the group's volumes that are active and not the target's.
-    pub(crate) others: Vec<String>,
     /// What start has left.
     pub(crate) record: Option<Record>,
     /// Names of volumes that should be active and are not.
@@ -118,13 +116,10 @@ impl Target {
         let mut state = State { record, ..State::default() };
         let Some(mapper) = Mapper::open(view)? else { return Ok(state) };
         let expected = state.record.as_ref().map_or(0, Record::count_at_most);
-        state.active = lvm::active(&mapper, &self.group, expected)?;
-        if self.volume.is_some() {
-            let (active, others): (Vec<_>, Vec<_>) =
-                state.active.into_iter().partition(|volume| self.includes(&volume.name));
-            state.active = active;
-            state.others = others.into_iter().map(|volume| volume.name).collect();
-        }
+        // Of a volume, its parts as well; the kernel leaves the others out.
+        let beginning = self.volume.as_deref().unwrap_or_default();
+        state.active = lvm::active(&mapper, &self.group, beginning, expected)?;
+        state.active.retain(|volume| self.includes(&volume.name));
         if state.is_active() {
             self.look_for_missing(view, &mut state);
             let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();
@@ -135,6 +130,14 @@ impl Target {
             state.bypass = backing::find(view, new);
         }
         Ok(state)
+    }
+
+    /// Names of the group's volumes that are active and not the target's.
+    pub(crate) fn others(&self, view: &View) -> Result<Vec<String>> {
+        let mapper = self.volume.as_ref().map(|_| Mapper::open(view)).transpose()?.flatten();
+        let Some(mapper) = mapper else { return Ok(Vec::new()) };
+        let names = lvm::active(&mapper, &self.group, "", 0)?.into_iter().map(|one| one.name);
+        Ok(names.filter(|name| !self.includes(name)).collect())
     }
 
     fn includes(&self, name: &str) -> bool {
@@ -197,9 +200,6 @@ impl Target {
         let disks: Vec<String> = state.disks().map(shown).collect();
         if !disks.is_empty() {
             facts.push(Fact::new("disks", some(&disks)));
-        }
-        if !state.others.is_empty() {
-            facts.push(Fact::new("besides", some(&state.others)));
         }
         facts
     }

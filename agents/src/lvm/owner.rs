@@ -244,8 +244,8 @@ impl Lvm {
     /// Gives back what was taken, once nothing of the group is active.
     pub(super) fn give_back(&self, system: &System<'_>) -> Result<()> {
         self.keep_others_off(system)?;
-        let found = self.target.look(system)?;
-        if found.is_active() || !found.others.is_empty() {
+        let is_active = self.target.look(system)?.is_active();
+        if is_active || !self.target.others(system)?.is_empty() {
             system.note(format_args!(
                 "volume group {} is still in use here",
                 self.params.vgname.as_str()

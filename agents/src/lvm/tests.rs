@@ -256,6 +256,11 @@ fn one_volume_is_not_the_others() {
     assert_eq!(machine.status(&agent(&[("lvname", "mail")])), Status::Stopped);
     assert_eq!(machine.status(&agent(&[("lvname", "web")])), Status::Running(Role::Started));
     assert_eq!(machine.status(&agent(&[("lvname", "we")])), Status::Stopped);
+    let machine = machine.active("web_rimage_0", 1).active("mail", 2);
+    let agent = agent(&[("lvname", "web")]);
+    let active = agent.observe(&machine.view()).unwrap().active;
+    assert_eq!(active.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["web", "web_rimage_0"]);
+    assert_eq!(agent.target.others(&machine.view()).unwrap(), ["mail"]);
 }
 
 #[test]

@@ -104,10 +104,15 @@ pub fn is_hidden(name: &str) -> bool {
     name.starts_with("pvmove") || RESERVED.iter().any(|part| name.contains(part))
 }
 
-/// The volumes of the group that are active, sorted by their names; about as
-/// many as are expected.
-pub fn active(mapper: &Mapper<'_>, group: &str, expected: usize) -> Result<Vec<Volume>> {
-    let name = format!("{}-", escaped(group));
+/// The volumes of the group that are active and whose names begin so, sorted by
+/// their names; about as many as are expected.
+pub fn active(
+    mapper: &Mapper<'_>,
+    group: &str,
+    beginning: &str,
+    expected: usize,
+) -> Result<Vec<Volume>> {
+    let name = format!("{}-{}", escaped(group), escaped(beginning));
     let mut volumes = Volumes(Vec::with_capacity(expected));
     mapper.devices(Prefix { name: &name, uuid: MARK, expected }, |number, name, uuid| {
         if let Some((of, name)) = split(name)
