@@ -103,6 +103,7 @@ fn play(
         show: &show,
         say: &say,
         end: Cell::new(Instant::now() + Duration::from_secs(600)),
+        is_overwritten: Cell::new(false),
     };
     progress.show("set-up", "agents, DRBD, a volume group");
     stand.set_up(agents).context("cannot set the machines up")?;

@@ -20,6 +20,7 @@ fn mounted<'a>(node: &Node<'a>) -> Agent<'a> {
 pub fn is_replayed(stand: &Stand) -> Result<String> {
     let (first, second) = (stand.node(0), stand.node(1));
     first.agent("drbddisk", PLAIN).action("start")?.exits(0)?;
+    stand.is_overwritten.set(true);
     first.shell(&format!("modprobe jfs; wipefs -qa {DEVICE}; mkfs.jfs -q {DEVICE}"))?;
     mounted(&first).action("start")?.exits(0)?;
     first.shell(&format!(

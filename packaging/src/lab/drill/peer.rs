@@ -49,7 +49,7 @@ pub fn falls_silent(stand: &Stand) -> Result<String> {
     for time in 0..TIMES {
         let name = if time % 2 == 0 { DOUBLE } else { PLAIN };
         let cut = Verb::Cut { machine: "node2".into(), network: network(), silent: true };
-        let stand = Stand { seed: stand.seed + time, end: stand.end.clone(), ..*stand };
+        let stand = stand.seeded(stand.seed + time);
         let lab = stand.lab;
         codes.push(promote_while(&stand, name, || lab.tell(&cut))?);
         stand.lab.tell(&Verb::Mend { machine: "node2".into(), network: network() })?;
@@ -64,7 +64,7 @@ pub fn loses_power(stand: &Stand) -> Result<String> {
     for time in 0..TIMES {
         let name = if time % 2 == 0 { PLAIN } else { DOUBLE };
         let machine = || "node2".to_owned();
-        let stand = Stand { seed: stand.seed + time, end: stand.end.clone(), ..*stand };
+        let stand = stand.seeded(stand.seed + time);
         let off = Verb::PowerOff { machine: machine() };
         let lab = stand.lab;
         codes.push(promote_while(&stand, name, || lab.tell(&off))?);

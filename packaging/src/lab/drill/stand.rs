@@ -86,9 +86,18 @@ pub struct Stand<'a> {
     pub say: &'a dyn Fn(&str),
     /// When the present drill has to be over.
     pub end: Cell<Instant>,
+    /// Whether the volume group is no longer what it was: the drill has put
+    /// something else in its place.
+    pub is_overwritten: Cell<bool>,
 }
 
 impl Stand<'_> {
+    /// The same, with other moments.
+    pub fn seeded(&self, seed: u64) -> Self {
+        let is_overwritten = self.is_overwritten.clone();
+        Self { seed, end: self.end.clone(), is_overwritten, ..*self }
+    }
+
     /// A node by its number, 0 or 1.
     pub fn node(&self, number: usize) -> Node<'_> {
         Node { machine: self.lab.machine(NODES[number]), end: self.end.get() }
@@ -130,11 +139,13 @@ impl Stand<'_> {
     /// Before each drill: everything as it should be. What is in order is left
     /// alone, and what is not is mended by growing force.
     pub fn reset(&self) -> Result<()> {
-        for (what, mend) in [
+        let mends = [
             ("look", (|_| Ok(())) as fn(&Self) -> Result<()>),
             ("restart DRBD", Self::restart),
             ("make the data anew", Self::begin_anew),
-        ] {
+        ];
+        let first = if self.is_overwritten.take() { mends.len() - 1 } else { 0 };
+        for (what, mend) in mends.into_iter().skip(first) {
             (self.show)(&format!("to the known state: {what}"));
             if let Err(err) = self.soothe() {
                 (self.say)(&format!("{err:#}"));
