@@ -54,7 +54,7 @@ impl Agent for Drbd {
     const META: &'static Meta = &Meta {
         name: "drbd",
         shortdesc: "Runs a DRBD resource, and promotes it",
-        longdesc: "Brings a DRBD resource up on all nodes of a promotable clone, makes it Primary where it is promoted, and tells the cluster by a promotion score how good the data of each node are.\n\nDRBD 8.4 and 9. The clone needs notify=true, clone-node-max=1 and promoted-node-max=1; promoted-max is 2 at most, and DRBD 8.4 has two nodes only. DRBD's own service must not bring the resource up.",
+        longdesc: "Brings a DRBD resource up on all nodes of a promotable clone, makes it Primary where it is promoted, and tells the cluster by a promotion score how good the data of each node are.\n\nDRBD 8.4 and 9. The clone needs notify=true, clone-node-max=1 and promoted-node-max=1; promoted-max is 2 at most, and DRBD 8.4 has two nodes only. DRBD's own service must not bring the resource up.\n\nWhere the link was lost while another node was promoted, promote waits for it, and fails if it stays away while that node is in the cluster: what was written there is missing here.",
         params: DrbdParams::TABLE,
         words: Words::Positions,
         actions: &[
@@ -262,7 +262,7 @@ impl Agent for Drbd {
         plan
     }
 
-    fn promote<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
+    fn promote<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let name = &self.params.drbd_resource.0;
         if self.status(found).is_promoted() {
@@ -277,8 +277,14 @@ impl Agent for Drbd {
             });
             return Ok(plan);
         };
+        for node in self.missed(view, &resource) {
+            plan.step(format!("wait for what was written on {node}"), move |system| {
+                self.await_data(system, &node)
+            });
+        }
         plan.step(format!("make DRBD resource {name} Primary"), move |system| {
-            self.primary(system, &resource)
+            self.primary(system, &resource)?;
+            system.drop_hint(&self.missed_hint())
         });
         self.plan_late_connection(&mut plan);
         Ok(plan)
@@ -299,6 +305,11 @@ impl Agent for Drbd {
         let mut plan = Plan::new();
         let Some((kind, operation)) = &self.cluster.notification else { return Ok(plan) };
         let Some(resource) = running(found) else { return Ok(plan) };
+        for node in self.ahead(resource) {
+            plan.step(format!("note that {node} has what is missing here"), move |system| {
+                system.keep_hint(&self.missed_hint(), &format!("{node}\n"))
+            });
+        }
         if operation == "start" && !self.params.connect_only_after_promote {
             plan.step("take in what the configuration says of the peers", |system| {
                 self.admin(system).change(system, &["adjust"])

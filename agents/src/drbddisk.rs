@@ -12,12 +12,14 @@
 use crate::drbd::hints::hints;
 use crate::drbd::name::Name;
 use crate::drbd::seen::{facts_of, in_use};
+use crate::drbd::start::until_connected;
 use anyhow::Result;
 use common::host::drbd::tool::{self, Admin};
-use common::host::drbd::{self, Found, Resource, Role};
+use common::host::drbd::{self, Found, Peer, Resource, Role};
 use common::{Agent, Fact, Plan, Request, Status, System, View, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
+use std::time::Duration;
 
 params! {
     /// What the agent is given.
@@ -36,6 +38,11 @@ const PRIMARY_TRIES: u32 = 6;
 /// How often it is told to become Secondary: udev may have it open for a
 /// moment.
 const SECONDARY_TRIES: u32 = 3;
+
+/// A peer whose link comes back is given what it has missed: it may be the one
+/// that is to take over, and DRBD would make two histories of one. Its attempts
+/// to connect are up to 10 s apart.
+const REUNION: Duration = Duration::from_secs(10);
 
 /// One DRBD resource, or all of them.
 pub struct Drbddisk {
@@ -157,6 +164,14 @@ impl Agent for Drbddisk {
     fn stop<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         for resource in from.resources().iter().filter(|resource| resource.is_primary()) {
+            if resource.peers.iter().any(Peer::is_awaited) {
+                let name = resource.name.clone();
+                let what = format!("wait up to {} s for the peer of {name}", REUNION.as_secs());
+                plan.step(what, move |system| {
+                    until_connected(system, &name, None, REUNION);
+                    Ok(())
+                });
+            }
             let resource = resource.clone();
             plan.step(format!("make DRBD resource {} Secondary", resource.name), move |system| {
                 let admin = Admin::of(system, &resource.name, None);

@@ -4,7 +4,7 @@ use super::score::Advice;
 use super::{Drbd, seen, settled, start};
 use anyhow::{Result, anyhow, bail};
 use common::host::drbd::tool::{self, Admin, Refusal};
-use common::host::drbd::{Disk, Found, Resource, Role};
+use common::host::drbd::{Disk, Found, Peer, Resource, Role};
 use common::{Agent, Plan, System, View};
 use std::cell::Cell;
 
@@ -83,6 +83,7 @@ impl Drbd {
         if let Some(promotion) = &self.promotion {
             promotion.set(system, score, why);
         }
+        self.forget_missed(system);
     }
 
     pub(super) fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
@@ -109,6 +110,76 @@ impl Drbd {
             }
             Ok(true)
         })
+    }
+
+    /// Nodes that the cluster calls promoted and that this one is not connected
+    /// to: what is written there now is not here. DRBD without fencing does not
+    /// know, and would make two histories of one.
+    pub(super) fn ahead(&self, resource: &Resource) -> Vec<String> {
+        if self.cluster.dual_primary
+            || self.params.connect_only_after_promote
+            || resource.is_primary()
+        {
+            return Vec::new();
+        }
+        let nodes = self.cluster.promoted_elsewhere().filter(|node| is_apart(resource, node));
+        nodes.map(str::to_owned).collect()
+    }
+
+    /// Those that were so before, have an instance and are still not connected.
+    /// Of one that is gone there is nothing to wait for.
+    pub(super) fn missed(&self, view: &View, resource: &Resource) -> Vec<String> {
+        let noted = view.hint(&self.missed_hint()).unwrap_or_default();
+        let mut nodes = self.ahead(resource);
+        nodes.extend(noted.split_whitespace().map(str::to_owned));
+        nodes.retain(|node| is_apart(resource, node));
+        nodes.sort_unstable();
+        nodes.dedup();
+        let (there, gone) = nodes.into_iter().partition(|node| self.cluster.is_to_stay(node));
+        let gone: Vec<String> = gone;
+        if !gone.is_empty() {
+            view.warn(format_args!(
+                "what was written on {} while it was not connected is missing here",
+                gone.join(", ")
+            ));
+        }
+        there
+    }
+
+    /// Waits for the connection. Where it does not come the promotion fails,
+    /// and so does the next one, until it has come or the other node is gone.
+    pub(super) fn await_data(&self, system: &System<'_>, node: &str) -> Result<()> {
+        let name = &self.params.drbd_resource.0;
+        start::until_connected(system, name, None, system.deadline().left());
+        let Found::Configured(resource) = self.observe(system)? else {
+            bail!("DRBD resource {name} has gone meanwhile");
+        };
+        if !is_apart(&resource, node) {
+            return system.drop_hint(&self.missed_hint());
+        }
+        system.keep_hint(&self.missed_hint(), &format!("{node}\n"))?;
+        let state = resource.peers.first().map_or("unknown", |peer| &peer.connection);
+        bail!(
+            "what was written to {name} on {node} is missing here ({state}): mend DRBD's link, or \
+             stop the cluster on {node}"
+        )
+    }
+
+    /// Once all peers are connected nothing is missed; and then the score is
+    /// another one.
+    fn forget_missed(&self, system: &System<'_>) {
+        let hint = self.missed_hint();
+        if system.hint(&hint).is_some()
+            && let Ok(Found::Configured(resource)) = self.observe(system)
+            && resource.peers.iter().all(Peer::is_connected)
+            && let Err(err) = system.drop_hint(&hint)
+        {
+            system.note(format_args!("{err:#}"));
+        }
+    }
+
+    pub(super) fn missed_hint(&self) -> String {
+        format!("drbd-{}.missed", self.params.drbd_resource.0.replace('/', "%"))
     }
 
     pub(super) fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
@@ -153,4 +224,11 @@ impl Drbd {
             Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),
         }
     }
+}
+
+/// Whether the node is a peer that is not connected. Before DRBD 9 there is one
+/// peer, without a name.
+fn is_apart(resource: &Resource, node: &str) -> bool {
+    let mut meant = resource.peers.iter().filter(|peer| peer.name.is_empty() || peer.name == node);
+    meant.any(|peer| !peer.is_connected())
 }

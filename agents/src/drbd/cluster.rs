@@ -21,6 +21,7 @@ pub struct Cluster {
     /// Whether the request tells of the other instances at all.
     tells_of_others: bool,
     promoted: BTreeSet<String>,
+    active: BTreeSet<String>,
     stopping: BTreeSet<String>,
 }
 
@@ -51,6 +52,7 @@ impl Cluster {
             clone: request.clone,
             tells_of_others,
             promoted,
+            active: nodes("notify_active_uname"),
             stopping: nodes("notify_stop_uname"),
         }
     }
@@ -97,7 +99,16 @@ impl Cluster {
 
     /// Whether such a node is there to stay.
     pub fn has_lasting_promoted_peer(&self) -> bool {
-        self.promoted_elsewhere().any(|node| !self.stopping.contains(node))
+        self.promoted_elsewhere().any(|node| self.stays(node))
+    }
+
+    /// Whether the node has an instance, and keeps it.
+    pub fn is_to_stay(&self, node: &str) -> bool {
+        (self.active.contains(node) || self.promoted.contains(node)) && self.stays(node)
+    }
+
+    fn stays(&self, node: &str) -> bool {
+        !self.stopping.contains(node)
     }
 
     /// Whether the cluster knows of a promoted instance elsewhere, asked where

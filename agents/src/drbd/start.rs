@@ -172,8 +172,7 @@ pub(crate) fn until_connected(view: &View, resource: &str, peer: Option<&str>, l
     while !deadline.has_passed() {
         let Ok(Found::Configured(resource)) = drbd::find(view, resource) else { return };
         let meant = |known: &&drbd::Peer| peer.is_none_or(|peer| known.name == peer);
-        let comes = |known: &drbd::Peer| !known.is_connected() && known.connection != "StandAlone";
-        if !resource.peers.iter().filter(meant).any(comes) {
+        if !resource.peers.iter().filter(meant).any(drbd::Peer::is_awaited) {
             return;
         }
         pace.rest(deadline);

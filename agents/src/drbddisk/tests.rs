@@ -49,6 +49,25 @@ fn a_kernel_without_drbd_is_unconfigured_and_cannot_be_started() {
 }
 
 #[test]
+fn a_stop_gives_the_peer_a_moment_to_come_back() {
+    let steps = |connection: &str| {
+        let row = PRIMARY.replace("Connected", connection);
+        let (agent, fake) = (agent("r1"), Fake::new(&row));
+        fake.obedient();
+        let view = fake.view(Duration::from_secs(2));
+        let plan = agent.stop(&view, &agent.observe(&view).unwrap()).unwrap();
+        let steps = words(&plan);
+        let begun = Instant::now();
+        carry_out(&view, plan).unwrap();
+        assert_eq!(fake.called(), ["drbdadm secondary r1"], "{connection}");
+        (steps.len(), begun.elapsed() >= Duration::from_secs(1))
+    };
+    assert_eq!(steps("Connected"), (1, false));
+    assert_eq!(steps("StandAlone"), (1, false));
+    assert_eq!(steps("WFConnection"), (2, true));
+}
+
+#[test]
 fn what_makes_no_sense_is_doubt() {
     let fake = Fake::new(" 1: cs:Connected ro:Tertiary/Secondary ds:UpToDate/UpToDate C r----\n");
     assert!(agent("r1").observe(&fake.view(PATIENT)).is_err());

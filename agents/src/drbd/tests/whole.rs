@@ -218,3 +218,46 @@ fn a_notification_tells_the_score_only_when_it_is_another() {
     }
     assert_eq!(fake.called().len(), 1, "{:?}", fake.called());
 }
+
+#[test]
+fn a_promotion_waits_for_what_was_written_where_it_was_promoted_before() {
+    const ALONE: &str = " 1: cs:WFConnection ro:Secondary/Unknown ds:UpToDate/DUnknown C r-----\n";
+    type Meta<'a> = &'a [(&'static str, &'static str)];
+    let with = |more: Meta<'_>| {
+        let meta: Vec<_> = CLONE.iter().copied().chain(more.iter().copied()).collect();
+        agent_with(&[], &meta)
+    };
+    let short = Duration::from_secs(2);
+    let promote = |fake: &Fake, more: Meta<'_>| act(&with(more), fake, short, Drbd::promote);
+    let both = ("notify_active_uname", "node1 node2");
+    let demoting = [both, ("notify_type", "pre"), ("notify_operation", "demote")];
+    let demoting = [&demoting[..], &[("notify_promoted_uname", "node2")]].concat();
+
+    // Connected, or never promoted elsewhere: there is nothing to wait for.
+    let fake = machine(UP);
+    assert!(act(&with(&demoting), &fake, short, Drbd::notify).unwrap().is_empty());
+    promote(&fake, &[both]).unwrap();
+    promote(&machine(ALONE), &[both]).unwrap();
+
+    let fake = machine(ALONE);
+    act(&with(&demoting), &fake, short, Drbd::notify).unwrap();
+    // By now it is demoted, so that the cluster does not call it promoted.
+    for _ in 0..2 {
+        let refused = promote(&fake, &[both]).unwrap_err().to_string();
+        assert!(refused.contains("written to r1 on node2 is missing here"), "{refused}");
+        assert!(refused.contains("(WFConnection)"), "{refused}");
+    }
+    assert!(fake.called().is_empty(), "{:?}", fake.called());
+    // Once it was connected, that is over.
+    fake.rows(UP);
+    act(&agent(), &fake, PATIENT, Drbd::reload).unwrap();
+    fake.rows(ALONE);
+    promote(&fake, &[both]).unwrap();
+
+    // Nobody waits for a node that is gone, or going.
+    for more in [&[("notify_active_uname", "node1")][..], &[both, ("notify_stop_uname", "node2")]] {
+        let fake = machine(ALONE);
+        act(&with(&demoting), &fake, short, Drbd::notify).unwrap();
+        promote(&fake, more).unwrap();
+    }
+}

@@ -149,6 +149,11 @@ impl Peer {
         !NOT_YET.contains(&self.connection.as_str())
     }
 
+    /// Whether it may connect any moment: DRBD tries.
+    pub fn is_awaited(&self) -> bool {
+        !self.is_connected() && self.connection != "StandAlone"
+    }
+
     /// Whether every disk of the peer is known to be up to date.
     pub fn is_up_to_date(&self) -> bool {
         !self.disks.is_empty() && self.disks.iter().all(|(_, disk)| *disk == Disk::UpToDate)
