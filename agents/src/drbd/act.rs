@@ -135,11 +135,11 @@ impl Drbd {
         nodes.retain(|node| is_apart(resource, node));
         nodes.sort_unstable();
         nodes.dedup();
-        let (there, gone) = nodes.into_iter().partition(|node| self.cluster.is_to_stay(node));
-        let gone: Vec<String> = gone;
+        let (there, gone): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|node| self.cluster.is_to_stay(node));
         if !gone.is_empty() {
-            view.warn(format_args!(
-                "what was written on {} while it was not connected is missing here",
+            view.info(format_args!(
+                "going on without {}, promoted when it was lost",
                 gone.join(", ")
             ));
         }
