@@ -148,7 +148,16 @@ impl Agent for Drbd {
 
     fn hints(&self, view: &View, found: &Found) -> Vec<Fact> {
         match found {
-            Found::Configured(resource) => hints::hints(view, resource),
+            Found::Configured(resource) => {
+                let lacks = self.lacks(view, resource).into_iter().map(|node| {
+                    let lack = format!(
+                        "what was written on {node} is missing here: no promotion while {node} is \
+                         in the cluster and DRBD is not connected to it"
+                    );
+                    Fact::new("hint", lack)
+                });
+                lacks.chain(hints::hints(view, resource)).collect()
+            }
             _ => Vec::new(),
         }
     }

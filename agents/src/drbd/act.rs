@@ -126,13 +126,18 @@ impl Drbd {
         nodes.map(str::to_owned).collect()
     }
 
-    /// Those that were so before, have an instance and are still not connected.
+    /// Those that were so when the cluster last told.
+    pub(super) fn lacks(&self, view: &View, resource: &Resource) -> Vec<String> {
+        let noted = view.hint(&self.missed_hint()).unwrap_or_default();
+        let nodes = noted.split_whitespace().filter(|node| is_apart(resource, node));
+        nodes.map(str::to_owned).collect()
+    }
+
+    /// Those that are or were so, have an instance and are still not connected.
     /// Of one that is gone there is nothing to wait for.
     pub(super) fn missed(&self, view: &View, resource: &Resource) -> Vec<String> {
-        let noted = view.hint(&self.missed_hint()).unwrap_or_default();
         let mut nodes = self.ahead(resource);
-        nodes.extend(noted.split_whitespace().map(str::to_owned));
-        nodes.retain(|node| is_apart(resource, node));
+        nodes.extend(self.lacks(view, resource));
         nodes.sort_unstable();
         nodes.dedup();
         let (there, gone): (Vec<_>, Vec<_>) =

@@ -248,10 +248,17 @@ fn a_promotion_waits_for_what_was_written_where_it_was_promoted_before() {
         assert!(refused.contains("(WFConnection)"), "{refused}");
     }
     assert!(fake.called().is_empty(), "{:?}", fake.called());
+    let explained = |fake: &Fake| {
+        let (agent, view) = (agent(), fake.view(short));
+        let hints = agent.hints(&view, &agent.observe(&view).unwrap());
+        hints.iter().any(|hint| hint.seen.contains("written on node2 is missing here"))
+    };
+    assert!(explained(&fake));
     // Once it was connected, that is over.
     fake.rows(UP);
     act(&agent(), &fake, PATIENT, Drbd::reload).unwrap();
     fake.rows(ALONE);
+    assert!(!explained(&fake));
     promote(&fake, &[both]).unwrap();
 
     // Nobody waits for a node that is gone, or going.
