@@ -286,7 +286,15 @@ impl Agent for Drbd {
             });
             return Ok(plan);
         };
-        for node in self.missed(view, &resource) {
+        let missed = self.missed(view, &resource);
+        for peer in self.coming(&resource).filter(|_| missed.is_empty()) {
+            let peer = (!peer.is_empty()).then(|| peer.to_owned());
+            plan.step("wait for a peer that the cluster has running", move |system| {
+                start::until_connected(system, name, peer.as_deref(), act::REUNION);
+                Ok(())
+            });
+        }
+        for node in missed {
             plan.step(format!("wait for what was written on {node}"), move |system| {
                 self.await_data(system, &node)
             });

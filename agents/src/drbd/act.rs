@@ -7,6 +7,11 @@ use common::host::drbd::tool::{self, Admin, Refusal};
 use common::host::drbd::{Disk, Found, Peer, Resource, Role};
 use common::{Agent, Plan, System, View};
 use std::cell::Cell;
+use std::time::Duration;
+
+/// As long as this a promotion waits for a peer, of which nobody knows that it
+/// has what is missing here.
+pub(super) const REUNION: Duration = Duration::from_secs(30);
 
 impl Drbd {
     /// The steps that lead from whatever is there to all that a start wants.
@@ -149,6 +154,19 @@ impl Drbd {
             ));
         }
         there
+    }
+
+    /// Peers that may connect any moment, being in the cluster. What they have
+    /// is not known, and may be newer: a node that has just lost its link need
+    /// not have noticed when the other one was demoted.
+    pub(super) fn coming<'r>(&self, resource: &'r Resource) -> impl Iterator<Item = &'r str> {
+        let alone = self.cluster.dual_primary || self.params.connect_only_after_promote;
+        let there = move |peer: &&Peer| match peer.name.as_str() {
+            "" => self.cluster.has_others(),
+            name => self.cluster.is_to_stay(name),
+        };
+        let awaited = resource.peers.iter().filter(move |peer| !alone && peer.is_awaited());
+        awaited.filter(there).map(|peer| peer.name.as_str())
     }
 
     /// Waits for the connection. Where it does not come the promotion fails,

@@ -107,6 +107,12 @@ impl Cluster {
         (self.active.contains(node) || self.promoted.contains(node)) && self.stays(node)
     }
 
+    /// Whether another node has an instance, and keeps it.
+    pub fn has_others(&self) -> bool {
+        let mut nodes = self.active.iter().chain(&self.promoted);
+        nodes.any(|node| Some(node) != self.node.as_ref() && self.stays(node))
+    }
+
     fn stays(&self, node: &str) -> bool {
         !self.stopping.contains(node)
     }
