@@ -62,7 +62,7 @@ impl Agent for Drbddisk {
     const META: &'static Meta = &Meta {
         name: "drbddisk",
         shortdesc: "Makes a DRBD resource Primary on one node",
-        longdesc: "Makes a DRBD resource Primary on the node where it is started, and Secondary where it is stopped. DRBD itself, its configuration and the connection to the peer are not the agent's concern: they have to be up on both nodes, as DRBD's own service brings them up.\n\nMeant for heartbeat's haresources, for use by hand, and for clusters in which one primitive resource is enough. Where Pacemaker is to run DRBD on all nodes and promote one, use the agent drbd.",
+        longdesc: "Makes a DRBD resource Primary on the node where it is started, and Secondary where it is stopped. DRBD itself, its configuration and the connection to the peer are not the agent's concern: they have to be up on both nodes, as DRBD's own service brings them up. Where the peer is not connected, stop gives it up to 10 s to come back for what it has missed.\n\nMeant for heartbeat's haresources, for use by hand, and for clusters in which one primitive resource is enough. Where Pacemaker is to run DRBD on all nodes and promote one, use the agent drbd.",
         params: DrbddiskParams::TABLE,
         words: Words::Positions,
         actions: &[
