@@ -54,7 +54,7 @@ impl Agent for Drbd {
     const META: &'static Meta = &Meta {
         name: "drbd",
         shortdesc: "Runs a DRBD resource, and promotes it",
-        longdesc: "Brings a DRBD resource up on all nodes of a promotable clone, makes it Primary where it is promoted, and tells the cluster by a promotion score how good the data of each node are.\n\nDRBD 8.4 and 9. The clone needs notify=true, clone-node-max=1 and promoted-node-max=1; promoted-max is 2 at most, and DRBD 8.4 has two nodes only. DRBD's own service must not bring the resource up.\n\nWhere the link was lost while another node was promoted, promote waits for it, and fails if it stays away while that node is in the cluster: what was written there is missing here.",
+        longdesc: "Brings a DRBD resource up on all nodes of a promotable clone, makes it Primary where it is promoted, and tells the cluster by a promotion score how good the data of each node are.\n\nDRBD 8.4 and 9. The clone needs notify=true, clone-node-max=1 and promoted-node-max=1; promoted-max is 2 at most, and DRBD 8.4 has two nodes only. DRBD's own service must not bring the resource up.\n\nWhere the link was lost while another node was promoted, promote waits for it, and fails if it stays away while that node is in the cluster: what was written there is missing here. It waits 30 s for any other peer that the cluster has running.",
         params: DrbdParams::TABLE,
         words: Words::Positions,
         actions: &[
@@ -324,7 +324,7 @@ impl Agent for Drbd {
         let Some(resource) = running(found) else { return Ok(plan) };
         for node in self.ahead(resource) {
             plan.step(format!("note that {node} has what is missing here"), move |system| {
-                system.keep_hint(&self.missed_hint(), &format!("{node}\n"))
+                self.note_missed(system, &node)
             });
         }
         if operation == "start" && !self.params.connect_only_after_promote {

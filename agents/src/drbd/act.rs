@@ -3,6 +3,7 @@
 use super::score::Advice;
 use super::{Drbd, seen, settled, start};
 use anyhow::{Result, anyhow, bail};
+use common::frame::request::file_name;
 use common::host::drbd::tool::{self, Admin, Refusal};
 use common::host::drbd::{Disk, Found, Peer, Resource, Role};
 use common::{Agent, Plan, System, View};
@@ -121,20 +122,18 @@ impl Drbd {
     /// to: what is written there now is not here. DRBD without fencing does not
     /// know, and would make two histories of one.
     pub(super) fn ahead(&self, resource: &Resource) -> Vec<String> {
-        if self.cluster.dual_primary
-            || self.params.connect_only_after_promote
-            || resource.is_primary()
-        {
+        if !self.follows_others() || resource.is_primary() {
             return Vec::new();
         }
-        let nodes = self.cluster.promoted_elsewhere().filter(|node| is_apart(resource, node));
+        let nodes =
+            self.cluster.promoted_elsewhere().filter(|node| apart(resource, node).is_some());
         nodes.map(str::to_owned).collect()
     }
 
     /// Those that were so when the cluster last told.
     pub(super) fn lacks(&self, view: &View, resource: &Resource) -> Vec<String> {
         let noted = view.hint(&self.missed_hint()).unwrap_or_default();
-        let nodes = noted.split_whitespace().filter(|node| is_apart(resource, node));
+        let nodes = noted.split_whitespace().filter(|node| apart(resource, node).is_some());
         nodes.map(str::to_owned).collect()
     }
 
@@ -160,12 +159,12 @@ impl Drbd {
     /// is not known, and may be newer: a node that has just lost its link need
     /// not have noticed when the other one was demoted.
     pub(super) fn coming<'r>(&self, resource: &'r Resource) -> impl Iterator<Item = &'r str> {
-        let alone = self.cluster.dual_primary || self.params.connect_only_after_promote;
+        let follows = self.follows_others();
         let there = move |peer: &&Peer| match peer.name.as_str() {
             "" => self.cluster.has_others(),
             name => self.cluster.is_to_stay(name),
         };
-        let awaited = resource.peers.iter().filter(move |peer| !alone && peer.is_awaited());
+        let awaited = resource.peers.iter().filter(move |peer| follows && peer.is_awaited());
         awaited.filter(there).map(|peer| peer.name.as_str())
     }
 
@@ -177,11 +176,11 @@ impl Drbd {
         let Found::Configured(resource) = self.observe(system)? else {
             bail!("DRBD resource {name} has gone meanwhile");
         };
-        if !is_apart(&resource, node) {
+        let Some(peer) = apart(&resource, node) else {
             return system.drop_hint(&self.missed_hint());
-        }
-        system.keep_hint(&self.missed_hint(), &format!("{node}\n"))?;
-        let state = resource.peers.first().map_or("unknown", |peer| &peer.connection);
+        };
+        self.note_missed(system, node)?;
+        let state = &peer.connection;
         bail!(
             "what was written to {name} on {node} is missing here ({state}): mend DRBD's link, or \
              stop the cluster on {node}"
@@ -201,8 +200,19 @@ impl Drbd {
         }
     }
 
+    /// Remembers that the node has what is missing here: the cluster forgets it
+    /// with its next plan.
+    pub(super) fn note_missed(&self, system: &System<'_>, node: &str) -> Result<()> {
+        system.keep_hint(&self.missed_hint(), &format!("{node}\n"))
+    }
+
     pub(super) fn missed_hint(&self) -> String {
-        format!("drbd-{}.missed", self.params.drbd_resource.0.replace('/', "%"))
+        format!("drbd-{}.missed", file_name(&self.params.drbd_resource.0))
+    }
+
+    /// Whether a promotion has to go on from what was written elsewhere.
+    fn follows_others(&self) -> bool {
+        !self.cluster.dual_primary && !self.params.connect_only_after_promote
     }
 
     pub(super) fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
@@ -249,9 +259,9 @@ impl Drbd {
     }
 }
 
-/// Whether the node is a peer that is not connected. Before DRBD 9 there is one
+/// The peer that the node is, if it is not connected. Before DRBD 9 there is one
 /// peer, without a name.
-fn is_apart(resource: &Resource, node: &str) -> bool {
+fn apart<'r>(resource: &'r Resource, node: &str) -> Option<&'r Peer> {
     let mut meant = resource.peers.iter().filter(|peer| peer.name.is_empty() || peer.name == node);
-    meant.any(|peer| !peer.is_connected())
+    meant.find(|peer| !peer.is_connected())
 }

@@ -121,7 +121,7 @@ impl Request {
 
 /// The name with every byte that is special in a file name replaced. Names
 /// that differ stay different.
-pub(crate) fn file_name(name: &str) -> String {
+pub fn file_name(name: &str) -> String {
     /// Leaves room for a prefix and a suffix in the 255 bytes of a file name.
     const LONGEST: usize = 160;
     let mut safe = String::new();
