@@ -9,7 +9,6 @@
 use anyhow::{Context, Result};
 use common::host::clock::Deadline;
 use common::host::genl::{Attributes, Genl};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 fn main() -> Result<()> {
@@ -21,15 +20,14 @@ fn main() -> Result<()> {
     for command in [2, 30, 31, 32, 33] {
         let mut genl = Genl::open(Deadline::after(Duration::from_secs(5)))?;
         let family = genl.family("drbd")?.context("there is no DRBD in this kernel")?;
-        let asked = genl.dump(family, command, &payload, |message| {
-            let digits: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
-            println!("{command} {digits}");
-            // An error, like a name that is not known, is said without end.
-            let is_error = message.get(4..8) != Some(&101i32.to_ne_bytes());
-            Ok(if is_error { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        });
-        if let Err(err) = asked {
-            println!("# command {command}: {err:#}");
+        // An error, like a name that is not known, is said without end.
+        let is_error = |message: &[u8]| message.get(4..8) != Some(&101i32.to_ne_bytes());
+        match genl.dump(family, command, &payload, is_error) {
+            Ok(told) => told.iter().for_each(|message| {
+                let digits: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+                println!("{command} {digits}");
+            }),
+            Err(err) => println!("# command {command}: {err:#}"),
         }
     }
     Ok(())

@@ -4,20 +4,12 @@
 //! loaded by asking, as long as the caller knows that its module is.
 
 use crate::host::clock::Deadline;
-use anyhow::{Context, Result, bail, ensure};
+use crate::host::netlink::{self, Message, Netlink};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sys::socket::SockProtocol;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
 
 /// The family that knows the others, and its words.
 const CTRL: u16 = 16;
@@ -26,11 +18,8 @@ const CTRL_FAMILY_ID: u16 = 1;
 const CTRL_FAMILY_NAME: u16 = 2;
 const CTRL_VERSION: u16 = 3;
 
-/// nlmsghdr and genlmsghdr.
-const HEADERS: usize = 16 + 4;
-/// A message of a dump fits: the kernel makes none larger than 8 KiB unless a
-/// larger one was once asked for.
-const ROOM: usize = 16 << 10;
+/// A `struct genlmsghdr`.
+const HEADER: usize = 4;
 
 /// A family, as the kernel has it registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +29,17 @@ pub struct Family {
     pub version: u8,
 }
 
-/// A socket to the kernel's generic netlink families.
+/// A line to the kernel's generic netlink families.
 #[derive(Debug)]
 pub struct Genl {
-    socket: OwnedFd,
-    sequence: u32,
+    line: Netlink,
     deadline: Deadline,
 }
 
 impl Genl {
-    /// A socket whose answers are waited for until `deadline`.
+    /// A line on which answers are waited for until `deadline`.
     pub fn open(deadline: Deadline) -> Result<Self> {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkGeneric,
-        )
-        .context("cannot open a generic netlink socket")?;
-        Ok(Self { socket, sequence: 0, deadline })
+        Ok(Self { line: line(deadline)?, deadline })
     }
 
     /// The family of this name, if the kernel has it for this network
@@ -67,162 +48,67 @@ impl Genl {
         let mut question = Attributes::new();
         question.text(CTRL_FAMILY_NAME, name);
         let control = Family { id: CTRL, version: 1 };
-        let mut found = None;
-        let asked = self.ask(control, CTRL_GETFAMILY, 0, question.bytes(), |answer| {
-            let id = find(answer, CTRL_FAMILY_ID).and_then(u16_of);
+        let question = request(control, CTRL_GETFAMILY, 0, question.bytes());
+        let found = self.line.ask(question, |answer| {
+            let answer = answer.get(HEADER..)?;
             let version = find(answer, CTRL_VERSION).and_then(u32_of).unwrap_or(0);
-            found = id.map(|id| Family { id, version: u8::try_from(version).unwrap_or(u8::MAX) });
-            Ok(ControlFlow::Break(()))
+            Some(Family {
+                id: find(answer, CTRL_FAMILY_ID).and_then(|id| netlink::u16_at(id, 0))?,
+                version: u8::try_from(version).unwrap_or(u8::MAX),
+            })
         });
-        match asked {
-            Ok(()) => Ok(found),
-            Err(err) if errno(&err) == Some(libc::ENOENT) => Ok(None),
-            Err(err) => Err(err.context(format!("cannot ask for the netlink family {name}"))),
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(err) if netlink::errno(&err) == Some(Errno::ENOENT) => Ok(None),
+            Err(err) => {
+                Err(err).with_context(|| format!("cannot ask for the netlink family {name}"))
+            }
         }
     }
 
-    /// Asks for all there is, and hands each message's payload, from the
-    /// family's own header on, to `each`. Whoever breaks off asks nothing more
-    /// of this socket: the kernel has not ended its answer.
+    /// Asks for all there is: the payload of each message, from the family's own
+    /// header on. A message that is the `last` ends the answer, also where the
+    /// kernel would go on.
     pub fn dump(
         &mut self,
         family: Family,
         command: u8,
         payload: &[u8],
-        each: impl FnMut(&[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        self.ask(family, command, NLM_F_DUMP, payload, each)
-    }
-
-    /// Sends one question and takes the answers until the kernel says that it
-    /// is done, or `each` that it has heard enough.
-    fn ask(
-        &mut self,
-        family: Family,
-        command: u8,
-        flags: u16,
-        payload: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        self.sequence += 1;
-        let message = request(family, command, flags, self.sequence, payload);
-        send(self.socket.as_raw_fd(), &message, MsgFlags::empty()).map_err(io::Error::from)?;
-        let mut room = vec![0; ROOM];
-        loop {
-            ensure!(!self.deadline.has_passed(), "the kernel's answer has no end");
-            let length = self.receive(&mut room)?;
-            for message in messages(&room[..length]) {
-                if message.sequence != self.sequence {
-                    continue;
-                }
-                match message.kind {
-                    NLMSG_DONE | NLMSG_ERROR => return Ok(verdict(message.body)?),
-                    kind if kind != family.id => {}
-                    _ if each(message.body.get(4..).unwrap_or_default())?.is_break() => {
-                        return Ok(());
-                    }
-                    _ => {}
-                }
-            }
+        last: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>> {
+        let question = || request(family, command, libc::NLM_F_DUMP, payload);
+        let mut is_broken_off = false;
+        let told = self.line.insist(question, |told: &mut Vec<Vec<u8>>, body| {
+            let payload = body.get(HEADER..).unwrap_or_default();
+            told.push(payload.to_vec());
+            is_broken_off = last(payload);
+            if is_broken_off { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if is_broken_off {
+            // On the old line the kernel has not ended its answer.
+            self.line = line(self.deadline)?;
         }
+        Ok(told)
     }
+}
 
-    fn receive(&self, room: &mut [u8]) -> Result<usize> {
-        loop {
-            // With this flag the true length is returned also where it does not fit.
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
-            match recv(self.socket.as_raw_fd(), room, flags) {
-                Ok(length) if length > room.len() => {
-                    bail!("the kernel's answer of {length} bytes is too large")
-                }
-                Ok(length) => return Ok(length),
-                Err(Errno::EAGAIN) => self.wait()?,
-                Err(Errno::EINTR) => {}
-                Err(err) => return Err(io::Error::from(err).into()),
-            }
-        }
-    }
-
-    fn wait(&self) -> Result<()> {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        let limit = PollTimeout::try_from(self.deadline.left_ms()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, limit) {
-            Ok(0) => bail!("no answer of the kernel's before the deadline"),
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(err) => Err(io::Error::from(err).into()),
-        }
-    }
+fn line(deadline: Deadline) -> Result<Netlink> {
+    Netlink::to(SockProtocol::NetlinkGeneric, deadline)
+        .context("cannot open a generic netlink socket")
 }
 
 /// The system's error number that an error stands for.
 pub fn errno(err: &anyhow::Error) -> Option<i32> {
-    err.downcast_ref::<io::Error>()?.raw_os_error()
+    netlink::errno(err.downcast_ref::<io::Error>()?).map(|errno| errno as i32)
 }
 
-fn request(family: Family, command: u8, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADERS + payload.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::with_capacity(HEADERS + payload.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(family.id.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    message.extend(sequence.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes());
-    message.extend([command, family.version, 0, 0]);
-    message.extend(payload);
-    message
-}
-
-/// What the last message says: nothing, or the negated error number.
-fn verdict(body: &[u8]) -> io::Result<()> {
-    match body.get(..4).map(i32_of) {
-        Some(Some(code)) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
-        _ => Ok(()),
-    }
-}
-
-struct Message<'a> {
-    kind: u16,
-    sequence: u32,
-    body: &'a [u8],
-}
-
-/// The netlink messages in one datagram; what is cut short is left out.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = usize::try_from(u32_of(bytes.get(..4)?)?).ok()?;
-        let message = bytes.get(..length.max(16))?;
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-        Some(Message {
-            kind: u16_of(&message[4..6])?,
-            sequence: u32_of(&message[8..12])?,
-            body: message.get(16..length)?,
-        })
-    })
-}
-
-const fn aligned(length: usize) -> usize {
-    (length + 3) & !3
-}
-
-/// The attributes in a message, as kind and value; what is cut short is left
-/// out. Flags in the kind are dropped.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_of(bytes.get(..2)?)?);
-        let kind = u16_of(bytes.get(2..4)?)? & 0x3fff;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-        Some((kind, value))
-    })
+fn request(family: Family, command: u8, flags: i32, payload: &[u8]) -> Message {
+    Message::new(family.id, flags, &[&[command, family.version, 0, 0], payload].concat())
 }
 
 /// The first attribute of this kind.
 pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
-}
-
-fn u16_of(value: &[u8]) -> Option<u16> {
-    value.try_into().ok().map(u16::from_ne_bytes)
+    netlink::Attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
 /// An attribute's value as a number.
@@ -237,8 +123,7 @@ pub fn i32_of(value: &[u8]) -> Option<i32> {
 
 /// An attribute's value as text, without the zero at its end.
 pub fn text_of(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
+    netlink::text(value)
 }
 
 /// Attributes being put together.
@@ -257,7 +142,7 @@ impl Attributes {
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
-        self.0.resize(aligned(self.0.len()), 0);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
@@ -298,16 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn all_messages_of_a_dump_arrive() {
+    fn all_messages_of_a_dump_arrive_and_no_more_than_are_wanted() {
         let mut genl = Genl::open(Deadline::after(Duration::from_secs(5))).unwrap();
-        let mut names = Vec::new();
         let control = Family { id: CTRL, version: 1 };
-        genl.dump(control, CTRL_GETFAMILY, &[], |message| {
-            names.push(text_of(find(message, CTRL_FAMILY_NAME).unwrap()));
-            Ok(ControlFlow::Continue(()))
-        })
-        .unwrap();
-        assert!(names.iter().any(|name| name == "nlctrl"), "{names:?}");
+        let name = |message: &Vec<u8>| text_of(find(message, CTRL_FAMILY_NAME).unwrap());
+        for _ in 0..2 {
+            let all = genl.dump(control, CTRL_GETFAMILY, &[], |_| false).unwrap();
+            assert!(all.iter().any(|message| name(message) == "nlctrl"), "{all:?}");
+            let first = genl.dump(control, CTRL_GETFAMILY, &[], |_| true).unwrap();
+            assert_eq!(first, all[..1]);
+        }
     }
 
     #[test]
@@ -319,24 +204,5 @@ mod tests {
         let nested = find(outside.bytes(), 2).unwrap();
         assert_eq!(text_of(find(nested, 2).unwrap()), "r1");
         assert_eq!(find(nested, 1).and_then(u32_of), Some(7));
-    }
-
-    #[test]
-    fn what_is_cut_short_is_left_out() {
-        let mut whole = Attributes::new();
-        whole.number(1, 1).text(2, "a long enough name");
-        for length in 0..whole.bytes().len() - 4 {
-            assert!(attributes(&whole.bytes()[..length]).count() < 2, "{length}");
-            assert_eq!(messages(&whole.bytes()[..length]).count(), 0);
-        }
-        assert_eq!(attributes(&[0, 0, 1, 0]).count(), 0);
-        assert_eq!(messages(&[0; 64]).count(), 0);
-    }
-
-    #[test]
-    fn a_refusal_at_the_end_of_a_dump_is_an_error() {
-        let refused = verdict(&(-libc::ENODEV).to_ne_bytes()).unwrap_err();
-        assert_eq!(refused.raw_os_error(), Some(libc::ENODEV));
-        assert!(verdict(&0i32.to_ne_bytes()).is_ok());
     }
 }

@@ -1,195 +1,116 @@
-//! rtnetlink: questions to the kernel about links, addresses and routes, and
-//! orders to change them. The messages themselves belong to `link`, `address`
-//! and `route`.
+//! Netlink: questions to the kernel, and orders to change something.
+//!
+//! All answers come through here. One that is not whole is an error or asked
+//! for again, never a shorter list: what an agent does not find in a list is
+//! taken for absent. rtnetlink's messages belong to `link`, `address` and
+//! `route`, those of generic netlink to `genl` and whoever uses that.
 
+mod answer;
+mod message;
+
+pub(crate) use answer::errno;
+pub(crate) use message::{Attributes, Message, family, ip, octets, text, u16_at, u32_at};
+
+use crate::host::clock::{Deadline, Pace};
+use answer::{Answer, Heard, garbled};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
 };
+use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// The most that the kernel puts into one part of a dump.
+/// The most that the kernel puts into one part of a dump, unless a single
+/// message is larger.
 const PART: usize = 32 << 10;
+
+/// No message is larger than this.
+const LARGEST: usize = 4 << 20;
 
 /// How much of a list is looked at where only a short one is of interest. The
 /// kernel fills as much as was asked for last, read or not.
 const SHORT_PART: usize = 4 << 10;
 
 /// What the kernel answers at once cannot take longer, unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A dump that other changes have disturbed is asked for again this often.
+/// An answer that was cut or disturbed is asked for again this often.
 const TRIES: usize = 20;
-
-const DONE: u16 = libc::NLMSG_DONE as u16;
-const ERROR: u16 = libc::NLMSG_ERROR as u16;
-const DISTURBED: u16 = libc::NLM_F_DUMP_INTR as u16;
-
-/// A request under construction.
-#[derive(Debug)]
-pub(crate) struct Message(Vec<u8>);
-
-impl Message {
-    /// A message of this kind with its fixed header.
-    pub(crate) fn new(kind: u16, flags: i32, header: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend_from_slice(&0u32.to_ne_bytes());
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        let flags = flags as u16 | libc::NLM_F_REQUEST as u16;
-        bytes.extend_from_slice(&flags.to_ne_bytes());
-        // A sequence number and a port; one question at a time needs neither.
-        bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(header);
-        Self(bytes).padded()
-    }
-
-    /// Adds an attribute.
-    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = value.len() as u16 + 4;
-        self.0.extend_from_slice(&length.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(value);
-        self.padded()
-    }
-
-    /// Adds an attribute if there is a value for it.
-    pub(crate) fn with_some(self, kind: u16, value: Option<&[u8]>) -> Self {
-        match value {
-            Some(value) => self.with(kind, value),
-            None => self,
-        }
-    }
-
-    fn padded(mut self) -> Self {
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self
-    }
-
-    fn finished(mut self) -> Vec<u8> {
-        let length = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&length.to_ne_bytes());
-        self.0
-    }
-}
-
-/// The attributes behind a message's fixed header.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = usize::from(u16_at(self.0, 0)?);
-        let kind = u16_at(self.0, 2)? & libc::NLA_TYPE_MASK as u16;
-        let value = self.0.get(4..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    }
-}
-
-/// A number of the kernel's, in its own byte order.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// A number of the kernel's, in its own byte order.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// A text of the kernel's, without the zero at its end.
-pub(crate) fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
-}
-
-/// An address of either family.
-pub(crate) fn ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
-        _ => None,
-    }
-}
-
-/// The bytes of an address, as the kernel takes them.
-pub(crate) fn octets(ip: &IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
-/// The kernel's number for the address's family.
-pub(crate) fn family(ip: &IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
-    }
-}
 
 /// A line to the kernel, for one question at a time.
 #[derive(Debug)]
-pub(crate) struct Netlink(OwnedFd);
+pub(crate) struct Netlink {
+    socket: OwnedFd,
+    protocol: SockProtocol,
+    deadline: Deadline,
+    port: u32,
+    asked: Cell<u32>,
+}
 
 impl Netlink {
+    /// A line to rtnetlink.
     pub(crate) fn open() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let protocol = SockProtocol::NetlinkRoute;
-        let line = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-        let limit = nix::sys::time::TimeVal::new(PATIENCE.as_secs().cast_signed(), 0);
-        socket::setsockopt(&line, socket::sockopt::ReceiveTimeout, &limit)?;
+        Self::to(SockProtocol::NetlinkRoute, Deadline::after(PATIENCE))
+    }
+
+    /// A line to this part of the kernel. Its answers are waited for until
+    /// `deadline`.
+    pub(super) fn to(protocol: SockProtocol, deadline: Deadline) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+        // What is connected to the kernel hears nobody else.
+        let kernel = NetlinkAddr::new(0, 0);
+        socket::connect(socket.as_raw_fd(), &kernel)?;
+        let port = socket::getsockname::<NetlinkAddr>(socket.as_raw_fd())?.pid();
         // Kernels before 4.20 do not filter dumps; what is not wanted is then
         // dropped here. Those before 4.12 do not explain their errors.
-        let _ = switch_on(line.as_fd(), libc::NETLINK_GET_STRICT_CHK);
-        let _ = switch_on(line.as_fd(), libc::NETLINK_EXT_ACK);
-        Ok(Self(line))
+        for option in [libc::NETLINK_GET_STRICT_CHK, libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+            let _ = switch_on(socket.as_fd(), option);
+        }
+        Ok(Self { socket, protocol, deadline, port, asked: Cell::new(0) })
     }
 
     /// Asks for one object.
     pub(crate) fn ask<T>(
         &self,
         question: Message,
-        read: impl FnOnce(&[u8]) -> Option<T>,
+        read: impl Fn(&[u8]) -> Option<T>,
     ) -> io::Result<T> {
-        self.send(question)?;
-        let mut part = vec![0; PART];
-        let length = socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty())?;
-        let (kind, _, body, _) = next(&part[..length]).ok_or_else(garbled)?;
-        if kind == ERROR {
-            return Err(refusal(body).unwrap_or_else(garbled));
-        }
-        read(body).ok_or_else(garbled)
+        let found = self.insist(
+            || question.clone(),
+            |found, body| {
+                *found = read(body);
+                ControlFlow::Break(())
+            },
+        )?;
+        found.ok_or_else(garbled)
     }
 
     /// Has something done.
     pub(crate) fn tell(&self, order: Message) -> io::Result<()> {
-        self.send(order)?;
-        let mut part = vec![0; PART];
-        let length = socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty())?;
-        match next(&part[..length]) {
-            Some((ERROR, _, body, _)) => refusal(body).map_or(Ok(()), Err),
+        // The confirmation repeats the order, or its header.
+        let mut room = vec![0; PART];
+        match self.hear(order, &mut room, |_, _| ControlFlow::Break(()))? {
+            Heard::End => Ok(()),
             _ => Err(garbled()),
         }
     }
 
     /// Asks for all objects of a kind; `read` picks those that are wanted. The
-    /// list is whole: one that other changes have disturbed is asked for again.
+    /// list is whole.
     pub(crate) fn list<T>(
         &self,
         question: impl Fn() -> Message,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Vec<T>> {
-        for _ in 0..TRIES {
-            if let Some(list) = self.list_once(question(), &mut read)? {
-                return Ok(list);
-            }
-        }
-        Err(io::Error::other("the kernel's list changes faster than it can be read"))
+        self.insist(question, |found: &mut Vec<T>, body| {
+            found.extend(read(body));
+            ControlFlow::Continue(())
+        })
     }
 
     /// Asks for all objects of a kind, and gives up if they do not fit into the
@@ -200,57 +121,107 @@ impl Netlink {
         question: Message,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<Option<Vec<T>>> {
-        self.send(question)?;
-        let (mut found, mut part) = (Vec::new(), [0; SHORT_PART]);
+        let mut found = Vec::new();
         // The end may come in a part of its own.
-        for number in 0..2 {
-            let length = socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty())?;
-            let mut rest = &part[..length];
-            while let Some((kind, flags, body, following)) = next(rest) {
-                rest = following;
-                match kind {
-                    _ if flags & DISTURBED != 0 => return Ok(None),
-                    DONE => return Ok(Some(found)),
-                    ERROR => return Err(refusal(body).unwrap_or_else(garbled)),
-                    _ if number > 0 => return Ok(None),
-                    _ => found.extend(read(body)),
-                }
+        let heard = self.hear(question, &mut [0; SHORT_PART], |part, body| match part {
+            0 => {
+                found.extend(read(body));
+                ControlFlow::Continue(())
             }
-        }
-        Ok(None)
+            _ => ControlFlow::Break(()),
+        })?;
+        Ok((heard == Heard::End).then_some(found))
     }
 
-    fn list_once<T>(
+    /// Asks until an answer was whole, or `take` had enough of it. What was
+    /// taken of an answer that was not is forgotten.
+    pub(super) fn insist<T: Default>(
+        &self,
+        question: impl Fn() -> Message,
+        mut take: impl FnMut(&mut T, &[u8]) -> ControlFlow<()>,
+    ) -> io::Result<T> {
+        let mut fresh = None;
+        until_whole(self.deadline, |size| {
+            let (line, mut taken) = (fresh.as_ref().unwrap_or(self), T::default());
+            let heard =
+                line.hear(question(), &mut vec![0; size], |_, body| take(&mut taken, body))?;
+            if heard.is_to_be_repeated() {
+                // The rest of that answer is not waited for.
+                fresh = Some(Self::to(self.protocol, self.deadline)?);
+            }
+            Ok((heard, taken))
+        })
+    }
+
+    /// Asks, and hands the messages of the answer to `each`, with the number of
+    /// the datagram that they came in. Never ends with a part.
+    fn hear(
         &self,
         question: Message,
-        read: &mut impl FnMut(&[u8]) -> Option<T>,
-    ) -> io::Result<Option<Vec<T>>> {
-        self.send(question)?;
-        let (mut found, mut disturbed) = (Vec::new(), false);
-        let mut part = vec![0; PART];
+        room: &mut [u8],
+        mut each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> io::Result<Heard> {
+        self.asked.set(self.asked.get() + 1);
+        let answer = Answer { sequence: self.asked.get(), port: self.port };
+        let bytes = question.finished(answer.sequence);
+        let sent = socket::send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        if sent != bytes.len() {
+            return Err(garbled());
+        }
+        for part in 0.. {
+            if part > 0 && self.deadline.has_passed() {
+                break;
+            }
+            let length = self.receive(room)?;
+            match answer.take(room, length, |body| each(part, body))? {
+                Heard::Part => {}
+                heard => return Ok(heard),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel's answer has no end"))
+    }
+
+    /// The length of the next datagram, also where there was no room for it.
+    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            let length = match socket::recv(self.0.as_raw_fd(), &mut part, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                received => received?,
-            };
-            let mut rest = &part[..length];
-            while let Some((kind, flags, body, following)) = next(rest) {
-                rest = following;
-                disturbed |= flags & DISTURBED != 0;
-                match kind {
-                    DONE => return Ok((!disturbed).then_some(found)),
-                    ERROR => return Err(refusal(body).unwrap_or_else(garbled)),
-                    _ => found.extend(read(body)),
-                }
+            match socket::recv(self.socket.as_raw_fd(), room, MsgFlags::MSG_TRUNC) {
+                Ok(length) => return Ok(length),
+                Err(Errno::EAGAIN) => self.wait()?,
+                Err(Errno::EINTR) => {}
+                Err(err) => return Err(err.into()),
             }
         }
     }
 
-    fn send(&self, message: Message) -> io::Result<()> {
-        let bytes = message.finished();
-        let sent = socket::send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        if sent == bytes.len() { Ok(()) } else { Err(garbled()) }
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(self.deadline.left_ms()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, limit) {
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel does not answer in time"))
+            }
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(err) => Err(err.into()),
+        }
     }
+}
+
+/// Repeats an attempt, which is told how much room to have for a datagram, until
+/// what it has heard is whole.
+fn until_whole<T>(
+    deadline: Deadline,
+    mut attempt: impl FnMut(usize) -> io::Result<(Heard, T)>,
+) -> io::Result<T> {
+    let (mut size, mut pace) = (PART, Pace::new());
+    for _ in 0..TRIES {
+        match attempt(size)? {
+            (Heard::Cut(length), _) if length > LARGEST => return Err(garbled()),
+            (Heard::Cut(length), _) => size = length.next_power_of_two(),
+            (Heard::Disturbed, _) => pace.rest(deadline),
+            (_, taken) => return Ok(taken),
+        }
+    }
+    Err(io::Error::other("the kernel's list changes faster than it can be read"))
 }
 
 #[allow(unsafe_code)]
@@ -262,66 +233,6 @@ fn switch_on(line: BorrowedFd<'_>, option: i32) -> io::Result<()> {
         libc::setsockopt(line.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), size)
     };
     Ok(Errno::result(done).map(drop)?)
-}
-
-type Part<'a> = (u16, u16, &'a [u8], &'a [u8]);
-
-/// The first message of a part: its kind, its flags, its body, and what
-/// follows it.
-fn next(part: &[u8]) -> Option<Part<'_>> {
-    let length = u32_at(part, 0)? as usize;
-    let body = part.get(16..length)?;
-    let rest = part.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((u16_at(part, 4)?, u16_at(part, 6)?, body, rest))
-}
-
-/// The error that a message of kind ERROR carries; none if it is the
-/// confirmation.
-fn refusal(body: &[u8]) -> Option<io::Error> {
-    const EXPLANATION: u16 = 1;
-    let code = u32_at(body, 0)?.cast_signed();
-    if code == 0 {
-        return None;
-    }
-    let errno = Errno::from_raw(-code);
-    // The request's own header follows, and after that the explanation.
-    let explained = Attributes(body.get(20..).unwrap_or_default());
-    let explanation = explained.into_iter().find(|(kind, _)| *kind == EXPLANATION);
-    Some(match explanation {
-        Some((_, words)) => Refused { errno, words: text(words) }.into(),
-        None => io::Error::from_raw_os_error(-code),
-    })
-}
-
-/// A refusal with the kernel's own words.
-#[derive(Debug)]
-struct Refused {
-    errno: Errno,
-    words: String,
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.errno.desc(), self.words.trim_end_matches('.'))
-    }
-}
-
-impl std::error::Error for Refused {}
-
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> Self {
-        Self::new(Self::from(refused.errno).kind(), refused)
-    }
-}
-
-/// The kernel's error number, however the error is wrapped.
-pub(crate) fn errno(err: &io::Error) -> Option<Errno> {
-    let refused = err.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
-    refused.map(|refused| refused.errno).or_else(|| err.raw_os_error().map(Errno::from_raw))
-}
-
-fn garbled() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer makes no sense")
 }
 
 /// Hears of changes from the moment it is made.
@@ -366,21 +277,79 @@ impl Watch {
 mod tests {
     use super::*;
 
-    #[test]
-    fn attributes_are_read_as_they_were_written() {
-        let bytes = Message::new(1, 0, &[7; 5]).with(3, b"lo\0").with(9, &[1, 2, 3, 4]).finished();
-        assert_eq!(u32_at(&bytes, 0), Some(bytes.len() as u32));
-        let read: Vec<_> = Attributes(&bytes[24..]).collect();
-        assert_eq!(read, [(3, &b"lo\0"[..]), (9, &[1, 2, 3, 4][..])]);
-        assert_eq!(text(read[0].1), "lo");
+    fn links() -> Message {
+        Message::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; 16])
+    }
+
+    fn name(body: &[u8]) -> Option<String> {
+        let named = |(kind, _): &(u16, &[u8])| *kind == libc::IFLA_IFNAME;
+        Attributes(body.get(16..)?).find(named).map(|(_, name)| text(name))
+    }
+
+    /// What is made of these in turn, with the room that each was given.
+    fn insisting(heard: &[Heard]) -> (io::Result<usize>, Vec<usize>) {
+        let (mut all, mut rooms) = (heard.iter(), Vec::new());
+        let deadline = Deadline::after(Duration::from_millis(100));
+        let made = until_whole(deadline, |size| {
+            rooms.push(size);
+            Ok((*all.next().unwrap_or(&Heard::Disturbed), rooms.len()))
+        });
+        (made, rooms)
     }
 
     #[test]
-    fn a_torn_message_ends_the_reading() {
-        let bytes = Message::new(1, 0, &[0; 4]).with(3, &[1; 8]).finished();
-        for end in 0..bytes.len() {
-            assert!(next(&bytes[..end]).is_none());
-            let _ = Attributes(&bytes[20.min(end)..end]).count();
+    fn a_list_that_was_disturbed_is_asked_for_again() {
+        let (made, _) = insisting(&[Heard::Disturbed, Heard::Disturbed, Heard::End]);
+        assert_eq!(made.unwrap(), 3);
+    }
+
+    #[test]
+    fn a_list_that_is_disturbed_all_the_time_is_an_error() {
+        let (made, rooms) = insisting(&[]);
+        assert!(made.unwrap_err().to_string().contains("changes faster"));
+        assert_eq!(rooms.len(), TRIES);
+    }
+
+    #[test]
+    fn what_was_cut_is_asked_for_again_with_more_room() {
+        let (made, rooms) = insisting(&[Heard::Cut(PART + 1), Heard::End]);
+        assert_eq!((made.unwrap(), rooms), (2, vec![PART, 2 * PART]));
+        assert!(insisting(&[Heard::Cut(usize::MAX)]).0.is_err());
+    }
+
+    #[test]
+    fn the_kernel_cuts_what_there_is_no_room_for() {
+        let line = Netlink::open().unwrap();
+        let heard = line.hear(links(), &mut [0; 64], |_, _| panic!("64 bytes are not enough"));
+        assert!(matches!(heard.unwrap(), Heard::Cut(length) if length > 64));
+        assert!(Netlink::open().unwrap().list(links, name).unwrap().contains(&"lo".to_owned()));
+    }
+
+    #[test]
+    fn one_line_takes_many_questions() {
+        let line = Netlink::open().unwrap();
+        let first = line.list(links, name).unwrap();
+        let question =
+            Message::new(libc::RTM_GETLINK, 0, &header(1)).with(libc::IFLA_IFNAME, b"lo\0");
+        for _ in 0..3 {
+            assert_eq!(line.ask(question.clone(), name).unwrap(), "lo");
+            assert_eq!(line.list(links, name).unwrap(), first);
         }
+    }
+
+    /// A `struct ifinfomsg` of this interface.
+    fn header(index: u32) -> [u8; 16] {
+        let mut header = [0; 16];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        header
+    }
+
+    #[test]
+    fn a_refusal_is_explained() {
+        // A dump of links that are selected by what no link has.
+        let question = || links().with(libc::IFLA_ADDRESS, &[1; 6]);
+        let err = Netlink::open().unwrap().list(question, name).unwrap_err();
+        assert_eq!(errno(&err), Some(Errno::EINVAL));
+        assert!(err.to_string().starts_with("Invalid argument ("), "{err}");
     }
 }

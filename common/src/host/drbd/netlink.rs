@@ -5,7 +5,6 @@ use super::state::{Disk, Fencing, Peer, Resource, Role, Volume};
 use crate::host::clock::Deadline;
 use crate::host::genl::{Attributes, Family, Genl, errno, find, i32_of, text_of, u32_of};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use std::ops::ControlFlow;
 
 /// The newest version of the interface that is understood here.
 const NEWEST: u8 = 2;
@@ -102,13 +101,15 @@ impl Drbd {
             _ => &[GET_RESOURCES, GET_DEVICES, GET_CONNECTIONS, GET_PEER_DEVICES],
         };
         for command in commands {
-            let asked = self.genl.dump(self.family, *command, &question(name), |message| {
-                answers.take(*command, message)
-            });
-            match asked {
+            // What is an error, like a name that is not known, is said without end.
+            let is_error = |message: &[u8]| code(message) != NO_ERROR;
+            match self.genl.dump(self.family, *command, &question(name), is_error) {
                 // What 8.4 says of a name that it does not know.
                 Err(err) if name.is_some() && errno(&err) == Some(libc::ENODEV) => {}
-                asked => asked.context("cannot ask the kernel's DRBD")?,
+                told => told
+                    .context("cannot ask the kernel's DRBD")?
+                    .iter()
+                    .try_for_each(|message| answers.take(*command, message))?,
             }
             if answers.found.is_empty() || answers.is_gone {
                 return Ok(Vec::new());
@@ -146,12 +147,11 @@ impl<'a> Answers<'a> {
         Self { version, wanted, found: Vec::new(), is_gone: false }
     }
 
-    fn take(&mut self, command: u8, message: &[u8]) -> Result<ControlFlow<()>> {
-        let code = message.get(4..8).and_then(i32_of).unwrap_or(0);
+    fn take(&mut self, command: u8, message: &[u8]) -> Result<()> {
+        let code = code(message);
         if code == RESOURCE_NOT_KNOWN {
-            // The kernel would go on saying so for ever.
             self.is_gone = true;
-            return Ok(ControlFlow::Break(()));
+            return Ok(());
         }
         if code != NO_ERROR {
             bail!("the kernel's DRBD answers with code {code}");
@@ -161,7 +161,7 @@ impl<'a> Answers<'a> {
         let context = find(groups, CONTEXT).unwrap_or_default();
         let name = text_of(find(context, CONTEXT_RESOURCE).unwrap_or_default());
         if self.wanted.is_some_and(|wanted| wanted != name) {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(());
         }
         let version = self.version;
         let taken = match command {
@@ -175,7 +175,6 @@ impl<'a> Answers<'a> {
             _ => peer_device(self.named(name), context, groups, version),
         };
         taken
-            .map(ControlFlow::Continue)
             .ok_or_else(|| anyhow!("an answer of the kernel's DRBD (command {command}) is strange"))
     }
 
@@ -187,6 +186,11 @@ impl<'a> Answers<'a> {
         });
         &mut self.found[place]
     }
+}
+
+/// DRBD's own header has a minor and an answer code.
+fn code(message: &[u8]) -> i32 {
+    message.get(4..8).and_then(i32_of).unwrap_or(0)
 }
 
 fn number(groups: &[u8], group: u16, field: u16) -> Option<u32> {
@@ -305,8 +309,8 @@ pub(crate) fn replay(text: &str, name: &str, commands: &[u8]) -> Resource {
         let message: Result<Vec<u8>, _> = (0..digits.len()).step_by(2).map(digit).collect();
         if commands.contains(&command) {
             let message = message.expect("a capture is hexadecimal");
-            let heard = answers.take(command, &message).expect("a capture is understood");
-            assert!(heard.is_continue(), "a capture is of a resource that stays");
+            answers.take(command, &message).expect("a capture is understood");
+            assert!(!answers.is_gone, "a capture is of a resource that stays");
         }
     }
     let [resource] = &answers.found[..] else { panic!("{answers:?}") };

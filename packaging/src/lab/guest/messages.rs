@@ -5,7 +5,6 @@
 use anyhow::{Context, Result};
 use common::host::clock::Deadline;
 use common::host::genl::{Attributes, Genl};
-use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,11 +39,9 @@ fn ask(name: &str) -> Result<String> {
     question.nest(CONTEXT, &context);
     // Any minor, no flags.
     let payload = [&u32::MAX.to_ne_bytes()[..], &0u32.to_ne_bytes(), question.bytes()].concat();
-    let mut lines = String::new();
-    genl.dump(family, GET_STATUS, &payload, |message| {
-        let digits: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
-        lines += &format!("{GET_STATUS} {digits}\n");
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(lines)
+    let told = genl.dump(family, GET_STATUS, &payload, |_| false)?;
+    let digits = |message: &Vec<u8>| -> String {
+        message.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    Ok(told.iter().map(|message| format!("{GET_STATUS} {}\n", digits(message))).collect())
 }
