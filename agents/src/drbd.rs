@@ -118,7 +118,15 @@ impl Agent for Drbd {
     }
 
     fn status(&self, found: &Found) -> Status {
-        let Some(resource) = running(found) else { return Status::Stopped };
+        let resource = match found {
+            Found::NoModule(absent) | Found::Unconfigured(absent) => {
+                return Status::Stopped(absent.clone());
+            }
+            Found::Configured(resource) => match resource.idle() {
+                Some(absent) => return Status::Stopped(absent),
+                None => resource,
+            },
+        };
         let role = match resource.role {
             Role::Primary => common::Role::Promoted,
             _ => common::Role::Unpromoted,
@@ -136,8 +144,8 @@ impl Agent for Drbd {
 
     fn facts(&self, found: &Found) -> Vec<Fact> {
         match found {
-            Found::NoModule => vec![Fact::new("drbd", "not in this kernel")],
-            Found::Unconfigured => vec![Fact::new("role", "Unconfigured")],
+            Found::NoModule(_) => vec![Fact::new("drbd", "not in this kernel")],
+            Found::Unconfigured(_) => vec![Fact::new("role", "Unconfigured")],
             Found::Configured(resource) => {
                 let mut facts = seen::facts_of(resource);
                 facts.push(Fact::new("score", self.forecast(resource)));
@@ -176,7 +184,7 @@ impl Agent for Drbd {
             ));
         }
         let mut plan = Plan::new();
-        if *found == Found::NoModule {
+        if let Found::NoModule(_) = found {
             plan.step("load the module drbd", start::load_module);
             plan.step("check the module's version", |system| start::check_version(self, system));
         } else {

@@ -14,9 +14,10 @@ use crate::drbd::name::Name;
 use crate::drbd::seen::{facts_of, in_use};
 use crate::drbd::start::until_connected;
 use anyhow::Result;
+use common::host::absence::Whole;
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, Found, Peer, Resource, Role};
-use common::{Agent, Fact, Plan, Request, Status, System, View, installed};
+use common::{Absent, Agent, Fact, Plan, Request, Status, System, View, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub enum State {
     /// Of the one resource.
     One(Found),
     /// Of all, unless there is no DRBD in it.
-    All(Option<Vec<Resource>>),
+    All(Result<Whole<Resource>, Absent>),
 }
 
 impl Agent for Drbddisk {
@@ -110,8 +111,11 @@ impl Agent for Drbddisk {
     fn status(&self, state: &State) -> Status {
         let started = common::Role::Started;
         let known = state.resources();
+        if let Some(absent) = state.demoted() {
+            return Status::Stopped(absent);
+        }
         let Some(primary) = known.iter().find(|resource| resource.is_primary()) else {
-            return Status::Stopped;
+            return Status::Failed(started, format!("the role of {} is not known", self.resource));
         };
         if let Some(other) = known.iter().find(|resource| !resource.is_primary()) {
             let reason = format!("{} is Primary and {} is not", primary.name, other.name);
@@ -134,10 +138,10 @@ impl Agent for Drbddisk {
 
     fn facts(&self, state: &State) -> Vec<Fact> {
         match state {
-            State::One(Found::NoModule) | State::All(None) => {
+            State::One(Found::NoModule(_)) | State::All(Err(_)) => {
                 vec![Fact::new("drbd", "not in this kernel")]
             }
-            State::One(Found::Unconfigured) => vec![Fact::new("role", "Unconfigured")],
+            State::One(Found::Unconfigured(_)) => vec![Fact::new("role", "Unconfigured")],
             _ => state.resources().iter().flat_map(facts_of).collect(),
         }
     }
@@ -147,7 +151,7 @@ impl Agent for Drbddisk {
     }
 
     fn start<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
-        if let State::One(Found::NoModule) | State::All(None) = from {
+        if let State::One(Found::NoModule(_)) | State::All(Err(_)) = from {
             return Err(installed("there is no DRBD in this kernel: load the module drbd"));
         }
         let mut plan = Plan::new();
@@ -212,10 +216,19 @@ impl Drbddisk {
 }
 
 impl State {
+    /// Proof that none of them is Primary.
+    fn demoted(&self) -> Option<Absent> {
+        match self {
+            Self::One(found) => found.demoted(),
+            Self::All(Ok(resources)) => resources.lacks(Resource::is_primary),
+            Self::All(Err(absent)) => Some(absent.clone()),
+        }
+    }
+
     fn resources(&self) -> &[Resource] {
         match self {
             Self::One(Found::Configured(resource)) => std::slice::from_ref(resource),
-            Self::All(Some(resources)) => resources,
+            Self::All(Ok(resources)) => resources,
             _ => &[],
         }
     }

@@ -128,19 +128,27 @@ impl Agent for Drbdupper {
                 ),
             };
         }
+        let failed = |why: String| Status::Failed(started, why);
+        let Some(absent) = state.upper.demoted() else {
+            return failed(format!("the role of {} is not known", self.name()));
+        };
         match &state.taken {
-            Some(lower) if lower.found.is_primary() => Status::Failed(
-                started,
-                format!("the lower resource {} is Primary, and {} is not", lower.name, self.name()),
-            ),
-            _ => Status::Stopped,
+            None => Status::Stopped(absent),
+            Some(lower) => match lower.found.demoted() {
+                Some(too) => Status::Stopped(absent.and(too)),
+                None => failed(format!(
+                    "the lower resource {} is Primary, and {} is not",
+                    lower.name,
+                    self.name()
+                )),
+            },
         }
     }
 
     fn facts(&self, state: &State) -> Vec<Fact> {
         let mut facts = match &state.upper {
-            Found::NoModule => vec![Fact::new("drbd", "not in this kernel")],
-            Found::Unconfigured => vec![Fact::new("role", "Unconfigured")],
+            Found::NoModule(_) => vec![Fact::new("drbd", "not in this kernel")],
+            Found::Unconfigured(_) => vec![Fact::new("role", "Unconfigured")],
             Found::Configured(upper) => facts_of(upper),
         };
         if let Some(Lower { found: Found::Configured(lower), .. }) = &state.taken {
@@ -157,7 +165,7 @@ impl Agent for Drbdupper {
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        if from.upper == Found::NoModule {
+        if let Found::NoModule(_) = from.upper {
             return Err(installed("there is no DRBD in this kernel: load the module drbd"));
         }
         let mut plan = Plan::new();
@@ -225,8 +233,8 @@ impl Agent for Drbdupper {
     fn word(&self, state: &State) -> Option<&'static str> {
         match (self.status(state), &state.upper) {
             (Status::Running(_), _) => Some("Primary"),
-            (Status::Stopped, Found::Configured(_)) => Some("Secondary"),
-            (Status::Stopped, _) => Some("Unconfigured"),
+            (Status::Stopped(_), Found::Configured(_)) => Some("Secondary"),
+            (Status::Stopped(_), _) => Some("Unconfigured"),
             _ => None,
         }
     }
@@ -305,8 +313,9 @@ fn beneath(view: &View, upper: &Resource) -> Option<Resource> {
     let disk = upper.volumes.iter().find_map(|volume| volume.backing.as_deref())?;
     let device = common::host::holders::resolved(view, Path::new(disk));
     let minor = device.to_str()?.strip_prefix("/dev/drbd")?.parse::<u32>().ok()?;
-    let all = drbd::all(view).ok().flatten()?;
-    all.into_iter().find(|resource| resource.volumes.iter().any(|v| v.minor == Some(minor)))
+    drbd::known(view)
+        .into_iter()
+        .find(|resource| resource.volumes.iter().any(|v| v.minor == Some(minor)))
 }
 
 #[cfg(test)]

@@ -35,10 +35,10 @@ mod record;
 mod start;
 mod stop;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::host::mount::options::Options;
 use common::host::mount::{self, Mount, Table, statmount};
-use common::{Agent, Fact, Plan, Request, Role, Status, View, configured};
+use common::{Absent, Agent, Fact, Plan, Request, Role, Status, View, configured};
 use device::Device;
 use force::{Force, Signals};
 use identity::Verdict;
@@ -127,13 +127,13 @@ ocf_meta::choices! {
 #[derive(Debug)]
 pub enum State {
     /// Nothing, and the file system is not parked beside it either.
-    Unmounted,
+    Unmounted(Absent),
     /// What belongs there, and nothing upon it.
     Mounted(Box<Mount>),
     /// What belongs there, in a state of which the text is a clause.
     Failed(Box<Mount>, String),
-    /// Something else.
-    Foreign(Box<Mount>),
+    /// Something else; and the proof that ours is not beneath it.
+    Foreign(Box<Mount>, Absent),
     /// Nothing here; others still have the file system mounted, as the clause
     /// tells.
     HeldElsewhere(String),
@@ -210,6 +210,10 @@ impl Agent for Filesystem {
         let device = Device::parse(&params.device)?;
         let kind = Kind::new(params.fstype.as_deref(), &options);
         let name = params.directory.as_os_str().to_string_lossy();
+        // Nothing can have been started there: no start mounts over the root.
+        if params.directory == Path::new("/") {
+            return Err(configured("parameter directory is the root directory"));
+        }
         if name.trim() != name {
             return Err(configured("parameter directory begins or ends with a blank"));
         }
@@ -225,9 +229,6 @@ impl Agent for Filesystem {
             return Err(configured(format!(
                 "parameter fstype is not the name of a type: `{name}`"
             )));
-        }
-        if self.params.directory == Path::new("/") {
-            return Err(configured("parameter directory is the root directory"));
         }
         // It becomes a word to modprobe and a part of the names of helpers.
         let is_name = |name: &str| !name.contains(['/', ' ']) && !name.starts_with('-');
@@ -252,9 +253,6 @@ impl Agent for Filesystem {
         if let Some(who) = self.held.borrow().as_ref() {
             return Ok(State::HeldElsewhere(who.clone()));
         }
-        if self.params.directory == Path::new("/") {
-            return Ok(State::Unmounted);
-        }
         let record = Record::of(self, view);
         if let Some(mount) = self.quick(view, record.as_ref())
             && matches!(self.judge(view, &mount, None, record.as_ref()), Ok(Verdict::Ours))
@@ -266,14 +264,14 @@ impl Agent for Filesystem {
 
     fn status(&self, state: &State) -> Status {
         match state {
-            State::Unmounted => Status::Stopped,
+            State::Unmounted(absent) => Status::Stopped(absent.clone()),
             State::Mounted(_) => Status::Running(Role::Started),
             State::Failed(_, why) | State::HeldElsewhere(why) => {
                 Status::Failed(Role::Started, why.clone())
             }
             // Where the cluster asks if it happens to run here, it does not.
-            State::Foreign(_) if self.request.probe => Status::Stopped,
-            State::Foreign(other) => Status::Failed(Role::Started, self.foreign(other)),
+            State::Foreign(_, absent) if self.request.probe => Status::Stopped(absent.clone()),
+            State::Foreign(other, _) => Status::Failed(Role::Started, self.foreign(other)),
         }
     }
 
@@ -283,9 +281,9 @@ impl Agent for Filesystem {
             Fact::new("device", self.device.to_string()),
         ];
         match state {
-            State::Unmounted => facts.push(Fact::new("mounted", "nothing")),
+            State::Unmounted(_) => facts.push(Fact::new("mounted", "nothing")),
             State::HeldElsewhere(who) => facts.push(Fact::new("held", who.clone())),
-            State::Mounted(mount) | State::Failed(mount, _) | State::Foreign(mount) => {
+            State::Mounted(mount) | State::Failed(mount, _) | State::Foreign(mount, _) => {
                 facts.push(Fact::new("mounted", mount.what()));
                 facts.push(Fact::new("type", mount.fstype.clone()));
                 facts.push(Fact::new("options", mount.super_options.clone()));
@@ -333,13 +331,22 @@ impl Filesystem {
             Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
             Verdict::Foreign => {}
         }
+        let mut ours = None;
         for beneath in table.iter().filter(|mount| mount.directory == directory) {
-            if matches!(judge(beneath)?, Verdict::Ours) {
-                let why = format!("{} covers it on {}", top.what(), directory.display());
-                return Ok(State::Failed(Box::new(beneath.clone()), why));
+            match judge(beneath)? {
+                Verdict::Ours => ours = Some(beneath),
+                Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
+                Verdict::Foreign => {}
             }
         }
-        Ok(State::Foreign(Box::new(top.clone())))
+        match table.lacks(|mount| ours.is_some_and(|ours| ours.id == mount.id)) {
+            Some(absent) => Ok(State::Foreign(Box::new(top.clone()), absent)),
+            None => {
+                let covered = ours.unwrap_or(top);
+                let why = format!("{} covers it on {}", top.what(), directory.display());
+                Ok(State::Failed(Box::new(covered.clone()), why))
+            }
+        }
     }
 
     /// Nothing is on the directory: unless a stop has been interrupted that
@@ -351,15 +358,21 @@ impl Filesystem {
         directory: &Path,
         record: Option<&Record>,
     ) -> Result<State> {
-        let Some(parking) = stop::parking(directory) else { return Ok(State::Unmounted) };
-        let Some(mount) = table.uppermost(&parking) else { return Ok(State::Unmounted) };
-        Ok(match self.judge(view, mount, Some(table), record)? {
-            Verdict::Ours => {
-                let why = format!("an unfinished stop has left it on {}", parking.display());
-                State::Failed(Box::new(mount.clone()), why)
+        let parking = stop::parking(directory);
+        let parked = parking.as_ref().and_then(|parking| table.uppermost(parking));
+        if let Some(mount) = parked {
+            match self.judge(view, mount, Some(table), record)? {
+                Verdict::Ours => {
+                    let place = mount.directory.display();
+                    let why = format!("an unfinished stop has left it on {place}");
+                    return Ok(State::Failed(Box::new(mount.clone()), why));
+                }
+                Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
+                Verdict::Foreign => {}
             }
-            _ => State::Unmounted,
-        })
+        }
+        let absent = table.lacks(|mount| mount.directory == directory);
+        absent.map(State::Unmounted).context("the mount table has changed while it was read")
     }
 
     /// What is ours: well, or not.

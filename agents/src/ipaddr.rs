@@ -29,7 +29,10 @@ mod words;
 use common::host::address::Uniqueness;
 use common::host::announce::Line;
 use common::host::claim::Claim;
-use common::{Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed};
+use common::host::netns::{self, Entered};
+use common::{
+    Absent, Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed,
+};
 use holding::{Holding, State};
 use ocf_meta::{Examples, Meta, Params, Words, action};
 use params::IpaddrParams;
@@ -143,8 +146,8 @@ nodes, each of which answers a part of the clients. This needs nftables.",
     }
 
     fn observe(&self, view: &View) -> anyhow::Result<State> {
-        if !self.enter_namespace(view)? {
-            return Ok(State::nowhere("the network namespace is not there"));
+        if let Some(absent) = self.namespace_absent(view)? {
+            return Ok(State::nowhere("the network namespace is not there", Some(absent)));
         }
         let state = match self.glance(view)? {
             Some(state) => state,
@@ -159,18 +162,19 @@ nodes, each of which answers a part of the clients. This needs nftables.",
     fn status(&self, state: &State) -> Status {
         let failed = |reason: String| Status::Failed(Role::Started, reason);
         let Some(found) = &state.found else {
-            return match &state.gone {
+            return match (&state.gone, &state.absent) {
                 // A probe, a start and a stop ask whether it runs; a monitor
                 // asks what has become of it.
-                Some(gone) if !self.request.probe => failed(gone.clone()),
-                _ => Status::Stopped,
+                (Some(gone), _) if !self.request.probe => failed(gone.clone()),
+                (_, Some(absent)) => Status::Stopped(absent.clone()),
+                (_, None) => failed(format!("{} may be anywhere", self.ip)),
             };
         };
         let place = format!("{} is on {}", found.address_text(), found.nic);
         // Nobody is served through a dead link. But a stop has to see the
         // address gone: the link may come back.
         if self.params.check_link_status && !found.carries && !self.leaving.get() {
-            return Status::Stopped;
+            return failed(format!("{place}, whose link is down"));
         }
         if let Some(wanted) = self.wrong_label(found) {
             let label = found.label.as_deref().unwrap_or("none");
@@ -240,13 +244,21 @@ impl Ipaddr {
     /// Looks, from now on, where the resource lives. Whether there is such a
     /// place.
     fn enter_namespace(&self, view: &View) -> anyhow::Result<bool> {
-        let Some(name) = &self.params.network_namespace else { return Ok(true) };
-        if let Some(entered) = self.entered.get() {
-            return Ok(entered);
+        Ok(self.namespace_absent(view)?.is_none())
+    }
+
+    /// The same; proof that there is no such place, where there is none.
+    fn namespace_absent(&self, view: &View) -> anyhow::Result<Option<Absent>> {
+        let Some(name) = &self.params.network_namespace else { return Ok(None) };
+        if self.entered.get() == Some(true) {
+            return Ok(None);
         }
-        let entered = common::host::netns::enter(view, name)?;
-        self.entered.set(Some(entered));
-        Ok(entered)
+        let absent = match netns::enter(view, name)? {
+            Entered::Inside => None,
+            Entered::Absent(absent) => Some(absent),
+        };
+        self.entered.set(Some(absent.is_none()));
+        Ok(absent)
     }
 
     fn no_namespace(&self) -> anyhow::Error {

@@ -253,14 +253,14 @@ impl Lvm {
 impl Target {
     pub(crate) fn status(&self, state: &State) -> Status {
         use Role::Started;
-        if !state.is_active() {
+        if let Some(absent) = &state.absent {
             let lost = self.is_asked_again && state.record.is_some();
             return match lost {
                 // A clean 7 here would let on-fail=fence pass without a fence.
                 true => {
                     Status::Failed(Started, format!("{self} has been deactivated by somebody else"))
                 }
-                false => Status::Stopped,
+                false => Status::Stopped(absent.clone()),
             };
         }
         if let Some(fault) = state.fault(self) {

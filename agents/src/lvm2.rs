@@ -18,7 +18,7 @@ use common::host::block::{self, Number};
 use common::host::dm::Mapper;
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::{self, Volume};
-use common::{Agent, Fact, Plan, Request, Role, Status, View};
+use common::{Absent, Agent, Fact, Plan, Request, Role, Status, View};
 use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, action, params};
 use std::collections::BTreeMap;
 
@@ -93,6 +93,8 @@ pub struct State {
     groups: Vec<(Target, Seen)>,
     /// Groups that would be ours, were the node not to need them.
     needed: Vec<String>,
+    /// Proof that nothing is active of those that are ours.
+    absent: Option<Absent>,
 }
 
 impl Agent for Lvm2 {
@@ -111,10 +113,18 @@ impl Agent for Lvm2 {
     fn observe(&self, view: &View) -> Result<State> {
         let mut state = State::default();
         let taken = taken(view);
-        if let Some(mapper) = Mapper::open(view)? {
+        let mapper = match Mapper::open(view)? {
+            Ok(mapper) => Some(mapper),
+            Err(absent) => {
+                state.absent = Some(absent);
+                None
+            }
+        };
+        if let Some(mapper) = mapper {
+            let all = lvm::all_active(&mapper)?;
             let mut active: BTreeMap<String, Vec<Volume>> = BTreeMap::new();
-            for (group, volume) in lvm::all_active(&mapper)? {
-                active.entry(group).or_default().push(volume);
+            for (group, volume) in all.iter() {
+                active.entry(group.clone()).or_default().push(volume.clone());
             }
             for (group, volumes) in active {
                 if taken.contains(&group) || !self.is_meant(&mapper, &group, &volumes)? {
@@ -125,6 +135,8 @@ impl Agent for Lvm2 {
                     None => state.groups.push(self.seen(view, &group)?),
                 }
             }
+            let found = |group: &String| state.groups.iter().any(|(of, _)| of.group == *group);
+            state.absent = all.lacks(|(group, _)| taken.contains(group) || found(group));
         }
         for group in taken {
             state.groups.push(self.seen(view, &group)?);
@@ -133,22 +145,21 @@ impl Agent for Lvm2 {
     }
 
     fn status(&self, state: &State) -> Status {
-        let active = state.groups.iter().filter(|(_, seen)| seen.is_active()).count();
-        if active == 0 {
+        if let Some(absent) = &state.absent {
             let lost = !self.request.probe && !state.groups.is_empty();
             return match lost {
                 true => Status::Failed(
                     Role::Started,
                     "all groups have been deactivated by somebody else".into(),
                 ),
-                false => Status::Stopped,
+                false => Status::Stopped(absent.clone()),
             };
         }
         let mut status = Status::Running(Role::Started);
         for (target, seen) in &state.groups {
             match target.status(seen) {
                 Status::Running(_) => {}
-                Status::Stopped => {
+                Status::Stopped(_) => {
                     return Status::Failed(Role::Started, format!("{target} is not active"));
                 }
                 failed @ Status::Failed(..) => return failed,
@@ -268,10 +279,10 @@ impl Lvm2 {
         }
         let mapper = Mapper::open(view)?;
         let on_drbd = |disk: &Number| match &mapper {
-            Some(mapper) => mapper
+            Ok(mapper) => mapper
                 .bottom(*disk)
                 .is_ok_and(|bottom| bottom.iter().all(|disk| disk.major == DRBD)),
-            None => disk.major == DRBD,
+            Err(_) => disk.major == DRBD,
         };
         groups.retain(|group| {
             let numbers =

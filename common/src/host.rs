@@ -1,6 +1,7 @@
 //! What is found on the machine and how it is changed: one file for each
 //! facility. Nothing here knows what a cluster is.
 
+pub mod absence;
 pub mod address;
 pub mod announce;
 pub mod apart;

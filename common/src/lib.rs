@@ -9,6 +9,7 @@ pub use frame::agent::{Agent, Fact, Plan, Role, Status};
 pub use frame::fault::{Fault, configured, installed, not_here};
 pub use frame::promotion::Promotion;
 pub use frame::request::Request;
+pub use host::absence::Absent;
 pub use host::system::{System, View};
 
 /// For unit tests of agents: what the frame does with a plan, without a frame.

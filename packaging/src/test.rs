@@ -136,8 +136,14 @@ fn unit(wish: &Wish) -> Result<tally::Count> {
     // The agents' binaries have no main of Rust's, and nothing to test in them.
     command.args(["test", "--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]);
     let (filter, options) = wish.halves();
-    command.args(filter).arg("--").args(options);
-    tally::watch("unit", &mut command)
+    command.args(&filter).arg("--").args(&options);
+    let mut count = tally::watch("unit", &mut command)?;
+    // What must not compile stands in the documentation.
+    let mut examples = cargo();
+    examples.args(["test", "--package", "common", "--doc"]);
+    examples.args(filter).arg("--").args(options);
+    count += tally::watch("unit", &mut examples)?;
+    Ok(count)
 }
 
 /// Builds the tiers' programs and finds out where cargo put them.

@@ -19,6 +19,13 @@ fn seen(fake: &Fake, resource: &str) -> (Status, Option<&'static str>) {
     (agent.status(&state), agent.word(&state))
 }
 
+/// The word beside `stopped`.
+fn stopped(fake: &Fake) -> Option<&'static str> {
+    let (status, word) = seen(fake, "r1");
+    assert!(status.is_stopped(), "{status}");
+    word
+}
+
 fn change(fake: &Fake, resource: &str, start: bool, limit: Duration) -> Result<()> {
     let (agent, view) = (agent(resource), fake.view(limit));
     let state = agent.observe(&view)?;
@@ -32,9 +39,8 @@ const PATIENT: Duration = Duration::from_secs(20);
 fn the_role_decides() {
     let running = Status::Running(common::Role::Started);
     assert_eq!(seen(&Fake::new(PRIMARY), "r1"), (running, Some("Primary")));
-    assert_eq!(seen(&Fake::new(SECONDARY), "r1"), (Status::Stopped, Some("Secondary")));
-    let unconfigured = (Status::Stopped, Some("Unconfigured"));
-    assert_eq!(seen(&Fake::new(" 1: cs:Unconfigured\n"), "r1"), unconfigured);
+    assert_eq!(stopped(&Fake::new(SECONDARY)), Some("Secondary"));
+    assert_eq!(stopped(&Fake::new(" 1: cs:Unconfigured\n")), Some("Unconfigured"));
 }
 
 #[test]
@@ -43,7 +49,7 @@ fn a_kernel_without_drbd_is_unconfigured_and_cannot_be_started() {
     fs::remove_file(fake.path("/proc/drbd")).unwrap();
     fs::remove_dir_all(fake.path("/sys/module/drbd")).unwrap();
     fs::create_dir_all(fake.path("/sys/module/loop")).unwrap();
-    assert_eq!(seen(&fake, "r1"), (Status::Stopped, Some("Unconfigured")));
+    assert_eq!(stopped(&fake), Some("Unconfigured"));
     let refused = change(&fake, "r1", true, PATIENT).unwrap_err();
     assert_eq!(refused.downcast_ref::<common::Fault>().unwrap().code, ocf_meta::Code::ErrInstalled);
 }

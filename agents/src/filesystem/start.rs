@@ -13,9 +13,9 @@ impl Filesystem {
     pub(super) fn bring_up<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         match from {
             State::Mounted(_) => return Ok(Plan::new()),
-            State::Foreign(other) => bail!("{}", self.foreign(other)),
+            State::Foreign(other, _) => bail!("{}", self.foreign(other)),
             State::Failed(_, why) | State::HeldElsewhere(why) => bail!("{why}; stop it first"),
-            State::Unmounted => {}
+            State::Unmounted(_) => {}
         }
         let table = Table::read(view)?;
         let directory = table.resolve(view, &self.params.directory);

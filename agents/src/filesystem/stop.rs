@@ -34,7 +34,7 @@ impl Filesystem {
                 self.plan_way_down(view, mount, &mut plan)?;
                 self.plan_end(mount.device, mount.directory.clone(), &mut plan);
             }
-            State::Unmounted | State::Foreign(_) => {
+            State::Unmounted(_) | State::Foreign(..) => {
                 // A stop that was killed may have been through with the mount,
                 // and not with what comes after.
                 if let Some(record) = Record::of(self, view) {

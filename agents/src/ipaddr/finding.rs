@@ -132,15 +132,18 @@ impl Ipaddr {
             None => None,
         };
         let mut state = State { thorough: true, ..State::default() };
-        for address in address::holding(view, self.ip)? {
+        let places = address::holding(view, self.ip)?;
+        let mut counting = Vec::new();
+        for address in places.iter() {
             // An interface that goes away while we look takes its addresses along.
             let Some(link) = link::by_index(view, address.index)? else { continue };
-            let holding = Holding::new(&address, &link.name, link.carries());
+            let holding = Holding::new(address, &link.name, link.carries());
             let counts = match &wanted {
                 Some(wanted) => wanted.index == link.index,
                 None => !link.is_loopback() || self.ip.is_loopback(),
             };
             let counts = counts && self.has_wanted_prefix(view, link.index, address.prefix)?;
+            counting.extend(counts.then_some(link.index));
             match &state.found {
                 _ if !counts => state.others.push(holding),
                 None => state.found = Some(holding),
@@ -151,14 +154,17 @@ impl Ipaddr {
                 Some(_) => state.again.push(holding),
             }
         }
+        state.absent = places.lacks(|address| counting.contains(&address.index));
         Ok(state)
     }
 
     fn look_without_nic(&self, view: &View, nic: &str) -> Result<State> {
-        let mut state = State::nowhere(format!("there is no interface {nic}"));
-        for address in address::holding(view, self.ip)? {
+        let places = address::holding(view, self.ip)?;
+        let absent = places.lacks(|_| false);
+        let mut state = State::nowhere(format!("there is no interface {nic}"), absent);
+        for address in places.iter() {
             if let Some(link) = link::by_index(view, address.index)? {
-                state.others.push(Holding::new(&address, &link.name, link.carries()));
+                state.others.push(Holding::new(address, &link.name, link.carries()));
             }
         }
         Ok(state)

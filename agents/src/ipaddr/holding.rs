@@ -1,6 +1,7 @@
 //! Where the address was found, and in which state.
 
 use super::cluster;
+use common::Absent;
 use common::host::address::{Address, Uniqueness};
 use std::fmt;
 use std::net::IpAddr;
@@ -101,6 +102,8 @@ pub struct State {
     pub others: Vec<Holding>,
     /// Why there is nowhere it could be.
     pub gone: Option<String>,
+    /// Proof that it is nowhere that counts.
+    pub absent: Option<Absent>,
     /// Whether everything was looked at, not only what was needed for a yes.
     pub thorough: bool,
     /// What this node has of an address that several nodes share.
@@ -109,8 +112,8 @@ pub struct State {
 
 impl State {
     /// There is no place for the address.
-    pub(super) fn nowhere(why: impl Into<String>) -> Self {
-        Self { gone: Some(why.into()), ..Self::default() }
+    pub(super) fn nowhere(why: impl Into<String>, absent: Option<Absent>) -> Self {
+        Self { gone: Some(why.into()), absent, ..Self::default() }
     }
 
     pub(super) fn at(found: Holding) -> Self {

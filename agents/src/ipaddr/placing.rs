@@ -63,7 +63,7 @@ impl Ipaddr {
     fn place_of(&self, view: &View, found: &Holding) -> Result<Place> {
         let all = address::holding(view, self.ip)?;
         let same = |a: &Address| (a.index, a.prefix) == (found.index, found.prefix);
-        let address = all.into_iter().find(same);
+        let address = all.into_items().into_iter().find(same);
         let mut address = address.ok_or_else(|| anyhow!("{found} has just gone away"))?;
         let link = link::by_index(view, found.index)?;
         let link = link.ok_or_else(|| anyhow!("{} has just gone away", found.nic))?;

@@ -86,7 +86,9 @@ impl Ipaddr {
         }
         let Some(lo) = link::by_name(view, "lo")? else { return Ok(()) };
         let held = address::holding(view, self.ip)?;
-        let Some(address) = held.into_iter().find(|a| a.index == lo.index && a.prefix == 32) else {
+        let Some(address) =
+            held.into_items().into_iter().find(|a| a.index == lo.index && a.prefix == 32)
+        else {
             return Ok(());
         };
         plan.step(words("remove", &address, "from", "lo"), move |system| {

@@ -154,7 +154,7 @@ impl Target {
 
 /// The volumes that somebody outside the group has open.
 fn held(view: &View, found: &State) -> Result<Vec<Held>> {
-    let Some(mapper) = Mapper::open(view)? else { return Ok(Vec::new()) };
+    let Ok(mapper) = Mapper::open(view)? else { return Ok(Vec::new()) };
     let mut opened = Vec::new();
     let mut inside: BTreeMap<Number, u32> = BTreeMap::new();
     for volume in &found.active {

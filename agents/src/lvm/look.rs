@@ -8,7 +8,7 @@ use common::host::block::{self, Number};
 use common::host::dm::Mapper;
 use common::host::lvm::metadata::{self, Metadata};
 use common::host::lvm::{self, Volume, escaped};
-use common::{Fact, View};
+use common::{Absent, Fact, View};
 use std::fmt;
 
 /// A group, or a volume in it.
@@ -38,6 +38,8 @@ impl fmt::Display for Target {
 pub struct State {
     /// What is active of the target, parts of volumes included.
     pub(crate) active: Vec<Volume>,
+    /// Proof that nothing is.
+    pub(crate) absent: Option<Absent>,
     /// What start has left.
     pub(crate) record: Option<Record>,
     /// Names of volumes that should be active and are not.
@@ -114,11 +116,16 @@ impl Target {
     pub(crate) fn look(&self, view: &View) -> Result<State> {
         let record = view.hint(&self.hint()).and_then(Record::parse);
         let mut state = State { record, ..State::default() };
-        let Some(mapper) = Mapper::open(view)? else { return Ok(state) };
+        let mapper = match Mapper::open(view)? {
+            Ok(mapper) => mapper,
+            Err(absent) => return Ok(State { absent: Some(absent), ..state }),
+        };
         let expected = state.record.as_ref().map_or(0, Record::count_at_most);
         // Of a volume, its parts as well; the kernel leaves the others out.
         let beginning = self.volume.as_deref().unwrap_or_default();
-        state.active = lvm::active(&mapper, &self.group, beginning, expected)?;
+        let active = lvm::active(&mapper, &self.group, beginning, expected)?;
+        state.absent = active.lacks(|volume| self.includes(&volume.name));
+        state.active = active.into_items();
         state.active.retain(|volume| self.includes(&volume.name));
         if state.is_active() {
             self.look_for_missing(view, &mut state);
@@ -134,9 +141,10 @@ impl Target {
 
     /// Names of the group's volumes that are active and not the target's.
     pub(crate) fn others(&self, view: &View) -> Result<Vec<String>> {
-        let mapper = self.volume.as_ref().map(|_| Mapper::open(view)).transpose()?.flatten();
-        let Some(mapper) = mapper else { return Ok(Vec::new()) };
-        let names = lvm::active(&mapper, &self.group, "", 0)?.into_iter().map(|one| one.name);
+        let mapper = self.volume.as_ref().map(|_| Mapper::open(view)).transpose()?;
+        let Some(Ok(mapper)) = mapper else { return Ok(Vec::new()) };
+        let names =
+            lvm::active(&mapper, &self.group, "", 0)?.into_items().into_iter().map(|one| one.name);
         Ok(names.filter(|name| !self.includes(name)).collect())
     }
 

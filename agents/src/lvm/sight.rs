@@ -28,7 +28,7 @@ pub(crate) fn looks_at(view: &View, disk: &Path) -> Option<bool> {
 
 /// The disks beneath DRBD's device, as far as the kernel tells.
 pub(crate) fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
-    let resources = drbd::all(view).ok().flatten().unwrap_or_default();
+    let resources = drbd::known(view);
     let volumes = resources.into_iter().flat_map(|resource| resource.volumes);
     let ours = volumes.filter(|volume| volume.minor == Some(device.minor));
     ours.filter_map(|volume| volume.backing.map(PathBuf::from)).collect()
@@ -45,7 +45,7 @@ pub(crate) fn resources_of(view: &View, disks: &[Number]) -> Vec<String> {
         let mut known = resource.volumes.iter().filter_map(|volume| volume.minor);
         known.any(|minor| minors.contains(&minor))
     };
-    let resources = drbd::all(view).ok().flatten().unwrap_or_default();
+    let resources = drbd::known(view);
     resources.into_iter().filter(is_ours).map(|resource| resource.name).collect()
 }
 

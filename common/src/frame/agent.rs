@@ -2,6 +2,7 @@
 
 use crate::frame::fault::unimplemented;
 use crate::frame::request::Request;
+use crate::host::absence::Absent;
 use crate::host::system::{System, View};
 use anyhow::Result;
 use ocf_meta::{Meta, Params};
@@ -132,8 +133,8 @@ pub enum Role {
 /// What a state means to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Cleanly down, and known to be.
-    Stopped,
+    /// Cleanly down, by a look that proves it.
+    Stopped(Absent),
     /// Up.
     Running(Role),
     /// Up, with a fault that calls for a person. The reason is a clause.
@@ -146,6 +147,11 @@ impl Status {
     /// Whether the resource does what it is there for.
     pub fn is_active(&self) -> bool {
         matches!(self, Self::Running(_) | Self::Degraded(..))
+    }
+
+    /// Whether it is cleanly down.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped(_))
     }
 
     /// Whether the resource does it in the promoted role.

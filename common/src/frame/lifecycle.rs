@@ -192,7 +192,7 @@ impl<A: Agent> Action<'_, A> {
             Report::new(dialect, code).because(reason).word(self.agent.word(&state))
         };
         let (role, code, reason) = match status {
-            Status::Stopped => {
+            Status::Stopped(_) => {
                 if !request.probe {
                     let _ = self.carry_out_all(self.agent.gone(&self.view, &state));
                 }
@@ -283,23 +283,23 @@ impl<A: Agent> Action<'_, A> {
         let (found, status) = self.observe()?;
         let plan = match self.agent.stop(&self.view, &found) {
             Ok(plan) => plan,
-            Err(err) if status == Status::Stopped => {
+            Err(err) if status.is_stopped() => {
                 self.view.warn(format_args!("stopped already, but: {err:#}"));
                 return Ok(Code::Success);
             }
             Err(err) => return Err(err),
         };
-        if plan.is_empty() && status == Status::Stopped {
+        if plan.is_empty() && status.is_stopped() {
             return Ok(Code::Success);
         }
         let done = self.carry_out_all(plan);
         match (self.observe()?.1, done) {
-            (Status::Stopped, Ok(())) => {}
-            (Status::Stopped, Err(err)) => self.view.warn(format_args!("stopped, but: {err:#}")),
+            (Status::Stopped(_), Ok(())) => {}
+            (Status::Stopped(_), Err(err)) => self.view.warn(format_args!("stopped, but: {err:#}")),
             (_, Err(err)) => return Err(err),
             (status, Ok(())) => bail!("after stop the resource is {status}"),
         }
-        if status != Status::Stopped {
+        if !status.is_stopped() {
             self.view.info(format_args!("stopped"));
         }
         Ok(Code::Success)

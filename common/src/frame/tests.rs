@@ -7,6 +7,7 @@ use crate::frame::fault::configured;
 use crate::frame::lifecycle;
 use crate::frame::report::Report;
 use crate::frame::request::Request;
+use crate::host::absence::Absent;
 use crate::host::system::View;
 use anyhow::{Result, bail};
 use ocf_meta::{Code, Examples, Meta, Params, Words, action, params};
@@ -69,7 +70,7 @@ impl Agent for Lamp {
 
     fn status(&self, state: &String) -> Status {
         match state.as_str() {
-            "" => Status::Stopped,
+            "" => Status::Stopped(Absent::in_a_test()),
             "on" | "dim" => Status::Running(Role::Started),
             other => Status::Failed(Role::Started, format!("it is {other}")),
         }

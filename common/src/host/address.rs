@@ -1,5 +1,6 @@
 //! The addresses of the machine's interfaces.
 
+use super::absence::Whole;
 use super::netlink::{Attributes, Message, Netlink, errno, family, ip, octets, text, u32_at};
 use super::system::{System, View};
 use anyhow::{Context, Result};
@@ -96,7 +97,7 @@ pub fn width(ip: IpAddr) -> u8 {
 }
 
 /// Wherever the machine has this address, on any interface.
-pub fn holding(view: &View, wanted: IpAddr) -> Result<Vec<Address>> {
+pub fn holding(view: &View, wanted: IpAddr) -> Result<Whole<Address>> {
     let bytes = octets(&wanted);
     let found = list(family(&wanted), 0, |body| {
         let mut named = Attributes(body.get(8..)?);
@@ -106,7 +107,8 @@ pub fn holding(view: &View, wanted: IpAddr) -> Result<Vec<Address>> {
         read(body).filter(|address| address.ip == wanted)
     });
     view.note(format_args!("addresses {wanted} = {found:?}"));
-    found.context("cannot list the addresses")
+    let found = found.context("cannot list the addresses")?;
+    Ok(Whole::told("places of the address", found))
 }
 
 /// All IPv4 addresses of one interface.

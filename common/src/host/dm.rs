@@ -9,6 +9,7 @@ pub mod control;
 mod message;
 mod sysfs;
 
+use crate::host::absence::Absent;
 use crate::host::block::Number;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
@@ -65,17 +66,17 @@ impl Prefix<'_> {
 }
 
 impl<'v> Mapper<'v> {
-    /// The kernel's device-mapper, or none where it has none. It is not loaded
-    /// by asking.
-    pub fn open(view: &'v View) -> Result<Option<Self>> {
+    /// The kernel's device-mapper, or the proof that it has none. It is not
+    /// loaded by asking.
+    pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
         // Opening the control device would load the module.
         let class = "/sys/class/misc/device-mapper";
         if !view.exists(class).with_context(|| format!("cannot look for {class}"))? {
-            return Ok(None);
+            return Ok(Err(Absent::seen("no device-mapper in the kernel")));
         }
         let control = if view.is_real() { Control::open() } else { Ok(None) };
         let control = control.context("cannot open /dev/mapper/control")?;
-        Ok(Some(Self { view, control }))
+        Ok(Ok(Self { view, control }))
     }
 
     /// Hands the number, the name and the identity of each device to `each`

@@ -16,6 +16,7 @@ mod proc;
 
 pub use state::{Disk, Fencing, Peer, Resource, Role, Volume};
 
+use crate::host::absence::{Absent, Whole};
 use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};
 use netlink::Drbd;
@@ -26,9 +27,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// There is no DRBD in this kernel.
-    NoModule,
+    NoModule(Absent),
     /// The kernel's DRBD has no such resource.
-    Unconfigured,
+    Unconfigured(Absent),
     /// It has.
     Configured(Resource),
 }
@@ -39,6 +40,22 @@ impl Found {
         match self {
             Self::Configured(resource) => Some(resource),
             _ => None,
+        }
+    }
+
+    /// Proof that the kernel has no such resource.
+    pub fn absent(&self) -> Option<&Absent> {
+        match self {
+            Self::NoModule(absent) | Self::Unconfigured(absent) => Some(absent),
+            Self::Configured(_) => None,
+        }
+    }
+
+    /// Proof that it may not be written here, in no part.
+    pub fn demoted(&self) -> Option<Absent> {
+        match self {
+            Self::Configured(resource) => resource.demoted(),
+            _ => self.absent().cloned(),
         }
     }
 
@@ -57,30 +74,50 @@ const LEAST_SHARE: Duration = Duration::from_secs(2);
 
 /// Whether this kernel has DRBD at all.
 pub fn is_loaded(view: &View) -> Result<bool> {
+    Ok(no_module(view)?.is_none())
+}
+
+/// Proof that this kernel has no DRBD; nothing where it has.
+fn no_module(view: &View) -> Result<Option<Absent>> {
     let absent = "cannot tell whether DRBD is loaded";
     if view.exists("/proc/drbd").context(absent)?
         || view.exists("/sys/module/drbd").context(absent)?
     {
-        return Ok(true);
+        return Ok(None);
     }
     // Where there is no list of modules, one that is not on it proves nothing.
     if !view.exists("/proc/self").context(absent)? || !view.exists("/sys/module").context(absent)? {
         bail!("{absent}: /proc or /sys is not mounted");
     }
-    Ok(false)
+    Ok(Some(Absent::seen("no DRBD in the kernel")))
 }
 
 /// What the kernel has of the resource. An error means that it cannot be told,
 /// never that it is not there.
 pub fn find(view: &View, name: &str) -> Result<Found> {
-    let Some(found) = gather(view, Some(name))? else { return Ok(Found::NoModule) };
-    let found = found.into_iter().find(|resource| resource.name == name);
-    Ok(found.map_or(Found::Unconfigured, Found::Configured))
+    let found = match gather(view, Some(name))? {
+        Ok(found) => found,
+        Err(absent) => return Ok(Found::NoModule(absent)),
+    };
+    let ours = |resource: &Resource| resource.name == name;
+    if let Some(absent) = found.lacks(ours) {
+        return Ok(Found::Unconfigured(absent));
+    }
+    let found = found.into_items().into_iter().find(ours);
+    found.map(Found::Configured).context("a list that lacks nothing and has nothing")
 }
 
-/// All resources that the kernel has; none at all without DRBD in it.
-pub fn all(view: &View) -> Result<Option<Vec<Resource>>> {
+/// All resources that the kernel has, or the proof that there is no DRBD in it.
+pub fn all(view: &View) -> Result<Result<Whole<Resource>, Absent>> {
     gather(view, None)
+}
+
+/// The resources of which the kernel tells, for advice: where it does not, none.
+pub fn known(view: &View) -> Vec<Resource> {
+    match all(view) {
+        Ok(Ok(found)) => found.into_items(),
+        _ => Vec::new(),
+    }
 }
 
 /// The version of the kernel's DRBD, as it prints it: `8.4.11`.
@@ -100,10 +137,11 @@ pub fn version(view: &View) -> Result<(u32, u32)> {
     proc::version(&release).ok_or_else(|| anyhow!("DRBD has a strange version: `{release}`"))
 }
 
-fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
-    if !is_loaded(view)? {
-        return Ok(None);
+fn gather(view: &View, name: Option<&str>) -> Result<Result<Whole<Resource>, Absent>> {
+    if let Some(absent) = no_module(view)? {
+        return Ok(Err(absent));
     }
+    let whole = |found| Ok(Whole::told("DRBD resources", found));
     let deadline = view.deadline().at_least(GRACE);
     let asked = match view.is_real() {
         true => Drbd::open(deadline)
@@ -111,15 +149,15 @@ fn gather(view: &View, name: Option<&str>) -> Result<Option<Vec<Resource>>> {
         false => Ok(None),
     };
     match asked {
-        Ok(Some(found)) => Ok(Some(found)),
-        Ok(None) if version(view)? < (9, 0) => by_minors(view, name).map(Some),
+        Ok(Some(found)) => Ok(whole(found)),
+        Ok(None) if version(view)? < (9, 0) => by_minors(view, name).map(whole),
         Ok(None) => {
             let why = "the kernel's DRBD does not answer in this network namespace";
-            by_program(view, name).context(why).map(Some)
+            by_program(view, name).context(why).map(whole)
         }
         Err(err) => {
             view.note(format_args!("{err:#}; asking drbdsetup instead"));
-            by_program(view, name).with_context(|| format!("{err:#}")).map(Some)
+            by_program(view, name).with_context(|| format!("{err:#}")).map(whole)
         }
     }
 }
@@ -266,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_module_has_nothing() {
-        assert_eq!(Fake::new().find("r1").unwrap(), Found::NoModule);
+        assert!(matches!(Fake::new().find("r1").unwrap(), Found::NoModule(_)));
     }
 
     #[test]
@@ -287,7 +325,7 @@ mod tests {
         let Found::Configured(second) = fake.find("r2").unwrap() else { panic!("not found") };
         assert_eq!((second.role, second.disks().as_str()), (Role::Secondary, "Inconsistent"));
         assert_eq!(second.peers[0].connection, "WFConnection");
-        assert_eq!(fake.find("r3").unwrap(), Found::Unconfigured);
+        assert!(matches!(fake.find("r3").unwrap(), Found::Unconfigured(_)));
     }
 
     #[test]
@@ -296,7 +334,7 @@ mod tests {
         fake.file("/proc/drbd", EIGHT_THREE);
         let names = |fake: &Fake| {
             let found = all(&fake.view()).unwrap().unwrap();
-            found.into_iter().map(|resource| resource.name).collect::<Vec<_>>()
+            found.into_items().into_iter().map(|resource| resource.name).collect::<Vec<_>>()
         };
         assert!(names(&fake).contains(&"drbd0".to_owned()));
         fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd0; } }");
@@ -317,7 +355,7 @@ mod tests {
     fn with_nothing_configured_no_name_is_needed() {
         let fake = Fake::new();
         fake.file("/proc/drbd", "version: 8.3.13 (api:88/proto:86-96)\n 0: cs:Unconfigured\n");
-        assert_eq!(fake.find("r1").unwrap(), Found::Unconfigured);
+        assert!(matches!(fake.find("r1").unwrap(), Found::Unconfigured(_)));
     }
 
     #[test]

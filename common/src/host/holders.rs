@@ -47,7 +47,7 @@ pub fn above(view: &View, device: &str) -> Vec<String> {
     let mut found: Vec<String> = names.map(|name| described(view, name)).collect();
     let loops = kernel::loops(view).into_iter().filter(|(_, backing)| *backing == path);
     found.extend(loops.map(|(name, _)| format!("loop device {name}")));
-    let resources = drbd::all(view).ok().flatten().unwrap_or_default();
+    let resources = drbd::known(view);
     let lies_here = |resource: &&drbd::Resource| {
         let disks = resource.volumes.iter().filter_map(|volume| volume.backing.as_deref());
         disks.into_iter().any(|disk| resolved(view, Path::new(disk)) == path)

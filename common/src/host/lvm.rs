@@ -6,6 +6,7 @@ pub mod metadata;
 pub mod report;
 pub mod settings;
 
+use crate::host::absence::Whole;
 use crate::host::block::Number;
 use crate::host::dm::{Mapper, Prefix};
 use anyhow::Result;
@@ -111,7 +112,7 @@ pub fn active(
     group: &str,
     beginning: &str,
     expected: usize,
-) -> Result<Vec<Volume>> {
+) -> Result<Whole<Volume>> {
     let name = format!("{}-{}", escaped(group), escaped(beginning));
     let mut volumes = Volumes(Vec::with_capacity(expected));
     mapper.devices(Prefix { name: &name, uuid: MARK, expected }, |number, name, uuid| {
@@ -121,11 +122,11 @@ pub fn active(
             volumes.add(&name, uuid, number);
         }
     })?;
-    Ok(volumes.sorted())
+    Ok(Whole::told("active volumes", volumes.sorted()))
 }
 
 /// All that is active, with the groups' names, sorted.
-pub fn all_active(mapper: &Mapper<'_>) -> Result<Vec<(String, Volume)>> {
+pub fn all_active(mapper: &Mapper<'_>) -> Result<Whole<(String, Volume)>> {
     let mut groups: BTreeMap<String, Volumes> = BTreeMap::new();
     mapper.devices(Prefix { name: "", uuid: MARK, expected: 0 }, |number, name, uuid| {
         if let Some((group, name)) = split(name) {
@@ -135,7 +136,7 @@ pub fn all_active(mapper: &Mapper<'_>) -> Result<Vec<(String, Volume)>> {
     let named = |(group, volumes): (String, Volumes)| {
         volumes.sorted().into_iter().map(move |volume| (group.clone(), volume))
     };
-    Ok(groups.into_iter().flat_map(named).collect())
+    Ok(Whole::told("active volumes", groups.into_iter().flat_map(named).collect()))
 }
 
 /// Devices of one group becoming volumes.

@@ -1,5 +1,6 @@
 //! Network namespaces by the names that `ip netns` gives them.
 
+use super::absence::Absent;
 use super::system::View;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
@@ -9,18 +10,28 @@ use std::os::unix::fs::OpenOptionsExt;
 /// Where the names lie.
 const NAMES: &str = "/run/netns";
 
-/// Moves this thread, and what it starts from now on, into the namespace. The
-/// answer is whether there is one of this name.
+/// Whether this process looks from within a namespace now.
+#[derive(Clone, Debug)]
+pub enum Entered {
+    /// It does.
+    Inside,
+    /// There is none of this name.
+    Absent(Absent),
+}
+
+/// Moves this thread, and what it starts from now on, into the namespace, if
+/// there is one of this name.
 ///
 /// Nothing on the machine changes by it, only where this process looks.
-pub fn enter(view: &View, name: &str) -> Result<bool> {
+pub fn enter(view: &View, name: &str) -> Result<Entered> {
+    let nowhere = || Entered::Absent(Absent::seen(format!("no network namespace {name}")));
     let path = view.path(NAMES).join(name);
     let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path);
     let file = match opened {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             view.note(format_args!("network namespace {name} is not there"));
-            return Ok(false);
+            return Ok(nowhere());
         }
         opened => opened.with_context(|| format!("cannot open {}", path.display()))?,
     };
@@ -28,9 +39,9 @@ pub fn enter(view: &View, name: &str) -> Result<bool> {
     view.note(format_args!("enter network namespace {name} = {entered:?}"));
     match entered {
         // A file that something has left behind where a namespace was mounted.
-        Err(nix::errno::Errno::EINVAL) => Ok(false),
+        Err(nix::errno::Errno::EINVAL) => Ok(nowhere()),
         entered => entered
-            .map(|()| true)
+            .map(|()| Entered::Inside)
             .with_context(|| format!("cannot enter the network namespace {name}")),
     }
 }

@@ -1,5 +1,6 @@
 //! Programs of the system: found, run, bounded, heard.
 
+use crate::host::absence::Absent;
 use crate::host::clock::Deadline;
 use crate::host::pidfd::PidFd;
 use crate::host::secret;
@@ -42,12 +43,27 @@ pub struct Output {
     pub stdout: String,
     /// What it complained of, 16 MiB at most.
     pub stderr: String,
+    /// Whether that is all it printed.
+    whole: bool,
 }
 
 impl Output {
+    /// One that has failed and printed nothing.
+    #[cfg(test)]
+    pub(crate) fn failed(code: i32, stderr: &str) -> Self {
+        Self { code, stdout: String::new(), stderr: stderr.into(), whole: true }
+    }
+
     /// Whether it ended with 0.
     pub fn success(&self) -> bool {
         self.code == 0
+    }
+
+    /// Proof that no line of what it listed is meant; nothing where one is, or
+    /// where the program has failed or printed more than was kept.
+    pub fn without_line(&self, mut is_meant: impl FnMut(&str) -> bool) -> Option<Absent> {
+        let lacks = self.success() && self.whole && !self.stdout.lines().any(&mut is_meant);
+        lacks.then(|| Absent::seen("no such line in what the program listed"))
     }
 
     /// The last line of what it complained of, or else of what it printed: a
@@ -147,7 +163,8 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(
     };
     let status = child.wait()?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    Ok(Output { code, stdout, stderr })
+    let whole = stdout.len() < KEPT;
+    Ok(Output { code, stdout, stderr, whole })
 }
 
 /// Starts this binary again, detached: a session of its own, so that the end

@@ -25,7 +25,7 @@ impl<A: Agent> Action<'_, A> {
         let _lock = self.lock()?;
         let (found, status) = self.observe()?;
         match status {
-            Status::Stopped => return Ok(Code::NotRunning),
+            Status::Stopped(_) => return Ok(Code::NotRunning),
             Status::Running(Role::Unpromoted) | Status::Degraded(Role::Unpromoted, _) => {
                 return Ok(Code::Success);
             }
@@ -37,7 +37,7 @@ impl<A: Agent> Action<'_, A> {
             Status::Running(Role::Promoted) | Status::Degraded(Role::Promoted, _) => {
                 done.and_then(|()| bail!("after demote the resource is still promoted"))
             }
-            Status::Stopped => Ok(Code::NotRunning),
+            Status::Stopped(_) => Ok(Code::NotRunning),
             status if status.is_active() => Ok(Code::Success),
             status => done.and_then(|()| bail!("after demote the resource is {status}")),
         }

@@ -89,7 +89,7 @@ fn an_answer_that_is_cut_short_anywhere_is_an_error_or_less() {
 fn without_a_device_mapper_there_is_nothing_to_ask() {
     let dir = tempfile::tempdir().unwrap();
     let view = View::below(dir.path(), Deadline::after(Duration::from_secs(5)));
-    assert!(Mapper::open(&view).unwrap().is_none());
+    assert!(Mapper::open(&view).unwrap().is_err());
 }
 
 #[test]

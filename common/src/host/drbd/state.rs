@@ -1,5 +1,6 @@
 //! What DRBD can be found doing, in its own words.
 
+use crate::host::absence::Absent;
 use std::fmt;
 
 /// Whether a node may write.
@@ -212,6 +213,11 @@ impl Resource {
         self.role == Role::Primary
     }
 
+    /// Proof that it may not be written here, in no part.
+    pub fn demoted(&self) -> Option<Absent> {
+        (!self.is_primary()).then(|| Absent::seen(format!("{} is not Primary", self.name)))
+    }
+
     /// Whether it may be written on a peer, as far as is known.
     pub fn has_primary_peer(&self) -> bool {
         self.peers.iter().any(|peer| peer.role == Role::Primary)
@@ -239,6 +245,11 @@ impl Resource {
         !self.is_primary()
             && self.volumes.iter().all(bare)
             && self.peers.iter().all(|peer| peer.connection == "StandAlone")
+    }
+
+    /// Proof that nothing of it is up, if it is there in name only.
+    pub fn idle(&self) -> Option<Absent> {
+        self.is_idle().then(|| Absent::seen(format!("{} has neither disk nor peer", self.name)))
     }
 
     /// Whether all is there that a start has brought about: disks, unless there

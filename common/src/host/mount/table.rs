@@ -1,5 +1,6 @@
 //! The mount table, as /proc/self/mountinfo shows it.
 
+use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
 use crate::host::mount::Mount;
 use crate::host::system::View;
@@ -15,16 +16,20 @@ use std::path::{Path, PathBuf};
 
 /// Every mount of a namespace, in the kernel's order.
 #[derive(Clone, Debug)]
-pub struct Table(Vec<Mount>);
+pub struct Table {
+    mounts: Whole<Mount>,
+    /// Whether it is that of the namespace this process lives in.
+    own: bool,
+}
 
 impl Table {
     /// The mounts that this process sees.
     pub fn read(view: &View) -> Result<Self> {
         let path = view.path("/proc/self/mountinfo");
         let text = settled(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let table = Self::parse(&text)?;
-        view.note(format_args!("read {} = {} mounts", path.display(), table.0.len()));
-        Ok(table)
+        let mounts = Self::parse(&text)?.mounts;
+        view.note(format_args!("read {} = {} mounts", path.display(), mounts.len()));
+        Ok(Self { mounts, own: true })
     }
 
     /// The mounts that another process sees.
@@ -38,12 +43,19 @@ impl Table {
             Some(mount) => Ok(mount),
             None => bail!("cannot make sense of the mount table's line `{line}`"),
         };
-        text.lines().map(line).collect::<Result<_>>().map(Self)
+        let mounts = text.lines().map(line).collect::<Result<_>>()?;
+        Ok(Self { mounts: Whole::told("mounts", mounts), own: false })
+    }
+
+    /// Proof that no mount that this process sees is meant. A text, or another
+    /// process's mounts, prove nothing.
+    pub fn lacks(&self, is_meant: impl FnMut(&Mount) -> bool) -> Option<Absent> {
+        self.mounts.lacks(is_meant).filter(|_| self.own)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Mount> {
-        self.0.iter()
+        self.mounts.iter()
     }
 
     /// The mount on the directory that no other one covers.

@@ -26,7 +26,7 @@ fn what_is_skipped_on_activation_is_not_wanted() {
 fn the_reason_is_what_went_wrong_and_not_what_came_of_it() {
     let stderr =
         "  WARNING: a warning.\n  Volume group \"x\" not found\n  Cannot process volume group x\n";
-    let output = Output { code: 5, stdout: String::new(), stderr: stderr.into() };
+    let output = Output::failed(5, stderr);
     assert_eq!(why(&output), "Volume group \"x\" not found");
 }
 
