@@ -51,6 +51,15 @@ impl Tally {
     }
 }
 
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.took += other.took;
+    }
+}
+
 impl Count {
     fn words(&self) -> String {
         let Self { passed, failed, skipped, .. } = self;
