@@ -6,6 +6,7 @@ use super::link::LONGEST_NAME;
 use super::system::{System, View};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::ffi::c_char;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -25,7 +26,7 @@ impl Questions {
         let mut request = blank("")?;
         request.ifr_ifru.ifru_ifindex = index.cast_signed();
         self.ask(libc::SIOCGIFNAME, &mut request)?;
-        let bytes = request.ifr_name.map(|byte| byte.cast_unsigned());
+        let bytes = request.ifr_name.map(plain);
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
@@ -72,6 +73,16 @@ impl Questions {
     }
 }
 
+/// C's `char` as a byte; it has a sign on x86 and none on ARM.
+fn plain(letter: c_char) -> u8 {
+    letter.to_ne_bytes()[0]
+}
+
+/// A byte as C's `char`.
+fn letter(byte: u8) -> c_char {
+    c_char::from_ne_bytes([byte])
+}
+
 fn blank(name: &str) -> io::Result<libc::ifreq> {
     if name.len() > LONGEST_NAME {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
@@ -79,7 +90,7 @@ fn blank(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: `struct ifreq` is plain data, all-zero is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = letter(from);
     }
     Ok(request)
 }
@@ -89,7 +100,7 @@ fn with_hardware(nic: &str, address: [u8; 6]) -> io::Result<libc::ifreq> {
     let mut hardware =
         libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     for (to, from) in hardware.sa_data.iter_mut().zip(address) {
-        *to = from.cast_signed();
+        *to = letter(from);
     }
     request.ifr_ifru.ifru_hwaddr = hardware;
     Ok(request)
