@@ -16,6 +16,7 @@
 //! | `wire.rs`    | the frames a neighbour hears                             |
 //! | `disk.rs`    | loop devices with file systems                           |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
+//! | `older.rs`   | kernels that lack the newer system calls                 |
 //! | `crash.rs`   | SIGKILL at instants that can be repeated                 |
 //!
 //! The rules of a case: state what is wanted as its name, look at the kernel
@@ -31,6 +32,7 @@ mod crash;
 mod disk;
 mod machine;
 mod net;
+mod older;
 mod program;
 mod state;
 mod tier;
@@ -41,6 +43,7 @@ pub use crash::{Instants, Killed};
 pub use disk::Disk;
 pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
 pub use net::Peer;
+pub use older::kernel;
 pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};
 pub use tier::{Case, Cases, on_its_own_machine, tier};

@@ -109,6 +109,7 @@ impl Program {
         let stderr = tempfile::tempfile().expect("the machine has a /tmp");
         let handle = |file: &File| Stdio::from(file.try_clone().expect("a spare descriptor"));
         self.command.stdin(Stdio::null()).stdout(handle(&stdout)).stderr(handle(&stderr));
+        super::older::before(&mut self.command);
         let since = Instant::now();
         let child = match self.command.spawn() {
             Ok(child) => child,

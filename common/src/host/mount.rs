@@ -75,5 +75,6 @@ pub fn at(view: &View, directory: &Path) -> Result<Option<Mount>> {
     }
     // A directory that is no mount as the path goes may be one underneath
     // another mount; and the kernel may be too old to be asked.
-    Ok(Table::read(view)?.uppermost(directory).cloned())
+    let table = Table::read(view)?;
+    Ok(table.uppermost(&table.resolve(view, directory)).cloned())
 }

@@ -1,14 +1,11 @@
 //! Processes: what they are called, and which of them nobody may end.
 
-use crate::host::pidfd::PidFd;
+use crate::host::clock::Deadline;
+use crate::host::pidfd::{self, PidFd};
 use crate::host::system::{System, View};
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -158,48 +155,15 @@ pub fn signal(
     if !same() || !still() {
         return Ok(false);
     }
-    let sent = match handle {
-        Ok(handle) => handle.signal(signal.0).with_context(what),
-        // Linux before 5.3 has numbers only.
-        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
-            match nix::sys::signal::kill(Pid::from_raw(process.pid), signal.0) {
-                Err(Errno::ESRCH) => Ok(()),
-                sent => sent.with_context(what),
-            }
-        }
-        Err(err) => Err(err).with_context(what),
-    };
+    let sent = handle.and_then(|handle| handle.signal(signal.0)).with_context(what);
     system.note(format_args!("{signal} to {} (pid {}) = {sent:?}", process.name, process.pid));
     sent.map(|()| true)
 }
 
 /// Waits until all of them have ended, at most this long.
-pub fn await_end(processes: &[Process], mut patience: Duration) {
-    let handles: Vec<PidFd> =
-        processes.iter().filter_map(|process| PidFd::open(process.pid).ok()).collect();
-    if handles.is_empty() {
-        // Too old a kernel, or all are gone already.
-        patience = patience.min(Duration::from_millis(20));
-    }
-    let begun = std::time::Instant::now();
-    let mut waiting: Vec<&PidFd> = handles.iter().collect();
-    loop {
-        let left = patience.saturating_sub(begun.elapsed());
-        let mut fds: Vec<PollFd<'_>> =
-            waiting.iter().map(|handle| PollFd::new(handle.as_fd(), PollFlags::POLLIN)).collect();
-        let limit = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let polled = poll(&mut fds, limit);
-        let ended: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        drop(fds);
-        if left.is_zero() || matches!(polled, Ok(0)) {
-            return;
-        }
-        let mut ended = ended.into_iter();
-        waiting.retain(|_| ended.next() == Some(false));
-        if waiting.is_empty() && !handles.is_empty() {
-            return;
-        }
-    }
+pub fn await_end(processes: &[Process], patience: Duration) {
+    let handles = processes.iter().filter_map(|process| PidFd::open(process.pid).ok());
+    pidfd::await_end(handles.collect(), Deadline::after(patience));
 }
 
 #[cfg(test)]

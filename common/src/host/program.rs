@@ -240,17 +240,18 @@ fn listen(child: &mut Child, deadline: Deadline) -> Result<(String, String)> {
     let mut stdout = Stream::new(child.stdout.take());
     let mut stderr = Stream::new(child.stderr.take());
     loop {
-        let mut fds = vec![PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
+        fds.extend(end.signals_end().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(stdout.waiting().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(stderr.waiting().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let limit = PollTimeout::try_from(deadline.left_ms()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, limit) {
-            Ok(0) => bail!("no end before the deadline"),
+        match poll(&mut fds, end.patience(deadline)) {
+            Ok(0) if deadline.has_passed() => bail!("no end before the deadline"),
             Err(Errno::EINTR) => continue,
             polled => polled?,
         };
-        let ended = fds[0].any() == Some(true);
         drop(fds);
+        // Before the streams are emptied: what it has said is in them by then.
+        let ended = end.has_ended();
         stdout.drain()?;
         stderr.drain()?;
         if ended {

@@ -230,11 +230,11 @@ fn leads_there(link: &Path, targets: &Targets) -> bool {
         return true;
     }
     match statmount::id_of(link) {
-        Ok(Some(id)) => targets.ids.contains(&id),
+        Ok(id) => targets.ids.contains(&id),
         Err(err) if err.kind() == io::ErrorKind::NotFound => false,
-        // Linux before 5.8, or a file system that is past answering: there is
-        // only the path to go by.
-        _ => true,
+        // A file system that is past answering: there is only the path to go
+        // by.
+        Err(_) => true,
     }
 }
 

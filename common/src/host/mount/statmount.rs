@@ -5,8 +5,11 @@ use crate::host::block::Number;
 use crate::host::mount::Mount;
 use crate::host::system::View;
 use std::ffi::{CStr, CString};
+use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const SYS_STATMOUNT: libc::c_long = 457;
@@ -142,12 +145,25 @@ pub fn unique(path: &Path) -> Option<u64> {
     (root && found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
 }
 
-/// The number, as the table has it, of the mount that the path lies on; none
-/// before Linux 5.8. Links are followed, also those of /proc that lead to what
-/// a process holds open.
-pub fn id_of(path: &Path) -> io::Result<Option<u64>> {
-    let found = statx(path, libc::STATX_MNT_ID)?;
-    Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))
+/// The number, as the table has it, of the mount that the path lies on. Links
+/// are followed, also those of /proc that lead to what a process holds open.
+pub fn id_of(path: &Path) -> io::Result<u64> {
+    match statx(path, libc::STATX_MNT_ID) {
+        Ok(found) if found.stx_mask & libc::STATX_MNT_ID != 0 => return Ok(found.stx_mnt_id),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    // Before Linux 5.8 the kernel tells it of what is open alone.
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    id_of_open(file.as_fd())
+}
+
+/// The same for something that is open.
+pub(crate) fn id_of_open(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// Has the file system's root directory looked up where it is kept, and not
@@ -207,6 +223,14 @@ mod tests {
     #[test]
     fn the_strings_begin_where_the_kernel_has_them() {
         assert_eq!(std::mem::offset_of!(Answer, strings), 512);
+    }
+
+    #[test]
+    fn the_number_of_a_mount_is_told_of_a_path_as_of_a_file() {
+        let open = std::fs::File::open("/proc/self/stat").unwrap();
+        let number = id_of_open(open.as_fd()).unwrap();
+        assert_eq!(id_of(Path::new("/proc/self/stat")).unwrap(), number);
+        assert_eq!(id_of(Path::new("/proc")).unwrap(), number);
     }
 
     #[test]
