@@ -21,6 +21,7 @@ use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};
 use netlink::Drbd;
 use proc::{Proc, Row};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// What the kernel has of a resource.
@@ -85,19 +86,27 @@ fn no_module(view: &View) -> Result<Option<Absent>> {
     {
         return Ok(None);
     }
-    // Where there is no list of modules, one that is not on it proves nothing.
-    if !view.exists("/proc/self").context(absent)? || !view.exists("/sys/module").context(absent)? {
+    // Where there is no list of modules, or an empty one, it proves nothing that
+    // one is not on it.
+    let modules = match view.list("/sys/module") {
+        Err(err) if err.kind() != ErrorKind::NotFound => return Err(err).context(absent),
+        modules => modules.unwrap_or_default(),
+    };
+    if !view.exists("/proc/self").context(absent)? || modules.is_empty() {
         bail!("{absent}: /proc or /sys is not mounted");
     }
-    Ok(Some(Absent::seen("no DRBD in the kernel")))
+    Ok(Some(Absent::seen(format!("none of the kernel's {} modules is drbd", modules.len()))))
 }
 
 /// What the kernel has of the resource. An error means that it cannot be told,
 /// never that it is not there.
 pub fn find(view: &View, name: &str) -> Result<Found> {
-    let found = match gather(view, Some(name))? {
-        Ok(found) => found,
-        Err(absent) => return Ok(Found::NoModule(absent)),
+    if let Some(absent) = no_module(view)? {
+        return Ok(Found::NoModule(absent));
+    }
+    let found = match gather(view, Some(name), |drbd| drbd.resource(name))? {
+        Way::Netlink(told) => return Ok(told.map_or_else(Found::Unconfigured, Found::Configured)),
+        Way::Other(found) => found,
     };
     let ours = |resource: &Resource| resource.name == name;
     if let Some(absent) = found.lacks(ours) {
@@ -109,7 +118,11 @@ pub fn find(view: &View, name: &str) -> Result<Found> {
 
 /// All resources that the kernel has, or the proof that there is no DRBD in it.
 pub fn all(view: &View) -> Result<Result<Whole<Resource>, Absent>> {
-    gather(view, None)
+    if let Some(absent) = no_module(view)? {
+        return Ok(Err(absent));
+    }
+    let (Way::Netlink(found) | Way::Other(found)) = gather(view, None, Drbd::resources)?;
+    Ok(Ok(found))
 }
 
 /// The resources of which the kernel tells, for advice: where it does not, none.
@@ -137,27 +150,35 @@ pub fn version(view: &View) -> Result<(u32, u32)> {
     proc::version(&release).ok_or_else(|| anyhow!("DRBD has a strange version: `{release}`"))
 }
 
-fn gather(view: &View, name: Option<&str>) -> Result<Result<Whole<Resource>, Absent>> {
-    if let Some(absent) = no_module(view)? {
-        return Ok(Err(absent));
-    }
-    let whole = |found| Ok(Whole::told("DRBD resources", found));
+/// By which way the kernel's DRBD has answered.
+enum Way<T> {
+    /// To a question of ours.
+    Netlink(T),
+    /// With a list of what was asked for, got by another way.
+    Other(Whole<Resource>),
+}
+
+fn gather<T>(
+    view: &View,
+    name: Option<&str>,
+    ask: impl FnOnce(&mut Drbd) -> Result<T>,
+) -> Result<Way<T>> {
+    let listed = |found| Way::Other(Whole::told("DRBD resources", found));
     let deadline = view.deadline().at_least(GRACE);
     let asked = match view.is_real() {
-        true => Drbd::open(deadline)
-            .and_then(|drbd| drbd.map(|mut drbd| drbd.resources(name)).transpose()),
+        true => Drbd::open(deadline).and_then(|drbd| drbd.map(|mut it| ask(&mut it)).transpose()),
         false => Ok(None),
     };
     match asked {
-        Ok(Some(found)) => Ok(whole(found)),
-        Ok(None) if version(view)? < (9, 0) => by_minors(view, name).map(whole),
+        Ok(Some(told)) => Ok(Way::Netlink(told)),
+        Ok(None) if version(view)? < (9, 0) => by_minors(view, name).map(listed),
         Ok(None) => {
             let why = "the kernel's DRBD does not answer in this network namespace";
-            by_program(view, name).context(why).map(whole)
+            by_program(view, name).map(listed).map_err(|err| anyhow!("{why}: {err:#}"))
         }
-        Err(err) => {
-            view.note(format_args!("{err:#}; asking drbdsetup instead"));
-            by_program(view, name).with_context(|| format!("{err:#}")).map(whole)
+        Err(why) => {
+            view.note(format_args!("{why:#}; asking drbdsetup instead"));
+            by_program(view, name).map(listed).map_err(|err| anyhow!("{why:#}: {err:#}"))
         }
     }
 }
@@ -190,11 +211,32 @@ fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     let minors = minors(view, name).with_context(|| {
         format!("DRBD {} knows devices only by number, and resource {name} has none", found.release)
     })?;
-    let mut resource = Resource::new(name.to_owned());
-    for row in found.rows.into_iter().filter(|row| minors.contains(&row.minor)) {
-        take(&mut resource, row);
+    let (ours, others): (Vec<_>, Vec<_>) =
+        found.rows.into_iter().partition(|row| minors.contains(&row.minor));
+    if ours.is_empty() {
+        // It may have come up before the configuration gave it other numbers.
+        if let Some(nobodys) = unclaimed(view, others)?.first() {
+            let (release, minor) = (found.release, nobodys.minor);
+            bail!(
+                "DRBD {release} knows devices only by number, and may have {name} as number \
+                 {minor}, which the configuration gives to no resource"
+            );
+        }
+        return Ok(Vec::new());
     }
-    Ok(if resource.volumes.is_empty() { Vec::new() } else { vec![resource] })
+    let mut resource = Resource::new(name.to_owned());
+    ours.into_iter().for_each(|row| take(&mut resource, row));
+    Ok(vec![resource])
+}
+
+/// The rows that the configuration gives to no resource on this node.
+fn unclaimed(view: &View, mut rows: Vec<Row>) -> Result<Vec<Row>> {
+    let (config, node) = (config::read(view, None)?, node(view)?);
+    for name in config.resources() {
+        let minors = config.here(name, &node).map(|it| it.minors()).unwrap_or_default();
+        rows.retain(|row| !minors.contains(&row.minor));
+    }
+    Ok(rows)
 }
 
 /// This node, as the configuration calls it.
@@ -314,6 +356,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_of_modules_proves_nothing() {
+        let fake = Fake::new();
+        std::fs::remove_dir_all(fake.0.path().join("sys/module/loop")).unwrap();
+        assert!(fake.find("r1").unwrap_err().to_string().contains("not mounted"));
+    }
+
+    #[test]
+    fn a_number_that_the_configuration_has_forgotten_may_be_ours() {
+        let fake = Fake::new();
+        fake.file("/proc/drbd", EIGHT_THREE).file(
+            "/etc/drbd.conf",
+            "resource r1 { device minor 7; } resource r2 { device minor 2; }",
+        );
+        let err = format!("{:#}", fake.find("r1").unwrap_err());
+        assert!(err.contains("may have r1 as number 0"), "{err}");
+    }
+
+    #[test]
     fn before_eight_four_the_configuration_has_the_names() {
         let fake = Fake::new();
         fake.file("/proc/drbd", EIGHT_THREE).file(
@@ -362,7 +422,13 @@ mod tests {
     fn a_nine_that_does_not_answer_is_doubt() {
         let fake = Fake::new();
         fake.file("/proc/drbd", include_str!("../../../tests/data/drbd/proc-9.0.28"));
-        assert!(fake.find("r1").unwrap_err().to_string().contains("does not answer"));
+        let doubt = fake.find("r1").unwrap_err();
+        assert!(doubt.to_string().contains("does not answer"));
+        // A program that is missing is no part of DRBD that is: the cluster must
+        // not take the one for the other.
+        let is_missing =
+            |cause: &(dyn std::error::Error + 'static)| cause.is::<crate::host::program::Missing>();
+        assert!(!doubt.chain().any(is_missing) && doubt.to_string().contains("not installed"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! DRBD 9. Asking runs no program and needs no configuration.
 
 use super::state::{Disk, Fencing, Peer, Resource, Role, Volume};
+use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Deadline;
-use crate::host::genl::{Attributes, Family, Genl, errno, find, i32_of, text_of, u32_of};
+use crate::host::genl::{Attributes, Genl, errno, find, i32_of, text_of, u32_of};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// The newest version of the interface that is understood here.
@@ -72,11 +73,17 @@ const CONNECTIONS: [&str; 24] = [
     "Behind",
 ];
 
+/// A list that others change while it is told is asked for this often.
+const TRIES: usize = 5;
+
+/// Puts a command and its payload to the kernel, and gives the messages of the
+/// answer.
+type Ask = Box<dyn FnMut(u8, &[u8]) -> Result<Vec<Vec<u8>>>>;
+
 /// The kernel's DRBD, asked directly.
-#[derive(Debug)]
 pub(super) struct Drbd {
-    genl: Genl,
-    family: Family,
+    version: u8,
+    ask: Ask,
 }
 
 impl Drbd {
@@ -85,38 +92,95 @@ impl Drbd {
     pub(super) fn open(deadline: Deadline) -> Result<Option<Self>> {
         let mut genl = Genl::open(deadline)?;
         let Some(family) = genl.family("drbd")? else { return Ok(None) };
+        let version = family.version;
         ensure!(
-            (1..=NEWEST).contains(&family.version),
-            "the kernel's DRBD speaks version {} of its netlink interface, not 1 to {NEWEST}",
-            family.version
+            (1..=NEWEST).contains(&version),
+            "the kernel's DRBD speaks version {version} of its netlink interface, not 1 to {NEWEST}"
         );
-        Ok(Some(Self { genl, family }))
+        // What is an error, like a name that is not known, is said without end.
+        let is_error = |message: &[u8]| code(message) != NO_ERROR;
+        let ask = move |command, payload: &[u8]| genl.dump(family, command, payload, is_error);
+        Ok(Some(Self { version, ask: Box::new(ask) }))
     }
 
-    /// Every resource, or the one of this name, if the kernel has it.
-    pub(super) fn resources(&mut self, name: Option<&str>) -> Result<Vec<Resource>> {
-        let mut answers = Answers::new(self.family.version, name);
-        let commands: &[u8] = match self.family.version {
+    /// The resource of this name, or the kernel's plain word that it has none
+    /// such: to be missing on a list is not enough. DRBD ends a list without an
+    /// error where the resource it has just told of is taken away.
+    pub(super) fn resource(&mut self, name: &str) -> Result<Result<Resource, Absent>> {
+        for _ in 0..TRIES {
+            let mut found = match self.turns(Some(name))? {
+                Told::Found(found) => found,
+                Told::NotKnown => return Ok(Err(not_known(name))),
+            };
+            match found.pop() {
+                Some(resource) => return Ok(Ok(resource)),
+                None if !self.knows(name)? => return Ok(Err(not_known(name))),
+                None => {}
+            }
+        }
+        bail!("the kernel's DRBD has {name} and does not tell of it")
+    }
+
+    /// Every resource: what two lists in a row have told alike.
+    pub(super) fn resources(&mut self) -> Result<Whole<Resource>> {
+        let mut before = None;
+        for _ in 0..=TRIES {
+            let Told::Found(found) = self.turns(None)? else { continue };
+            let names: Vec<String> = found.iter().map(|found| found.name.clone()).collect();
+            if before.as_ref() == Some(&names) {
+                return Ok(Whole::told("DRBD resources", found));
+            }
+            before = Some(names);
+        }
+        bail!("the kernel's list of DRBD resources changes faster than it can be read")
+    }
+
+    /// Whether the kernel has the resource, by a question for it alone.
+    fn knows(&mut self, name: &str) -> Result<bool> {
+        let command = if self.version == 1 { GET_STATUS } else { GET_DEVICES };
+        Ok(self
+            .dump(command, Some(name))?
+            .is_some_and(|told| told.iter().all(|message| code(message) != RESOURCE_NOT_KNOWN)))
+    }
+
+    fn turns(&mut self, name: Option<&str>) -> Result<Told> {
+        let mut answers = Answers::new(self.version, name);
+        let commands: &[u8] = match self.version {
             1 => &[GET_STATUS],
             _ => &[GET_RESOURCES, GET_DEVICES, GET_CONNECTIONS, GET_PEER_DEVICES],
         };
         for command in commands {
-            // What is an error, like a name that is not known, is said without end.
-            let is_error = |message: &[u8]| code(message) != NO_ERROR;
-            match self.genl.dump(self.family, *command, &question(name), is_error) {
-                // What 8.4 says of a name that it does not know.
-                Err(err) if name.is_some() && errno(&err) == Some(libc::ENODEV) => {}
-                told => told
-                    .context("cannot ask the kernel's DRBD")?
-                    .iter()
-                    .try_for_each(|message| answers.take(*command, message))?,
+            let Some(told) = self.dump(*command, name)? else { return Ok(Told::NotKnown) };
+            told.iter().try_for_each(|message| answers.take(*command, message))?;
+            if answers.is_gone {
+                return Ok(Told::NotKnown);
             }
-            if answers.found.is_empty() || answers.is_gone {
-                return Ok(Vec::new());
+            if answers.found.is_empty() {
+                break;
             }
         }
-        Ok(answers.found)
+        Ok(Told::Found(answers.found))
     }
+
+    /// The messages; nothing where 8.4 does not know the name.
+    fn dump(&mut self, command: u8, name: Option<&str>) -> Result<Option<Vec<Vec<u8>>>> {
+        match (self.ask)(command, &question(name)) {
+            Err(err) if name.is_some() && errno(&err) == Some(libc::ENODEV) => Ok(None),
+            told => told.map(Some).context("cannot ask the kernel's DRBD"),
+        }
+    }
+}
+
+/// What the kernel has told of resources.
+enum Told {
+    /// These, perhaps not all.
+    Found(Vec<Resource>),
+    /// That it has none of the name.
+    NotKnown,
+}
+
+fn not_known(name: &str) -> Absent {
+    Absent::seen(format!("DRBD knows no resource {name}"))
 }
 
 fn question(name: Option<&str>) -> Vec<u8> {

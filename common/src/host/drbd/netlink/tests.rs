@@ -177,3 +177,95 @@ fn a_question_names_the_resource() {
     assert_eq!(text_of(find(context, CONTEXT_RESOURCE).unwrap()), "r1");
     assert_eq!(question(None).len(), 8);
 }
+
+/// A kernel that answers each command with the next of its answers; the last one
+/// stays.
+fn kernel(version: u8, answers: &[(u8, Vec<Result<Vec<Vec<u8>>, i32>>)]) -> Drbd {
+    let mut answers: std::collections::HashMap<u8, Vec<Result<Vec<Vec<u8>>, i32>>> =
+        answers.iter().cloned().collect();
+    let ask = move |command: u8, _: &[u8]| {
+        let answers = answers.get_mut(&command).map(|list| match list.len() {
+            0 | 1 => list.first().cloned(),
+            _ => Some(list.remove(0)),
+        });
+        let answer = answers.flatten().unwrap_or_else(|| Ok(Vec::new()));
+        answer.map_err(|errno| std::io::Error::from_raw_os_error(errno).into())
+    };
+    Drbd { version, ask: Box::new(ask) }
+}
+
+fn secondary(name: &str) -> Vec<u8> {
+    let (context, role) = (context(name, None, None), numbers(&[(1, 2)]));
+    message(u32::MAX, NO_ERROR, &[(CONTEXT, &context), (RESOURCE_INFO, &role)])
+}
+
+fn device_of(name: &str) -> Vec<u8> {
+    let (context, info) = (context(name, Some(0), None), numbers(&[(1, 9)]));
+    message(1, NO_ERROR, &[(CONTEXT, &context), (DEVICE_INFO, &info)])
+}
+
+fn no_such_name() -> Vec<u8> {
+    message(u32::MAX, RESOURCE_NOT_KNOWN, &[])
+}
+
+/// As DRBD 9 ends the list when the resource it stands at is taken down.
+#[test]
+fn a_list_that_another_resource_has_cut_short_hides_nothing() {
+    let (cut, whole) = (vec![secondary("a")], vec![secondary("a"), secondary("r1")]);
+    let device = vec![device_of("r1")];
+    let mut kernel = kernel(
+        2,
+        &[
+            (GET_RESOURCES, vec![Ok(cut), Ok(Vec::new()), Ok(whole)]),
+            (GET_DEVICES, vec![Ok(device)]),
+        ],
+    );
+    let found = kernel.resource("r1").unwrap().expect("it was there all the time");
+    assert_eq!((found.name.as_str(), found.volumes.len()), ("r1", 1));
+}
+
+#[test]
+fn a_resource_that_is_never_listed_and_known_is_doubt() {
+    let mut kernel = kernel(2, &[(GET_DEVICES, vec![Ok(vec![device_of("r1")])])]);
+    let err = kernel.resource("r1").unwrap_err();
+    assert!(err.to_string().contains("does not tell of it"), "{err:#}");
+}
+
+#[test]
+fn only_a_plain_no_proves_that_there_is_no_resource() {
+    let others = vec![secondary("a")];
+    let mut nine = kernel(
+        2,
+        &[(GET_RESOURCES, vec![Ok(others)]), (GET_DEVICES, vec![Ok(vec![no_such_name()])])],
+    );
+    let absent = nine.resource("r1").unwrap().unwrap_err();
+    assert_eq!(absent.to_string(), "DRBD knows no resource r1");
+    // It went while it was told of.
+    let gone = vec![Ok(vec![no_such_name()])];
+    let mut nine =
+        kernel(2, &[(GET_RESOURCES, vec![Ok(vec![secondary("r1")])]), (GET_DEVICES, gone)]);
+    assert!(nine.resource("r1").unwrap().is_err());
+    let mut eight = kernel(1, &[(GET_STATUS, vec![Err(libc::ENODEV)])]);
+    assert!(eight.resource("r1").unwrap().is_err());
+    for refusal in [Err(libc::EPERM), Err(libc::EINTR), Ok(vec![message(u32::MAX, 122, &[])])] {
+        let mut nine = kernel(2, &[(GET_DEVICES, vec![refusal.clone()])]);
+        assert!(nine.resource("r1").is_err(), "{refusal:?}");
+        let mut eight = kernel(1, &[(GET_STATUS, vec![refusal])]);
+        assert!(eight.resource("r1").is_err());
+    }
+    // 8.4 without a word: it went between two of the kernel's own looks.
+    let mut eight = kernel(1, &[(GET_STATUS, vec![Ok(Vec::new()), Err(libc::ENODEV)])]);
+    assert!(eight.resource("r1").unwrap().is_err());
+}
+
+#[test]
+fn all_resources_are_those_that_two_lists_agree_on() {
+    let (one, two) = (vec![secondary("a")], vec![secondary("a"), secondary("b")]);
+    let lists = vec![Ok(one), Ok(two.clone()), Ok(two)];
+    let all = kernel(2, &[(GET_RESOURCES, lists)]).resources().unwrap();
+    assert_eq!(all.len(), 2);
+    assert!(all.lacks(Resource::is_primary).is_some());
+    let list = |number: u32| Ok(vec![secondary(&number.to_string())]);
+    let restless = kernel(2, &[(GET_RESOURCES, (0..50).map(list).collect())]).resources();
+    assert!(restless.unwrap_err().to_string().contains("changes faster"));
+}
