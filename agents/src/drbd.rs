@@ -44,6 +44,9 @@ pub struct Drbd {
     params: DrbdParams,
     cluster: Cluster,
     promotion: Option<Promotion>,
+    /// Whether the cluster asks as one that has just come up, and that may have
+    /// forgotten what it was told of the score.
+    is_asked_anew: bool,
 }
 
 /// A promotion of something that is not there fails after this long: the
@@ -76,7 +79,7 @@ impl Agent for Drbd {
         },
         differences: &[
             "State is read from the kernel and not through drbdadm or drbdsetup, so that a monitor runs no program and does not need the configuration.",
-            "The promotion score is written when it changes, and otherwise every five minutes, instead of with every monitor.",
+            "The promotion score is written when it changes, by a probe, by a start of what runs already, and otherwise every five minutes, instead of with every monitor.",
             "A disk that is being attached does not count as up to date.",
             "Monitor never fails with code 6 or 2: the limits of the clone are checked by start and promote.",
             "validate-all without a clone around it succeeds, as tools ask for it that way.",
@@ -93,7 +96,7 @@ impl Agent for Drbd {
 
     fn new(params: DrbdParams, request: &Request) -> Result<Self> {
         let (cluster, promotion) = (Cluster::of(request), Promotion::of(request));
-        Ok(Self { params, cluster, promotion })
+        Ok(Self { params, cluster, promotion, is_asked_anew: request.probe })
     }
 
     fn validate(&self) -> Result<()> {
@@ -217,6 +220,8 @@ impl Agent for Drbd {
         } else if !resource.is_up(!self.params.connect_only_after_promote) {
             let what = format!("bring up what is missing of DRBD resource {name}");
             self.plan_up(&mut plan, what, self.admin(view));
+        } else {
+            self.plan_score(&mut plan);
         }
         Ok(plan)
     }
@@ -250,15 +255,15 @@ impl Agent for Drbd {
     fn tend<'a>(&'a self, view: &View, found: &Found, _level: u32) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let Found::Configured(resource) = found else { return Ok(plan) };
+        let Some(promotion) = &self.promotion else { return Ok(plan) };
         let advice = self.advice(resource, || self.is_peer_expected(view));
-        if let Some((score, why)) = settled(advice)
-            && self.promotion.as_ref().is_some_and(|promotion| promotion.is_stale(view, score))
-        {
+        let Some((score, why)) = settled(advice) else { return Ok(plan) };
+        if self.is_asked_anew || promotion.is_stale(view, score) {
             plan.step("tell the promotion score", move |system| {
                 self.set_score(system, score, why);
                 Ok(())
             });
-            if self.wants_unfencing(resource) {
+            if !self.is_asked_anew && self.wants_unfencing(resource) {
                 plan.step("lift the constraint of a fencing that is over", |system| {
                     self.unfence(system);
                     Ok(())
@@ -309,7 +314,8 @@ impl Agent for Drbd {
         }
         plan.step(format!("make DRBD resource {name} Primary"), move |system| {
             self.primary(system, &resource)?;
-            system.drop_hint(&self.missed_hint())
+            self.drop_missed(system);
+            Ok(())
         });
         self.plan_late_connection(&mut plan);
         Ok(plan)

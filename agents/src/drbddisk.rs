@@ -88,7 +88,6 @@ impl Agent for Drbddisk {
             "There is no file /etc/default/drbd that could name another drbdadm; PATH decides.",
         ],
     };
-    const DOUBT: &'static str = "cannot determine status, may be running (Unknown)";
     type Params = DrbddiskParams;
     type State = State;
 

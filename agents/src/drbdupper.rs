@@ -16,12 +16,12 @@ use crate::drbd::params::Seconds;
 use crate::drbd::seen::facts_of;
 use crate::drbd::start::{check_size, until_connected};
 use crate::drbddisk::{make_primary, make_secondary};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, Found, Resource};
 use common::{Agent, Fact, Plan, Request, Status, System, View, configured, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
-use ocf_meta::{Examples, Meta, Params, Words, params};
+use ocf_meta::{Examples, Meta, Params, Value, Words, params};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct State {
     upper: Found,
     /// The lower resource, where a start has made it Primary.
     taken: Option<Lower>,
+    /// Whether there is a hint of that, whatever is in it.
+    is_noted: bool,
 }
 
 /// What the upper resource lies on.
@@ -89,7 +91,6 @@ impl Agent for Drbdupper {
             "A lower resource that a start or a stop that was cut short has left Primary is a failure, and not stopped.",
         ],
     };
-    const DOUBT: &'static str = "cannot determine status, may be running (Unknown)";
     type Params = DrbdupperParams;
     type State = State;
 
@@ -111,8 +112,17 @@ impl Agent for Drbdupper {
 
     fn observe(&self, view: &View) -> Result<State> {
         let upper = drbd::find(view, self.name())?;
-        let taken = view.hint(&self.hint()).map(|name| look(view, name.trim())).transpose()?;
-        Ok(State { upper, taken })
+        let noted = view.hint(&self.hint());
+        let is_noted = noted.is_some();
+        let taken = match noted.as_deref().map(noted_name) {
+            None => None,
+            Some(Some(name)) => Some(look(view, name)?),
+            Some(None) => {
+                view.warn(format_args!("the hint of an earlier start makes no sense"));
+                self.lower(view, &upper)
+            }
+        };
+        Ok(State { upper, taken, is_noted })
     }
 
     fn status(&self, state: &State) -> Status {
@@ -204,7 +214,7 @@ impl Agent for Drbdupper {
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         // Found before the upper one, which may lead to it, is gone.
-        let lower = self.lower(view, from);
+        let lower = from.taken.clone().or_else(|| self.lower(view, &from.upper));
         let name = self.name();
         if let Found::Configured(upper) = &from.upper {
             if upper.is_primary() {
@@ -221,7 +231,7 @@ impl Agent for Drbdupper {
             let what = format!("make DRBD resource {} Secondary", lower.name);
             plan.step(what, move |system| self.release(system, &lower.name));
         }
-        if from.taken.is_some() {
+        if from.is_noted {
             plan.step("forget what was made Primary", |system| match self.observe(system)?.taken {
                 Some(lower) if lower.found.is_primary() => Ok(()),
                 _ => system.drop_hint(&self.hint()),
@@ -270,16 +280,10 @@ impl Drbdupper {
     }
 
     /// The lower resource, by whatever still tells.
-    fn lower(&self, view: &View, from: &State) -> Option<Lower> {
-        if let Some(lower) = &from.taken {
-            return Some(lower.clone());
-        }
-        let by_kernel = match &from.upper {
-            Found::Configured(upper) => beneath(view, upper),
-            _ => None,
-        };
+    fn lower(&self, view: &View, upper: &Found) -> Option<Lower> {
+        let by_kernel = upper.configured().and_then(|upper| beneath(view, upper));
         let found = by_kernel.map_or_else(
-            || look(view, &self.configured_lower(view)?),
+            || look(view, self.configured_lower(view)?),
             |lower| Ok(Lower { name: lower.name.clone(), found: Found::Configured(lower) }),
         );
         found.map_err(|err| view.note(format_args!("no lower resource: {err:#}"))).ok()
@@ -301,10 +305,12 @@ impl Drbdupper {
     }
 }
 
-fn look(view: &View, name: &str) -> Result<Lower> {
-    let Name(name) = ocf_meta::Value::parse(name)
-        .map_err(|what| anyhow!("the lower resource is {what}"))
-        .context("a hint of an earlier start makes no sense")?;
+/// The name in a hint, if it is whole.
+fn noted_name(noted: &str) -> Option<String> {
+    Name::parse(noted.strip_suffix('\n')?).ok().map(|Name(name)| name)
+}
+
+fn look(view: &View, name: String) -> Result<Lower> {
     Ok(Lower { found: drbd::find(view, &name)?, name })
 }
 

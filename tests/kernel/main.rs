@@ -11,6 +11,7 @@
 )]
 
 mod crash;
+mod drbd;
 mod drbddisk;
 mod filesystem;
 #[path = "../harness/mod.rs"]
@@ -22,6 +23,7 @@ mod pacemaker;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
+        drbd::cases(cases);
         drbddisk::cases(cases);
         filesystem::cases(cases);
         ipaddr::cases(cases);

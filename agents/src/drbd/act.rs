@@ -177,9 +177,12 @@ impl Drbd {
             bail!("DRBD resource {name} has gone meanwhile");
         };
         let Some(peer) = apart(&resource, node) else {
-            return system.drop_hint(&self.missed_hint());
+            self.drop_missed(system);
+            return Ok(());
         };
-        self.note_missed(system, node)?;
+        if let Err(err) = self.note_missed(system, node) {
+            system.warn(format_args!("{err:#}"));
+        }
         let state = &peer.connection;
         bail!(
             "what was written to {name} on {node} is missing here ({state}): mend DRBD's link, or \
@@ -190,13 +193,18 @@ impl Drbd {
     /// Once all peers are connected nothing is missed; and then the score is
     /// another one.
     fn forget_missed(&self, system: &System<'_>) {
-        let hint = self.missed_hint();
-        if system.hint(&hint).is_some()
+        if system.hint(&self.missed_hint()).is_some()
             && let Ok(Found::Configured(resource)) = self.observe(system)
             && resource.peers.iter().all(Peer::is_connected)
-            && let Err(err) = system.drop_hint(&hint)
         {
-            system.note(format_args!("{err:#}"));
+            self.drop_missed(system);
+        }
+    }
+
+    /// A hint that stays costs a promotion some waiting, and nothing else.
+    pub(super) fn drop_missed(&self, system: &System<'_>) {
+        if let Err(err) = system.drop_hint(&self.missed_hint()) {
+            system.warn(format_args!("{err:#}"));
         }
     }
 

@@ -231,6 +231,39 @@ fn the_score_is_told_when_it_changes_and_never_in_the_way() {
     assert_eq!(tend(&agent).len(), 1, "what could not be told is told again");
 }
 
+/// After a restart of the cluster its attributes are gone, and /run has the hint.
+#[test]
+fn a_probe_and_a_start_of_what_runs_tell_the_score_whatever_was_told() {
+    for rows in [UP, PROMOTED] {
+        let fake = machine(rows);
+        let mut probing = agent();
+        probing.is_asked_anew = true;
+        for agent in [agent(), probing] {
+            act(&agent, &fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap();
+        }
+        let called = fake.called();
+        assert_eq!(called.len(), 2, "{called:?}");
+        assert!(called[1].ends_with("--update 10000"), "{called:?}");
+    }
+    let fake = machine(UP);
+    for _ in 0..2 {
+        act(&agent(), &fake, PATIENT, |agent, view, found| agent.started(view, found)).unwrap();
+    }
+    assert_eq!(fake.called().len(), 2, "{:?}", fake.called());
+}
+
+#[test]
+fn a_probe_lifts_no_constraint_and_tells_no_score_of_what_is_stopped() {
+    let meta: Vec<_> = CLONE.to_vec();
+    let mut probing = agent_with(&[("unfence_if_all_uptodate", "yes")], &meta);
+    probing.is_asked_anew = true;
+    let tend = |fake: &Fake| {
+        act(&probing, fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap()
+    };
+    assert_eq!(tend(&machine(PROMOTED)), ["tell the promotion score"]);
+    assert!(tend(&machine("")).is_empty());
+}
+
 #[test]
 fn by_hand_there_is_no_score() {
     let fake = machine(UP);

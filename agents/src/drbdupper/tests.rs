@@ -116,6 +116,25 @@ fn what_a_start_cut_short_has_left_is_no_success_and_is_cleared() {
 }
 
 #[test]
+fn a_hint_that_is_damaged_is_in_the_way_of_nothing() {
+    let hint = "/run/resource-agents/drbdupper-r0-U.lower";
+    for damaged in ["", "r", "--force\n", "r0\0\u{fffd}\n"] {
+        let fake = machine("Secondary", None);
+        fake.file(hint, damaged);
+        assert!(matches!(seen(&fake).0, Status::Stopped(_)), "{damaged:?}");
+        change(&fake, false).unwrap();
+        assert!(!fake.path(hint).exists(), "{damaged:?}");
+        // The kernel and the configuration still tell what was made Primary.
+        let fake = machine("Primary", Some("Secondary"));
+        fake.file(hint, damaged);
+        assert!(matches!(seen(&fake).0, Status::Failed(..)), "{damaged:?}");
+        change(&fake, false).unwrap();
+        assert!(matches!(seen(&fake).0, Status::Stopped(_)), "{damaged:?}");
+        assert!(!fake.path(hint).exists(), "{damaged:?}");
+    }
+}
+
+#[test]
 fn a_lower_resource_that_somebody_else_has_promoted_is_not_ours() {
     let fake = machine("Primary", None);
     assert!(seen(&fake).0.is_stopped());

@@ -60,10 +60,15 @@ impl Promotion {
     pub fn set(&self, system: &System<'_>, score: Option<u32>, why: &str) {
         let is_news = self.is_stale(system, score);
         // Killed between here and the end, nothing is believed of the score.
-        let written = system.drop_hint(&self.hint).and_then(|()| self.write(system, score));
-        let kept = written.and_then(|()| {
+        if let Err(err) = system.drop_hint(&self.hint) {
+            system.note(format_args!("{err:#}"));
+        }
+        let kept = self.write(system, score).map(|()| {
             let text = format!("{} {}\n", word(score), clock::since_boot().as_secs());
-            system.keep_hint(&self.hint, &text)
+            // Without a hint it is written again, which does no harm.
+            if let Err(err) = system.keep_hint(&self.hint, &text) {
+                system.note(format_args!("{err:#}"));
+            }
         });
         match kept {
             Ok(()) if is_news => {
@@ -153,6 +158,22 @@ mod tests {
             "crm_attribute --promotion=p_r1 --lifetime=reboot --node node1 --update 10000\n\
              crm_attribute --promotion=p_r1 --lifetime=reboot --node node1 --delete\n"
         );
+    }
+
+    #[test]
+    fn a_hint_that_is_damaged_keeps_no_score_from_being_written() {
+        let root = tempfile::tempdir().unwrap();
+        program(root.path(), "crm_attribute", "");
+        let view = View::below(root.path(), Deadline::after(Duration::from_secs(5)));
+        let hint = root.path().join("run/resource-agents/promotion-p_r1.state");
+        std::fs::create_dir_all(hint.join("in the way")).unwrap();
+        view.with_write_access(|system| promotion().set(system, Some(10), "good"));
+        assert!(called(root.path()).ends_with("--update 10\n"));
+        std::fs::remove_dir_all(&hint).unwrap();
+        for damaged in ["", "10", "10 soon", "10 99999999999999999999", "\u{fffd}"] {
+            std::fs::write(&hint, damaged).unwrap();
+            assert!(promotion().is_stale(&view, Some(10)), "{damaged}");
+        }
     }
 
     #[test]

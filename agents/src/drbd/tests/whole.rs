@@ -57,7 +57,7 @@ const NINE_PROMOTED: &str = "exists resource name:r1 role:Primary suspended:no\n
 #[test]
 fn a_start_finishes_what_an_earlier_one_has_left() {
     let fake = machine(UP);
-    assert!(act(&agent(), &fake, PATIENT, Drbd::started).unwrap().is_empty());
+    assert_eq!(act(&agent(), &fake, PATIENT, Drbd::started).unwrap(), ["tell the promotion score"]);
     for rows in [
         " 1: cs:StandAlone ro:Secondary/Unknown ds:UpToDate/DUnknown r-----\n",
         " 1: cs:Connected ro:Secondary/Secondary ds:Diskless/UpToDate C r-----\n",
@@ -68,7 +68,8 @@ fn a_start_finishes_what_an_earlier_one_has_left() {
     }
     fake.rows(" 1: cs:StandAlone ro:Secondary/Unknown ds:UpToDate/DUnknown r-----\n").forget();
     let late = agent_with(&[("connect_only_after_promote", "yes")], &CLONE);
-    assert!(act(&late, &fake, PATIENT, Drbd::started).unwrap().is_empty());
+    let steps = act(&late, &fake, PATIENT, Drbd::started).unwrap();
+    assert_eq!(steps, ["tell the promotion score"]);
 }
 
 #[test]
