@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::HashMap;
 
 /// A message as the kernel would write it.
 fn message(minor: u32, code: i32, groups: &[(u16, &Attributes)]) -> Vec<u8> {
@@ -178,11 +179,13 @@ fn a_question_names_the_resource() {
     assert_eq!(question(None).len(), 8);
 }
 
+/// The messages of an answer, or an error number.
+type Answer = Result<Vec<Vec<u8>>, i32>;
+
 /// A kernel that answers each command with the next of its answers; the last one
 /// stays.
-fn kernel(version: u8, answers: &[(u8, Vec<Result<Vec<Vec<u8>>, i32>>)]) -> Drbd {
-    let mut answers: std::collections::HashMap<u8, Vec<Result<Vec<Vec<u8>>, i32>>> =
-        answers.iter().cloned().collect();
+fn kernel(version: u8, answers: &[(u8, Vec<Answer>)]) -> Drbd {
+    let mut answers: HashMap<u8, Vec<Answer>> = answers.iter().cloned().collect();
     let ask = move |command: u8, _: &[u8]| {
         let answers = answers.get_mut(&command).map(|list| match list.len() {
             0 | 1 => list.first().cloned(),
