@@ -46,6 +46,9 @@ pub struct FencePeer {
 /// How long one change of the cluster's configuration may take.
 const CHANGE: Duration = Duration::from_secs(20);
 
+/// How often the constraint is placed, where others change it meanwhile.
+const ATTEMPTS: usize = 5;
+
 /// How often the cluster is asked whether a peer has been fenced.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -144,7 +147,8 @@ impl Handler for FencePeer {
         let clone = cib.clone_of(&self.resource, self.clone.as_deref()).with_context(|| {
             format!("the cluster has no clone with the DRBD resource {}", self.resource)
         })?;
-        let constraint = Constraint::new(&self.prefix, &self.resource, clone, &node);
+        let owner = cib.node(&node).ok_or_else(|| cib.lacks("this node", &node))?;
+        let constraint = Constraint::new(&self.prefix, &self.resource, clone, owner);
         match self.unfences {
             true => Ok(self.unfence(&cib, &resource, constraint)),
             false => self.fence(view, &cib, resource, constraint),
@@ -165,23 +169,33 @@ fn peers(given: &Given) -> Vec<String> {
     named.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
-/// The cluster's opinion of the worst of the peers.
-fn worst(cib: &Cib, node: &str, named: &[String]) -> (Vec<String>, Health) {
-    let others = || cib.nodes().into_iter().filter(|other| *other != node).map(str::to_owned);
-    let known: Vec<String> = others().filter(|other| named.contains(other)).collect();
-    // A name that the cluster does not use can only be the one other node's.
-    let meant = match (known.is_empty(), others().count()) {
-        (true, 1) => others().collect(),
-        _ => known,
+/// The cluster's nodes that DRBD means by these names. A name that the cluster
+/// does not use can only be the one other node's; where there are several, it
+/// is nobody's, and nobody is barred or fenced by guess.
+fn meant(cib: &Cib, owner: &str, named: &[String]) -> Result<Vec<String>> {
+    let others: Vec<&str> = cib.nodes().into_iter().filter(|other| *other != owner).collect();
+    if let ([only], true) = (&others[..], named.iter().all(|name| cib.node(name).is_none())) {
+        return Ok(vec![(*only).to_owned()]);
+    }
+    if named.is_empty() {
+        return Err(cib.lacks("the lost peer", ""));
+    }
+    let node = |name: &String| {
+        let node = cib.node(name).filter(|node| *node != owner);
+        node.map(str::to_owned).ok_or_else(|| cib.lacks("a peer", name))
     };
+    named.iter().map(node).collect()
+}
+
+/// The cluster's opinion of the worst of the peers.
+fn worst(cib: &Cib, peers: &[String]) -> Health {
     let rank = |health: &Health| match health {
         Health::Down => 0,
         Health::Online => 1,
         Health::Unclean => 2,
         Health::Unknown => 3,
     };
-    let worst = meant.iter().map(|peer| cib.health(peer)).max_by_key(rank);
-    (meant, worst.unwrap_or(Health::Unknown))
+    peers.iter().map(|peer| cib.health(peer)).max_by_key(rank).unwrap_or(Health::Unknown)
 }
 
 impl FencePeer {
@@ -200,7 +214,8 @@ impl FencePeer {
         resource: Resource,
         constraint: Constraint,
     ) -> Result<Verdict<'a>> {
-        let (peers, peer) = worst(cib, &constraint.owner, &self.peers);
+        let peers = meant(cib, &constraint.owner, &self.peers)?;
+        let peer = worst(cib, &peers);
         let resource = match peer {
             Health::Online => self.await_return(view, resource)?,
             _ => resource,
@@ -238,7 +253,7 @@ impl FencePeer {
         let act = move |system: &System<'_>| match course {
             Course::Nothing(code, _) => Ok(code),
             _ => {
-                self.place(system, placed.as_ref(), &constraint, &role, &peers)?;
+                self.place(system, placed, &constraint, &role, &peers)?;
                 self.answer(system, course, &peers, &constraint)
             }
         };
@@ -257,29 +272,30 @@ impl FencePeer {
     }
 
     /// Places the constraint, or takes the lost peers out of the one that is
-    /// there; the peer may have been faster with its own.
+    /// there. Another node may do the same at once: whoever comes second finds
+    /// another constraint than it has seen, and looks again.
     fn place(
         &self,
         system: &System<'_>,
-        placed: Option<&Constraint>,
+        placed: Option<Constraint>,
         constraint: &Constraint,
         role: &str,
         lost: &[String],
     ) -> Result<()> {
-        let written = match placed {
-            None => constraint.place(system, role, CHANGE),
-            Some(placed) if !lost.iter().any(|peer| placed.allows(peer)) => return Ok(()),
-            Some(_) => constraint.replace(system, role, CHANGE),
-        };
-        let now = constraint.found(&Cib::query(system)?);
-        match (now, written) {
-            (Some(now), _) if !now.allows(&constraint.owner) => {
-                bail!("{} has barred this node from promotion", now.owner)
-            }
-            (Some(now), _) if !lost.iter().any(|peer| now.allows(peer)) => Ok(()),
-            (_, Err(err)) => Err(err),
-            (_, Ok(())) => bail!("the constraint {} has not arrived", constraint.id),
+        let (mut placed, mut written) = (placed, Ok(()));
+        for _ in 0..ATTEMPTS {
+            written = match &placed {
+                None => constraint.place(system, role, CHANGE),
+                Some(placed) if !placed.allows(&constraint.owner) => {
+                    bail!("{} has barred this node from promotion", placed.owner)
+                }
+                Some(placed) if !lost.iter().any(|peer| placed.allows(peer)) => return Ok(()),
+                Some(placed) => constraint.replace(placed, system, role, CHANGE),
+            };
+            placed = constraint.found(&Cib::query(system)?);
         }
+        written?;
+        bail!("the constraint {} does not stay as it is placed", constraint.id)
     }
 
     fn answer(
@@ -291,31 +307,27 @@ impl FencePeer {
     ) -> Result<u8> {
         let code = match course {
             Course::Bar(code, _) | Course::Nothing(code, _) => code,
-            Course::BarAndWait(_) => self.await_fencing(system, peers, constraint)?,
+            Course::BarAndWait(_) => self.await_fencing(system, peers)?,
             Course::BarAndFence(_) => {
                 for peer in peers {
                     obliterate(system, peer)?;
                 }
-                self.await_fencing(system, peers, constraint)?
+                self.await_fencing(system, peers)?
             }
         };
         // The peer may have come back meanwhile; then nobody has to be barred.
         if self.look(system)?.is_whole() {
-            cib::lift(system, &constraint.id, CHANGE)?;
+            if let Some(placed) = constraint.found(&Cib::query(system)?) {
+                placed.lift(system, CHANGE)?;
+            }
             return Ok(FAILED);
         }
         Ok(code)
     }
 
-    fn await_fencing(
-        &self,
-        system: &System<'_>,
-        peers: &[String],
-        constraint: &Constraint,
-    ) -> Result<u8> {
+    fn await_fencing(&self, system: &System<'_>, peers: &[String]) -> Result<u8> {
         loop {
-            let cib = Cib::query(system)?;
-            match worst(&cib, &constraint.owner, peers).1 {
+            match worst(&Cib::query(system)?, peers) {
                 Health::Down => return Ok(FENCED),
                 found if system.deadline().left() <= PAUSE => {
                     bail!(

@@ -251,7 +251,9 @@ pub(super) fn binaries() -> Result<Vec<PathBuf>, String> {
         Some(directory) => PathBuf::from(directory),
         None => built_beside_this_test(),
     };
-    let paths: Vec<_> = super::tier::registry().map(|name| directory.join(name)).collect();
+    let handlers = agents::HANDLERS.iter().map(|(name, _)| *name);
+    let paths: Vec<_> =
+        super::tier::registry().chain(handlers).map(|name| directory.join(name)).collect();
     match paths.iter().find(|path| !path.is_file()) {
         Some(lost) => Err(format!("{} is not built", lost.display())),
         None => Ok(paths),

@@ -1,7 +1,7 @@
 //! The agents for DRBD on a kernel that has none: what can be pretended there,
 //! and what the frame makes of it. The real module has drills in the lab.
 
-use crate::harness::{Cases, Machine};
+use crate::harness::{Case, Cases, Machine, Output, Program};
 
 pub fn cases(cases: &mut Cases) {
     let mut add = |name: &str, run: fn(&Machine)| cases.add(name, run);
@@ -9,6 +9,15 @@ pub fn cases(cases: &mut Cases) {
     add("drbd: an empty list of modules proves nothing", no_modules);
     add("drbdupper: a damaged hint is in the way of no stop", damaged_hint);
     add("drbd: a probe tells the score that /run says is known", probe_scores);
+    add("drbd: the reason has the file and the line that drbdadm complains of", file_and_line);
+    add("drbd: the reason says why the module cannot be loaded", no_such_module);
+    add("drbd: explain by hand is about the resource and not about the clone", explains);
+    let mut fence = |name: &str, run: fn(&Machine)| {
+        cases.push(Case::new(format!("drbd-fence-peer: {name}"), run).needs(&["cibadmin"]));
+    };
+    fence("of two nodes that bar each other at once one is told so", two_at_once);
+    fence("what others have changed meanwhile is neither lifted nor widened", changed_meanwhile);
+    fence("a name that is no node's bars nobody, and is said at once", no_such_node);
 }
 
 /// As if DRBD of this version were loaded, which answers to nobody by netlink.
@@ -74,4 +83,187 @@ fn probe_scores(machine: &Machine) {
     assert_eq!(told(), 1, "a monitor tells what has changed");
     drbd.probe().exits(8);
     assert_eq!(told(), 2, "a probe tells it to whoever may have forgotten");
+}
+
+/// A `drbdadm` without the module: the real one, which reads a broken file.
+fn file_and_line(machine: &Machine) {
+    machine
+        .file("/etc/drbd.conf", "global { usage-count no; }\nresource r1 {\n  colour blue;\n}\n");
+    let drbd = machine.agent("drbd").set("drbd_resource", "r1");
+    let drbd = CLONE.iter().fold(drbd, |drbd, (name, value)| drbd.meta(name, value));
+    drbd.action("start").exits(5).because("/etc/drbd.conf:3: Parse error: ");
+    load(machine, "9.2.12");
+    machine.script("drbdsetup", "#!/bin/sh\n[ $1 = events2 ] || exit 11\ncat /run/events\n");
+    machine.file("/run/events", EVENTS);
+    let drbddisk = machine.agent("drbddisk").set("drbd_resource", "r1");
+    drbddisk
+        .timeout(std::time::Duration::from_secs(8))
+        .action("stop")
+        .exits(1)
+        .because("/etc/drbd.conf:3: Parse error: ");
+}
+
+const CLONE: [(&str, &str); 5] = [
+    ("clone_max", "2"),
+    ("clone_node_max", "1"),
+    ("promoted_max", "1"),
+    ("promoted_node_max", "1"),
+    ("notify", "true"),
+];
+
+const EVENTS: &str = "exists resource name:r1 role:Primary suspended:no\n\
+    exists device name:r1 volume:0 minor:1 backing_dev:/dev/sdb disk:UpToDate client:no quorum:yes\n\
+    exists -\n";
+
+fn no_such_module(machine: &Machine) {
+    if std::path::Path::new("/sys/module/drbd").exists() {
+        return;
+    }
+    machine.script("drbdadm", "#!/bin/sh\nexit 0\n");
+    let drbd = machine.agent("drbd").set("drbd_resource", "r1");
+    let drbd = CLONE.iter().fold(drbd, |drbd, (name, value)| drbd.meta(name, value));
+    drbd.action("start")
+        .exits(5)
+        .because("cannot load the module drbd: modprobe: FATAL: Module drbd not found");
+}
+
+fn explains(machine: &Machine) {
+    load(machine, "9.2.12");
+    machine.script("drbdsetup", "#!/bin/sh\necho 'exists -'\n");
+    machine.script("drbdadm", "#!/bin/sh\nexit 0\n");
+    let drbd = machine.agent("drbd");
+    let said = drbd.by_hand(&["explain", "r1"]).exits(0).stdout.clone();
+    assert!(said.contains("bring DRBD resource r1 up"), "{said}");
+    assert!(!said.contains("clone"), "{said}");
+    let refused = drbd.by_hand(&["r1", "start"]).exits(6);
+    assert!(refused.stderr.contains("promotable clone"), "{refused:?}");
+}
+
+/// As node1 of three, which has lost node3; the configuration is a file. What
+/// the case leaves in `/run/rival` another node puts there as soon as this one
+/// has looked.
+struct Fencing<'a>(&'a Machine);
+
+const CONSTRAINT: &str = "drbd-fence-by-handler-r1-ms_r1";
+
+impl<'a> Fencing<'a> {
+    fn new(machine: &'a Machine) -> Self {
+        load(machine, "9.2.12");
+        machine.file("/run/events", include_str!("../data/drbd/events2-9.2"));
+        machine.script("drbdsetup", "#!/bin/sh\ncat /run/events\n");
+        machine.script("crm_node", "#!/bin/sh\necho node1\n");
+        let cib = include_str!("../data/drbd/cib-2-nodes.xml")
+            // What every cibadmin of today understands.
+            .replace("crm_feature_set=\"3.16.2\"", "crm_feature_set=\"3.16.1\"")
+            .replace("</nodes>", "<node id=\"3\" uname=\"node3\"/></nodes>")
+            .replace("</status>", "<node_state id=\"3\" uname=\"node3\" in_ccm=\"false\" crmd=\"offline\" join=\"down\" expected=\"down\"/></status>");
+        machine.file("/run/cib.xml", &cib);
+        machine.script(
+            "cibadmin",
+            "#!/bin/sh\nexport CIB_file=/run/cib.xml\n/usr/sbin/cibadmin \"$@\" || exit\n\
+             [ \"$1\" = --query ] && [ -s /run/rival ] || exit 0\n\
+             /usr/sbin/cibadmin --delete --xpath '//rsc_location' && \
+             /usr/sbin/cibadmin --create --scope constraints --xml-text \"$(cat /run/rival)\"\n\
+             rm /run/rival\n",
+        );
+        Self(machine)
+    }
+
+    /// Another node's constraint, which lets these nodes be promoted.
+    fn rival(&self, nodes: &[&str]) {
+        self.0.file("/run/rival", &constraint(nodes));
+    }
+
+    fn place(&self, nodes: &[&str]) {
+        let xml = constraint(nodes);
+        self.0.must("cibadmin", &["--create", "--scope", "constraints", "--xml-text", &xml]);
+    }
+
+    /// The nodes that may be promoted, sorted; none where there is no constraint.
+    fn allowed(&self) -> Vec<String> {
+        let said = self.0.must("cibadmin", &["--query", "--scope", "constraints"]);
+        let values = said.split(" value=\"").skip(1);
+        let mut nodes: Vec<_> =
+            values.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect();
+        nodes.sort();
+        nodes
+    }
+
+    fn call(&self, name: &str, peer: &str) -> Output {
+        Program::new("/usr/lib/ocf/resource.d/sturdy/drbd-fence-peer")
+            .arg0(name)
+            .args(["--network-hickup", "0"])
+            .env("DRBD_RESOURCE", "r1")
+            .env("DRBD_PEERS", peer)
+            .run()
+    }
+}
+
+fn constraint(nodes: &[&str]) -> String {
+    let expression = |(n, node): (usize, &&str)| {
+        let id = if n == 0 { String::new() } else { format!("-{}", n - 1) };
+        format!(
+            "<expression attribute=\"#uname\" operation=\"ne\" value=\"{node}\" \
+             id=\"{CONSTRAINT}-expr{id}\"/>"
+        )
+    };
+    let all: String = nodes.iter().enumerate().map(expression).collect();
+    format!(
+        "<rsc_location rsc=\"ms_r1\" id=\"{CONSTRAINT}\"><rule role=\"Master\" \
+         score=\"-INFINITY\" id=\"{CONSTRAINT}-rule\">{all}</rule></rsc_location>"
+    )
+}
+
+fn two_at_once(machine: &Machine) {
+    for seen in [&["node2", "node1", "node3"][..], &[]] {
+        let cluster = Fencing::new(machine);
+        if !seen.is_empty() {
+            cluster.place(seen);
+        }
+        cluster.rival(&["node3", "node2"]);
+        let said = cluster.call("drbd-fence-peer", "node3");
+        assert_eq!(said.code, Some(1), "{said}");
+        assert!(said.stderr.contains("node3 has barred this node"), "{said}");
+        assert_eq!(cluster.allowed(), ["node2", "node3"]);
+    }
+    let cluster = Fencing::new(machine);
+    cluster.place(&["node2", "node1", "node3"]);
+    let said = cluster.call("drbd-fence-peer", "node3");
+    assert_eq!(said.code, Some(7), "alone it narrows the constraint: {said}");
+    assert_eq!(cluster.allowed(), ["node1", "node2"]);
+}
+
+fn changed_meanwhile(machine: &Machine) {
+    let events = include_str!("../data/drbd/events2-9.2");
+    let whole = events
+        .replace("connection:Connecting role:Unknown", "connection:Connected role:Secondary")
+        .replace("peer-disk:DUnknown", "peer-disk:UpToDate");
+    for events in [events, &whole] {
+        let cluster = Fencing::new(machine);
+        machine.file("/run/events", events);
+        cluster.place(&["node3", "node1"]);
+        cluster.rival(&["node1"]);
+        let said = cluster.call("drbd-unfence-peer", "node3");
+        assert_eq!((said.code, cluster.allowed()), (Some(1), vec!["node1".to_owned()]), "{said}");
+    }
+    let cluster = Fencing::new(machine);
+    machine.file("/run/events", &whole);
+    cluster.place(&["node3", "node1"]);
+    assert_eq!(cluster.call("drbd-unfence-peer", "node3").code, Some(0));
+    assert!(cluster.allowed().is_empty());
+}
+
+fn no_such_node(machine: &Machine) {
+    let cluster = Fencing::new(machine);
+    let begun = std::time::Instant::now();
+    let said = cluster.call("drbd-fence-peer", "node4");
+    assert_eq!(said.code, Some(1), "{said}");
+    assert!(said.stderr.contains("(node1 node2 node3)"), "{said}");
+    machine.script("crm_node", "#!/bin/sh\necho stranger\n");
+    let said = cluster.call("drbd-fence-peer", "node3");
+    assert!(said.code == Some(1) && said.stderr.contains("this node, stranger,"), "{said}");
+    assert!(cluster.allowed().is_empty() && begun.elapsed().as_secs() < 10);
+    machine.script("crm_node", "#!/bin/sh\necho node1.example.org\n");
+    assert_eq!(cluster.call("drbd-fence-peer", "node3.example.org").code, Some(7));
+    assert_eq!(cluster.allowed(), ["node1", "node2"]);
 }

@@ -261,7 +261,9 @@ impl Drbd {
         let limit = system.deadline().left() / 3;
         match self.admin(system).change_within(system, limit, &env, &["unfence-peer"]) {
             Ok(said) if said.success() => {}
-            Ok(said) => system.warn(format_args!("drbdadm unfence-peer: {}", said.reason())),
+            Ok(said) => {
+                system.warn(format_args!("drbdadm unfence-peer: {}", tool::complaint(&said)));
+            }
             Err(err) => system.warn(format_args!("drbdadm unfence-peer: {err:#}")),
         }
     }

@@ -18,6 +18,8 @@ pub struct Cluster {
     /// `post` and `start`, where the request is a notification.
     pub notification: Option<(String, String)>,
     clone: Option<common::frame::request::Clone>,
+    /// Whether a person asks what would be done, who sees no clone.
+    is_explained: bool,
     /// Whether the request tells of the other instances at all.
     tells_of_others: bool,
     promoted: BTreeSet<String>,
@@ -50,6 +52,7 @@ impl Cluster {
             dual_primary: request.clone.is_some_and(|clone| clone.promoted_max > 1),
             notification: notification.map(|(kind, what)| (kind.to_owned(), what.to_owned())),
             clone: request.clone,
+            is_explained: request.explained,
             tells_of_others,
             promoted,
             active: nodes("notify_active_uname"),
@@ -65,6 +68,9 @@ impl Cluster {
     /// Checks the clone's limits, which are the same on every node.
     pub fn check(&self, without_notifications: bool) -> Result<()> {
         let Some(clone) = self.clone else {
+            if self.is_explained {
+                return Ok(());
+            }
             return Err(configured("drbd has to be a promotable clone: clone-max is not set"));
         };
         let limit = |fits: bool, what: &str| match fits {

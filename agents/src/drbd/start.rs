@@ -27,14 +27,15 @@ pub(super) fn admin(agent: &Drbd, view: &View) -> Result<Admin> {
             return Ok(stacked);
         }
     }
-    Err(installed(format!("the configuration here lacks resource {name}: {}", asked.reason())))
+    let why = tool::complaint(&asked);
+    Err(installed(format!("the configuration here lacks resource {name}: {why}")))
 }
 
 /// Checks that the configuration lets two nodes write, where the cluster will.
 pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
     // The dump of one resource lacks what it has from the section `common`.
     let dumped = admin.query_all(view, &["dump"])?;
-    ensure!(dumped.success(), "drbdadm dump all: {}", dumped.reason());
+    ensure!(dumped.success(), "drbdadm dump all: {}", tool::complaint(&dumped));
     let parsed = config::parse(&dumped.stdout).context("cannot read what drbdadm dumps")?;
     match allows_two(&parsed, admin.name()) {
         true => Ok(()),
@@ -73,13 +74,15 @@ pub(super) fn check_version(agent: &Drbd, view: &View) -> Result<()> {
 pub(super) fn load_module(system: &System<'_>) -> Result<()> {
     let asked = system.query("drbdadm", &["sh-mod-parms"]);
     let options = asked.map(|asked| asked.stdout).unwrap_or_default();
-    let mut words = vec!["-s", "drbd"];
+    let mut words = vec!["drbd"];
     words.extend(options.split_whitespace());
     let done = system.change("modprobe", &words)?;
-    match done.success() && drbd::is_loaded(system)? {
-        true => Ok(()),
-        false => Err(installed(format!("cannot load the module drbd: {}", done.reason()))),
-    }
+    let why = match done.success() {
+        true if drbd::is_loaded(system)? => return Ok(()),
+        true => "modprobe was content, and it is not there".into(),
+        false => done.reason(),
+    };
+    Err(installed(format!("cannot load the module drbd: {why}")))
 }
 
 /// Creates the devices and attaches the disks, from whatever is there already,

@@ -1,7 +1,7 @@
 //! What the cluster's configuration and status say of a DRBD resource: which
 //! clone it is in, who lives, and what bars it from whom.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::host::xml::{self, Element};
 use common::{System, View};
 use std::collections::BTreeSet;
@@ -82,29 +82,64 @@ impl Constraint {
 
     /// Puts it into the configuration. One of the same id is in the way.
     pub fn place(&self, system: &System<'_>, role: &str, limit: Duration) -> Result<()> {
-        self.write(system, "--create", role, limit)
-    }
-
-    /// Puts it into the place of the one of the same id.
-    pub fn replace(&self, system: &System<'_>, role: &str, limit: Duration) -> Result<()> {
-        self.write(system, "--replace", role, limit)
-    }
-
-    fn write(&self, system: &System<'_>, how: &str, role: &str, limit: Duration) -> Result<()> {
         let xml = self.xml(role);
-        let words = [how, "--scope", "constraints", "--xml-text", &xml];
-        let said = system.change_within(limit, &[], "cibadmin", &words)?;
-        ensure!(said.success(), "cannot place the constraint {}: {}", self.id, said.reason());
-        Ok(())
+        let words = ["--create", "--scope", "constraints", "--xml-text", &xml];
+        change(system, &format!("place the constraint {}", self.id), &words, limit)
+    }
+
+    /// Puts it into the place of the one that was `seen`; one that has changed
+    /// since is left, with an error. The cluster decides in which order two
+    /// nodes that do so at once come.
+    pub fn replace(
+        &self,
+        seen: &Self,
+        system: &System<'_>,
+        role: &str,
+        limit: Duration,
+    ) -> Result<()> {
+        let (xml, path) = (self.xml(role), seen.path()?);
+        let words = ["--replace", "--xpath", &path, "--xml-text", &xml];
+        change(system, &format!("replace the constraint {}", self.id), &words, limit)
+    }
+
+    /// Takes it out of the configuration, as it was seen; one that has changed
+    /// since is left, with an error.
+    pub fn lift(&self, system: &System<'_>, limit: Duration) -> Result<()> {
+        let path = self.path()?;
+        let what = format!("lift the constraint {}", self.id);
+        change(system, &what, &["--delete", "--xpath", &path], limit)?;
+        match self.found(&Cib::query(system)?) {
+            None => Ok(()),
+            Some(now) => bail!("cannot {what}: it is now {}'s, or of other nodes", now.owner),
+        }
+    }
+
+    /// An XPath expression that finds the constraint with just these nodes.
+    fn path(&self) -> Result<String> {
+        const OURS: &str = "@attribute='#uname' and @operation='ne'";
+        let nodes = || std::iter::once(&self.owner).chain(&self.spared);
+        let mut path = format!(
+            "//rsc_location[@id={}][count(.//expression[{OURS}])={}]",
+            literal(&self.id)?,
+            nodes().count()
+        );
+        for node in nodes() {
+            path += &format!("[.//expression[{OURS} and @value={}]]", literal(node)?);
+        }
+        Ok(path)
     }
 }
 
-/// Takes the constraint of this id out of the configuration.
-pub fn lift(system: &System<'_>, id: &str, limit: Duration) -> Result<()> {
-    let path = format!("//rsc_location[@id='{id}']");
-    let words = ["--delete", "--xpath", &path];
-    let said = system.change_within(limit, &[], "cibadmin", &words)?;
-    ensure!(said.success(), "cannot lift the constraint {id}: {}", said.reason());
+/// A text as XPath quotes it, which has no way to quote both marks.
+fn literal(text: &str) -> Result<String> {
+    let mark = ['\'', '"'].into_iter().find(|mark| !text.contains(*mark));
+    let mark = mark.with_context(|| format!("a name has both quotation marks: {text}"))?;
+    Ok(format!("{mark}{text}{mark}"))
+}
+
+fn change(system: &System<'_>, what: &str, words: &[&str], limit: Duration) -> Result<()> {
+    let said = system.change_within(limit, &[], "cibadmin", words)?;
+    ensure!(said.success(), "cannot {what}: {}", said.reason());
     Ok(())
 }
 
@@ -189,6 +224,26 @@ impl Cib {
         self.0.named("node").filter_map(|node| node.get("uname")).collect()
     }
 
+    /// The node of the cluster that a name stands for: the same, or the one whose
+    /// name is equal up to the first dot. DRBD and the cluster need not agree on
+    /// whether a host's name has its domain.
+    pub fn node(&self, name: &str) -> Option<&str> {
+        let short = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let nodes = self.nodes();
+        if let Some(same) = nodes.iter().find(|node| **node == name) {
+            return Some(same);
+        }
+        let mut alike = nodes.into_iter().filter(|node| short(node) == short(name));
+        alike.next().filter(|_| alike.next().is_none())
+    }
+
+    /// That a name stands for none of the cluster's nodes, or for several.
+    pub fn lacks(&self, whom: &str, name: &str) -> anyhow::Error {
+        let named = if name.is_empty() { String::new() } else { format!(", {name},") };
+        let nodes = self.nodes().join(" ");
+        anyhow!("cannot tell which of the cluster's nodes ({nodes}) {whom}{named} is")
+    }
+
     /// What the cluster thinks of a node.
     pub fn health(&self, node: &str) -> Health {
         let Some(state) = self.0.named("node_state").find(|state| state.get("uname") == Some(node))
@@ -228,6 +283,33 @@ mod tests {
         assert!(cib.has_quorum() && cib.fences());
         assert_eq!(cib.promoted(), "Master");
         assert_eq!(cib.nodes(), ["node1", "node2"]);
+    }
+
+    #[test]
+    fn a_name_stands_for_one_node_or_for_none() {
+        let cib = Cib::parse(CIB).unwrap();
+        for name in ["node1", "node1.example.org", "NODE1"] {
+            assert_eq!(cib.node(name), Some("node1"), "{name}");
+        }
+        assert_eq!((cib.node("node"), cib.node("node3"), cib.node("")), (None, None, None));
+        let cib = changed("uname=\"node2\"/>", "uname=\"node1.example.org\"/>");
+        assert_eq!(cib.node("node1"), Some("node1"));
+        assert_eq!(cib.node("node1.example.org"), Some("node1.example.org"));
+        assert_eq!(cib.node("node1.example.net"), None, "it may be either");
+    }
+
+    #[test]
+    fn a_path_has_all_nodes_of_a_constraint() {
+        let mut constraint = Constraint::new("fence", "r1", "ms_r1", "node'1");
+        constraint.spared.insert("node2".into());
+        let ours = "@attribute='#uname' and @operation='ne'";
+        let wanted = format!(
+            "//rsc_location[@id='fence-r1-ms_r1'][count(.//expression[{ours}])=2]\
+             [.//expression[{ours} and @value=\"node'1\"]][.//expression[{ours} and @value='node2']]"
+        );
+        assert_eq!(constraint.path().unwrap(), wanted);
+        constraint.spared.insert("'\"".into());
+        assert!(constraint.path().is_err());
     }
 
     #[test]

@@ -5,20 +5,31 @@ use crate::drbd::fake::Fake;
 use common::Plan;
 use common::testing::carry_out;
 use std::cell::Cell;
+use std::fs;
 
 /// Of node1, Primary, with node2 connected and node3 lost.
 const THREE: &str = include_str!("../../../tests/data/drbd/events2-9.2");
 const CIB: &str = include_str!("../../../tests/data/drbd/cib-2-nodes.xml");
 
-/// A cluster that keeps one constraint, and says no to a second one.
+/// A cluster that keeps one constraint, and says no to a second one and to the
+/// replacement of another than is asked for. What is in `rival` is placed by
+/// another node as soon as this one has looked.
 const CIBADMIN: &str = r#"
-touch placed
+touch placed rival
+nodes() { grep -o "$1" | sed "s/.*=['\"]//; s/['\"]//" | sort | tr '\n' ' '; }
+is_meant() {
+    wanted=$(printf '%s' "$1" | nodes "@value='[^']*'")
+    [ "$wanted" = "$(nodes ' value="[^"]*"' < placed)" ]
+}
 case $1 in
---query) sed "s|<constraints/>|<constraints>$(cat placed)</constraints>|" cib;;
+--query) sed "s|<constraints/>|<constraints>$(cat placed)</constraints>|" cib
+    [ -s rival ] && cat rival > placed; : > rival;;
 --create) [ -s placed ] && exit 76; printf %s "$5" > placed;;
---replace) [ -s placed ] || exit 6; printf %s "$5" > placed;;
---delete) : > placed;;
+--replace) is_meant "$3" || { echo 'No such device or address' >&2; exit 105; }
+    printf %s "$5" > placed;;
+--delete) is_meant "$3" && : > placed;;
 esac
+exit 0
 "#;
 
 /// Three nodes, of which the third has left.
@@ -49,8 +60,12 @@ fn handler(unfences: bool) -> FencePeer {
 
 /// What the handler says it does, and the exit code of having it done.
 fn called(fake: &Fake, handler: &FencePeer) -> (String, u8) {
+    tried(fake, handler).unwrap()
+}
+
+fn tried(fake: &Fake, handler: &FencePeer) -> Result<(String, u8)> {
     let view = fake.view(Duration::from_secs(20));
-    let verdict = handler.verdict(&view).unwrap();
+    let verdict = handler.verdict(&view)?;
     let (what, code) = (verdict.what, Cell::new(0));
     let mut plan = Plan::new();
     let act = verdict.act;
@@ -59,8 +74,8 @@ fn called(fake: &Fake, handler: &FencePeer) -> (String, u8) {
         answer.set(act(system)?);
         Ok(())
     });
-    carry_out(&view, plan).unwrap();
-    (what, code.get())
+    carry_out(&view, plan)?;
+    Ok((what, code.get()))
 }
 
 fn placed(fake: &Fake) -> Option<Constraint> {
@@ -86,6 +101,87 @@ fn a_constraint_that_spares_the_lost_is_narrowed() {
     put(&fake, &wide);
     assert_eq!(called(&fake, &handler(false)).1, FENCED);
     assert!(!placed(&fake).unwrap().allows("node3"));
+}
+
+/// A constraint of the node, which spares the other two or one of them.
+fn of(owner: &str, spared: &[&str]) -> Constraint {
+    let mut constraint = Constraint::new("fence", "r1", "ms_r1", owner);
+    constraint.spared.extend(spared.iter().map(|node| (*node).to_owned()));
+    constraint
+}
+
+#[test]
+fn of_two_nodes_that_bar_each_other_at_once_one_is_told_so() {
+    // Both have seen the same constraint, and the other one is faster.
+    let rival = of("node3", &["node2"]);
+    for seen in [Some(of("node2", &["node1", "node3"])), None] {
+        let fake = machine();
+        put(&fake, &rival);
+        fs::rename(fake.path("/placed"), fake.path("/rival")).unwrap();
+        if let Some(seen) = &seen {
+            put(&fake, seen);
+        }
+        let refused = tried(&fake, &handler(false)).unwrap_err();
+        assert_eq!(refused.to_string(), "node3 has barred this node from promotion", "{seen:?}");
+        assert_eq!(placed(&fake), Some(rival.clone()));
+    }
+}
+
+#[test]
+fn a_constraint_that_changes_meanwhile_is_narrowed_again() {
+    let fake = machine();
+    put(&fake, &of("node3", &["node1"]));
+    fs::rename(fake.path("/placed"), fake.path("/rival")).unwrap();
+    put(&fake, &of("node2", &["node1", "node3"]));
+    assert_eq!(called(&fake, &handler(false)).1, FENCED);
+    assert_eq!(placed(&fake), Some(of("node1", &["node2"])));
+}
+
+#[test]
+fn a_constraint_that_is_narrowed_meanwhile_is_not_lifted_or_widened() {
+    let narrowed = of("node1", &[]);
+    let whole = THREE
+        .replace("connection:Connecting role:Unknown", "connection:Connected role:Secondary")
+        .replace("peer-disk:DUnknown", "peer-disk:UpToDate");
+    for events in [THREE, &whole] {
+        let fake = machine();
+        put(&fake, &narrowed);
+        fs::rename(fake.path("/placed"), fake.path("/rival")).unwrap();
+        put(&fake, &of("node3", &["node1"]));
+        fake.events(events);
+        assert!(tried(&fake, &handler(true)).is_err());
+        assert_eq!(placed(&fake), Some(narrowed.clone()));
+    }
+}
+
+#[test]
+fn a_node_that_the_cluster_lacks_is_said_at_once_and_nobody_is_barred() {
+    let nodes = "(node1 node2 node3)";
+    for peer in ["node4", "node1", ""] {
+        let fake = machine();
+        let peers = Vec::from_iter((!peer.is_empty()).then(|| peer.to_owned()));
+        let refused = tried(&fake, &FencePeer { peers, ..handler(false) }).unwrap_err();
+        assert!(refused.to_string().contains(nodes), "{refused:#}");
+        assert_eq!(placed(&fake), None);
+    }
+    for unfences in [false, true] {
+        let fake = machine();
+        fake.program("crm_node", "echo stranger");
+        let refused = tried(&fake, &handler(unfences)).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains(nodes) && said.contains("this node, stranger,"), "{said}");
+        assert_eq!(placed(&fake), None);
+    }
+}
+
+#[test]
+fn names_with_and_without_a_domain_are_the_same_node() {
+    let fake = machine();
+    fake.program("crm_node", "echo node1.example.org");
+    fake.events(&THREE.replace("conn-name:node2", "conn-name:node2.example.org"));
+    let peers = vec!["node3.example.org".to_owned()];
+    assert_eq!(called(&fake, &FencePeer { peers, ..handler(false) }).1, FENCED);
+    assert_eq!(placed(&fake), Some(of("node1", &["node2"])));
 }
 
 #[test]
@@ -125,6 +221,7 @@ fn a_constraint_of_another_node_stays_where_the_owner_has_to_match() {
 fn put(fake: &Fake, constraint: &Constraint) {
     let view = fake.view(Duration::from_secs(20));
     let mut plan = Plan::new();
+    fake.file("/placed", "");
     plan.step("place", |system| constraint.place(system, "Master", CHANGE));
     carry_out(&view, plan).unwrap();
 }

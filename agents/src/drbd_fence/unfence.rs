@@ -1,6 +1,6 @@
 //! Who is spared by a constraint, and when it goes.
 
-use super::cib::{self, Cib, Constraint};
+use super::cib::{Cib, Constraint};
 use super::{CHANGE, FencePeer};
 use common::frame::handler::Verdict;
 use common::host::drbd::{Disk, Resource};
@@ -28,18 +28,19 @@ impl FencePeer {
             Some(placed) if self.only_ours && placed.owner != constraint.owner => {
                 nothing("the constraint is another node's")
             }
-            Some(_) if resource.is_whole() => {
-                (format!("lift the constraint {}", constraint.id), Release::All(constraint.id))
+            Some(placed) if resource.is_whole() => {
+                (format!("lift the constraint {}", constraint.id), Release::All(placed))
             }
-            Some(mut placed) => {
+            Some(placed) => {
                 let good = resource.volumes.iter().all(|volume| volume.disk == Disk::UpToDate);
                 let new: Vec<String> =
                     spared.into_iter().filter(|node| !placed.allows(node)).collect();
                 match good && !new.is_empty() {
                     true => {
                         let what = format!("let {} be promoted again", new.join(" "));
-                        placed.spared.extend(new);
-                        (what, Release::Some(placed))
+                        let mut wider = placed.clone();
+                        wider.spared.extend(new);
+                        (what, Release::Some { placed, wider })
                     }
                     false => nothing("not all disks are up to date and connected"),
                 }
@@ -48,8 +49,10 @@ impl FencePeer {
         let act = move |system: &System<'_>| {
             match release {
                 Release::None => {}
-                Release::All(id) => cib::lift(system, &id, CHANGE)?,
-                Release::Some(shrunk) => shrunk.replace(system, &role, CHANGE)?,
+                Release::All(placed) => placed.lift(system, CHANGE)?,
+                Release::Some { placed, wider } => {
+                    wider.replace(&placed, system, &role, CHANGE)?;
+                }
             }
             Ok(0)
         };
@@ -61,9 +64,12 @@ impl FencePeer {
 enum Release {
     None,
     /// It goes.
-    All(String),
+    All(Constraint),
     /// It stays, for those that are not back yet.
-    Some(Constraint),
+    Some {
+        placed: Constraint,
+        wider: Constraint,
+    },
 }
 
 pub(super) fn described(constraint: Option<&Constraint>) -> String {
@@ -80,10 +86,9 @@ pub(super) fn spared(
     node: &str,
     lost: &[String],
 ) -> BTreeSet<String> {
-    let nodes = cib.nodes();
     let good = resource.peers.iter().filter(|peer| peer.is_connected() && peer.is_up_to_date());
-    let names = good.map(|peer| peer.name.clone());
-    names
-        .filter(|name| nodes.contains(&name.as_str()) && name != node && !lost.contains(name))
+    good.filter_map(|peer| cib.node(&peer.name))
+        .map(str::to_owned)
+        .filter(|name| name != node && !lost.contains(name))
         .collect()
 }

@@ -60,6 +60,7 @@ pub(crate) fn read(
     let mut request = Request::read(env, instance, typed.seconds.unwrap_or(timeout(meta, verb)));
     request.level = typed.level.unwrap_or(request.level);
     request.probe &= !typed.recurring;
+    request.explained = verb == Verb::Explain;
     Call::Act(Box::new(Invocation {
         dialect,
         verb,

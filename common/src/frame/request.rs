@@ -12,6 +12,8 @@ pub struct Request {
     pub resource: String,
     /// Whether the cluster asks if the resource happens to run here.
     pub probe: bool,
+    /// Whether a person asks what would be done.
+    pub explained: bool,
     /// How deep a monitor is to look.
     pub level: u32,
     /// How long the cluster waits for the action.
@@ -61,6 +63,7 @@ impl Request {
             instance: file_name(&resource),
             resource,
             probe: false,
+            explained: false,
             level,
             timeout: Duration::from_secs(timeout.into()),
             clone: None,

@@ -191,7 +191,7 @@ fn by_program(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     let share = (view.deadline().left() / 4).max(LEAST_SHARE);
     let said = view.query_within(share, "drbdsetup", &words)?;
     if !said.success() {
-        bail!("drbdsetup {}: {}", words.join(" "), said.reason());
+        bail!("drbdsetup {}: {}", words.join(" "), tool::complaint(&said));
     }
     events::parse(&said.stdout).map_err(|why| anyhow!("drbdsetup {}: {why}", words.join(" ")))
 }
