@@ -313,7 +313,9 @@ impl Filesystem {
             // The path may lead to a server that is gone. The mount that start
             // has made is known by its number.
             Backing::Server | Backing::Bind => {
-                record.and_then(|record| record.mount()).filter(|mount| !statmount::has_upon(mount))
+                let mount = record.and_then(|record| record.mount())?;
+                let same = statmount::unique(&mount.directory) == mount.unique;
+                Some(mount).filter(|mount| same && !statmount::has_upon(mount))
             }
             _ => statmount::at(view, &self.params.directory),
         }
@@ -321,13 +323,21 @@ impl Filesystem {
 
     fn thorough(&self, view: &View, record: Option<&Record>) -> Result<State> {
         let table = Table::read(view)?;
-        let directory = table.resolve(view, &self.params.directory);
         let judge = |mount: &Mount| self.judge(view, mount, Some(&table), record);
+        let directory = match table.resolve(view, &self.params.directory) {
+            Ok(directory) => directory,
+            Err(silence) => return self.out_of_reach(view, &table, record, silence),
+        };
         let Some(top) = table.uppermost(&directory) else {
             return self.parked(view, &table, &directory, record);
         };
         match judge(top)? {
-            Verdict::Ours => return Ok(self.condition(top.clone(), record)),
+            Verdict::Ours => {
+                return Ok(match table.is_reached(view, top) {
+                    Ok(()) => self.condition(top.clone(), record),
+                    Err(silence) => State::Failed(Box::new(top.clone()), silence.to_string()),
+                });
+            }
             Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
             Verdict::Foreign => {}
         }
@@ -347,6 +357,25 @@ impl Filesystem {
                 Ok(State::Failed(Box::new(covered.clone()), why))
             }
         }
+    }
+
+    /// Somebody on the way to the directory does not answer. Where nothing of
+    /// ours is mounted at all, there is nothing there either.
+    fn out_of_reach(
+        &self,
+        view: &View,
+        table: &Table,
+        record: Option<&Record>,
+        silence: std::io::Error,
+    ) -> Result<State> {
+        let may_be_ours = |mount: &Mount| {
+            !matches!(self.judge(view, mount, Some(table), record), Ok(Verdict::Foreign))
+        };
+        let absent = table.lacks(may_be_ours);
+        absent.map(State::Unmounted).ok_or_else(|| {
+            let directory = self.params.directory.display();
+            anyhow::Error::new(silence).context(format!("cannot tell what is on {directory}"))
+        })
     }
 
     /// Nothing is on the directory: unless a stop has been interrupted that
@@ -420,7 +449,7 @@ impl Filesystem {
         match self.kind.backing {
             Backing::Server | Backing::Bind => {
                 let table = Table::read(view)?;
-                let directory = table.resolve(view, &self.params.directory);
+                let directory = table.resolve(view, &self.params.directory)?;
                 Ok(table.uppermost(&directory).cloned())
             }
             _ => mount::at(view, &self.params.directory),

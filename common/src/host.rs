@@ -30,4 +30,5 @@ pub mod system;
 pub mod systemd;
 pub mod trial;
 pub mod user;
+pub mod way;
 pub mod xml;

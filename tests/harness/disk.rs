@@ -29,26 +29,53 @@ impl Machine {
 
     /// A disk with a file system, made by the installed mkfs.
     pub fn formatted(&self, fstype: &str) -> Disk {
-        let (megabytes, quick): (_, &[&str]) = match fstype {
-            "ext2" | "ext3" | "ext4" => (16, &["-q", "-F"]),
-            "xfs" => (300, &["-q", "-f"]),
-            "btrfs" => (128, &["-q", "-f"]),
-            "vfat" => (16, &[]),
-            _ => panic!("nobody has made a {fstype} here yet"),
-        };
+        let (megabytes, quick) = making(fstype);
         let disk = self.disk(megabytes);
         let device = disk.path();
         self.must(&format!("mkfs.{fstype}"), &[quick, &[device]].concat());
         disk
     }
 
-    fn attach(&self, image: PathBuf) -> Disk {
-        let words = ["--find", "--show", image.to_str().expect("a plain path")];
+    /// A file with a file system in it.
+    pub fn image(&self, path: impl Into<PathBuf>, fstype: &str) -> PathBuf {
+        let (path, (megabytes, quick)) = (path.into(), making(fstype));
+        self.file(&path, "");
+        let file = File::options().write(true).open(&path).expect("just made");
+        file.set_len(megabytes << 20).expect("own file system");
+        let words = [quick, &[path.to_str().expect("a plain path")]].concat();
+        self.must(&format!("mkfs.{fstype}"), &words);
+        path
+    }
+
+    /// A disk made of a file.
+    pub fn attach(&self, image: PathBuf) -> Disk {
+        self.attach_as(image, &[])
+    }
+
+    /// A disk made of a file that nobody can write to.
+    pub fn write_protected(&self, image: PathBuf) -> Disk {
+        self.attach_as(image, &["--read-only"])
+    }
+
+    fn attach_as(&self, image: PathBuf, options: &[&str]) -> Disk {
+        let path = image.to_str().expect("a plain path");
+        let words = [options, &["--find", "--show", path]].concat();
         let device = self.must("losetup", &words).trim().to_owned();
         let open = File::open(&device).expect("just attached");
         // Detaching a device that is open only marks it.
         self.must("losetup", &["--detach", &device]);
         Disk { device: device.into(), image, _open: open }
+    }
+}
+
+/// How large a file system has to be, in megabytes, and how it is made quickly.
+fn making(fstype: &str) -> (u64, &'static [&'static str]) {
+    match fstype {
+        "ext2" | "ext3" | "ext4" => (16, &["-q", "-F"]),
+        "xfs" => (300, &["-q", "-f"]),
+        "btrfs" => (128, &["-q", "-f"]),
+        "vfat" => (16, &[]),
+        _ => panic!("nobody has made a {fstype} here yet"),
     }
 }
 

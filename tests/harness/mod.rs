@@ -15,6 +15,7 @@
 //! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
 //! | `wire.rs`    | the frames a neighbour hears                             |
 //! | `disk.rs`    | loop devices with file systems                           |
+//! | `fuse.rs`    | file systems and disks that stop answering               |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
 //! | `older.rs`   | kernels that lack the newer system calls                 |
 //! | `crash.rs`   | SIGKILL at instants that can be repeated                 |
@@ -30,6 +31,7 @@
 mod call;
 mod crash;
 mod disk;
+mod fuse;
 mod machine;
 mod net;
 mod older;
@@ -41,6 +43,7 @@ mod wire;
 pub use call::{Call, Outcome};
 pub use crash::{Instants, Killed};
 pub use disk::Disk;
+pub use fuse::Remote;
 pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
 pub use net::Peer;
 pub use older::kernel;

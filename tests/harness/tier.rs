@@ -1,5 +1,6 @@
 //! A tier: a list of named cases, run two at a time, each on its own machine.
 
+use super::fuse;
 use super::machine::{self, Machine};
 use libtest_mimic::{Arguments, Trial};
 use std::any::Any;
@@ -72,6 +73,9 @@ impl Cases {
 pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
     if machine::is_first_process() {
         return machine::first_process();
+    }
+    if fuse::is_server() {
+        return fuse::serve();
     }
     let arguments = Arguments::from_args();
     if !arguments.list

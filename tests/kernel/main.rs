@@ -14,6 +14,7 @@ mod crash;
 mod drbd;
 mod drbddisk;
 mod filesystem;
+mod filesystem_safety;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod ipaddr;
@@ -26,6 +27,7 @@ fn main() -> std::process::ExitCode {
         drbd::cases(cases);
         drbddisk::cases(cases);
         filesystem::cases(cases);
+        filesystem_safety::cases(cases);
         ipaddr::cases(cases);
         itself::cases(cases);
         lvm::cases(cases);

@@ -1,8 +1,9 @@
 //! The forms of the device parameter.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use common::host::block::{self, Number, Tag};
-use common::{View, configured};
+use common::host::way;
+use common::{View, configured, installed};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -65,14 +66,15 @@ impl Device {
     }
 
     /// The block device, if its node is there. What is not a block device is
-    /// an error.
+    /// an error, and so is a way to it that nobody answers on.
     pub(super) fn find(&self, view: &View) -> Result<Option<Found>> {
         let Some(path) = self.node() else {
-            return Err(anyhow!("{self} is not a block device"));
+            return Err(installed(format!("{self} is not a block device")));
         };
         match block::number(view, &path) {
             Ok(Some(number)) => Ok(Some(Found { path, number })),
-            Ok(None) => Err(anyhow!("{} is not a block device", path.display())),
+            Ok(None) => Err(installed(format!("{} is not a block device", path.display()))),
+            Err(err) if way::is_silence(&err) => Err(err.into()),
             Err(_) => Ok(None),
         }
     }

@@ -34,7 +34,14 @@ impl Filesystem {
             Backing::Image => backing_file(view, mount.device).as_deref() == self.path(),
             Backing::Bind => {
                 let table = whole(view, table)?;
-                self.bound(view, &table) == Some((mount.device, mount.root.clone()))
+                let shown = Some((mount.device, mount.root.clone()));
+                let is_shown = |path: &Path| shown_by(&table, path) == shown;
+                let Some(path) = self.path() else { return Ok(Verdict::Foreign) };
+                match table.resolve(view, path) {
+                    Ok(source) => is_shown(&source),
+                    Err(_) if is_shown(path) => true,
+                    Err(silence) => return Ok(Verdict::Doubt(silence.to_string())),
+                }
             }
             Backing::Server | Backing::Name => {
                 let source = mount.source.as_deref();
@@ -78,16 +85,6 @@ impl Filesystem {
         ))
     }
 
-    /// The file system and the directory on it that a bind shows.
-    fn bound(&self, view: &View, table: &Table) -> Option<(Number, PathBuf)> {
-        let source = table.resolve(view, self.path()?);
-        let below = table.holding(&source)?;
-        let rest = source.strip_prefix(&below.directory).ok()?;
-        let root =
-            if rest.as_os_str().is_empty() { below.root.clone() } else { below.root.join(rest) };
-        Some((below.device, root))
-    }
-
     fn path(&self) -> Option<&Path> {
         match &self.device {
             Device::Path(path) => Some(path),
@@ -101,6 +98,14 @@ impl Filesystem {
         let plain = |name: &str| name.replace('\\', "/").trim_end_matches('/').to_owned();
         plain(source) == plain(&self.device.to_string())
     }
+}
+
+/// The file system that a path without links lies on, and the directory of it.
+fn shown_by(table: &Table, path: &Path) -> Option<(Number, PathBuf)> {
+    let below = table.holding(path)?;
+    let rest = path.strip_prefix(&below.directory).ok()?;
+    let root = if rest.as_os_str().is_empty() { below.root.clone() } else { below.root.join(rest) };
+    Some((below.device, root))
 }
 
 fn whole<'a>(view: &View, table: Option<&'a Table>) -> Result<Cow<'a, Table>> {

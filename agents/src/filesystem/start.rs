@@ -18,7 +18,7 @@ impl Filesystem {
             State::Unmounted(_) => {}
         }
         let table = Table::read(view)?;
-        let directory = table.resolve(view, &self.params.directory);
+        let directory = table.resolve(view, &self.params.directory)?;
         let shown = directory.display();
         let below = |other: &Path| other != directory && other.starts_with(&directory);
         if let Some(other) = table.iter().find(|mount| below(&mount.directory)) {
@@ -33,13 +33,13 @@ impl Filesystem {
                 systemd::stop_cluster_before(system, "99-Filesystem-remote", "remote-fs.target")
             });
         }
-        if !view.exists(&directory).unwrap_or(true) {
+        if matches!(view.exists(&directory), Ok(false)) {
             let directory = directory.clone();
             plan.step(format!("make the directory {shown}"), move |system| {
                 let made = system.make_dir(&directory);
                 made.map_err(|err| installed(format!("cannot make the mount point: {err:#}")))
             });
-        } else if !view.is_dir(&directory) {
+        } else if !view.is_dir(&directory)? {
             return Err(installed(format!("{shown} is not a directory to mount on")));
         }
         let through = attach::needs_program(view, self.kind.name.as_deref(), self.option_text());
@@ -67,8 +67,8 @@ impl Filesystem {
             Backing::Bind | Backing::Image => {
                 let path = self.device.node().unwrap_or_default();
                 let fits = match self.kind.backing {
-                    Backing::Bind => view.is_dir(&path),
-                    _ => view.exists(&path).unwrap_or(false),
+                    Backing::Bind => view.is_dir(&path)?,
+                    _ => view.exists(&path)?,
                 };
                 return match fits {
                     true => Ok(()),
@@ -79,7 +79,7 @@ impl Filesystem {
             }
             Backing::Device => {}
         }
-        let found = self.device.search(view).map_err(|err| installed(format!("{err:#}")))?;
+        let found = self.device.search(view)?;
         if found.is_none() {
             if !is_udev_busy(view) {
                 return Err(installed(format!("the device {} is not there", self.device)));
@@ -112,7 +112,7 @@ impl Filesystem {
     }
 
     fn found(&self, view: &View) -> Result<Found> {
-        let found = self.device.search(view).map_err(|err| installed(format!("{err:#}")))?;
+        let found = self.device.search(view)?;
         found.ok_or_else(|| installed(format!("the device {} is not there", self.device)))
     }
 

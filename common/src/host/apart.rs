@@ -13,7 +13,7 @@
 
 use crate::host::clock::Deadline;
 use crate::host::system::View;
-use crate::host::{mount, program, trial};
+use crate::host::{mount, program, trial, way};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -111,6 +111,8 @@ fn act(words: &[OsString]) -> Result<()> {
         "release" => trial::release_apart(words),
         "read" => trial::read_apart(words),
         "block" => trial::block_apart(words),
+        "look" => way::look_in_child(words),
+        task @ ("mkdir" | "rmdir") => way::change_in_child(task, words),
         "answer" => trial::answer_apart(words),
         "write" => trial::write_apart(words),
         "remove" => trial::remove_apart(words),

@@ -1,9 +1,9 @@
 //! Block devices: which one a path means, and what can be asked of it.
 
 use crate::host::system::View;
+use crate::host::way::{self, Links};
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A device's number, as the kernel compares devices.
@@ -76,12 +76,8 @@ fn encoded(value: &str) -> String {
 /// The number of the block device at the path, links followed; none if there
 /// is something else.
 pub fn number(view: &View, path: impl AsRef<Path>) -> io::Result<Option<Number>> {
-    let path = view.path(path);
-    let found = std::fs::metadata(&path).map(|found| {
-        let rdev = found.rdev();
-        let number = Number { major: libc::major(rdev), minor: libc::minor(rdev) };
-        found.file_type().is_block_device().then_some(number)
-    });
+    let path = path.as_ref();
+    let found = way::look(view, path, Links::Followed).map(|seen| seen.block_device());
     view.note(format_args!("device {} = {found:?}", path.display()));
     found
 }

@@ -67,8 +67,6 @@ impl Mount {
 /// The mount that is uppermost on the directory, without reading the whole
 /// table where the kernel allows it.
 ///
-/// Walks the path: not for directories that lie on a network file system,
-/// whose server may be gone.
 pub fn at(view: &View, directory: &Path) -> Result<Option<Mount>> {
     if let Some(mount) = statmount::at(view, directory) {
         return Ok(Some(mount));
@@ -76,5 +74,5 @@ pub fn at(view: &View, directory: &Path) -> Result<Option<Mount>> {
     // A directory that is no mount as the path goes may be one underneath
     // another mount; and the kernel may be too old to be asked.
     let table = Table::read(view)?;
-    Ok(table.uppermost(&table.resolve(view, directory)).cloned())
+    Ok(table.uppermost(&table.resolve(view, directory)?).cloned())
 }

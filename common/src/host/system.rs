@@ -5,9 +5,11 @@ use crate::host::file;
 use crate::host::journal::{Journal, Level};
 use crate::host::lock::{self, Lock};
 use crate::host::program::{self, Missing, Output};
+use crate::host::way::{self, Links};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::Flock;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -36,6 +38,8 @@ pub struct View {
     root: PathBuf,
     options: Options,
     lock: RefCell<Weak<Flock<File>>>,
+    /// The file systems that did not answer in time.
+    silent: RefCell<BTreeSet<String>>,
 }
 
 /// Write access. Only the frame makes one, and hands it only to the steps of a
@@ -54,7 +58,7 @@ impl Deref for System<'_> {
 impl View {
     /// The machine this process runs on.
     pub fn new(options: Options) -> Self {
-        Self { root: PathBuf::from("/"), options, lock: RefCell::default() }
+        Self::of(PathBuf::from("/"), options)
     }
 
     /// A machine made of files below `root`, for unit tests.
@@ -62,7 +66,11 @@ impl View {
         let run_dir = root.join("run/resource-agents");
         let journal = Journal::default();
         let options = Options { deadline, journal, run_dir, without_programs: false };
-        Self { root: root.to_path_buf(), options, lock: RefCell::default() }
+        Self::of(root.to_path_buf(), options)
+    }
+
+    fn of(root: PathBuf, options: Options) -> Self {
+        Self { root, options, lock: RefCell::default(), silent: RefCell::default() }
     }
 
     /// When every wait has to be over.
@@ -116,7 +124,8 @@ impl View {
         listed
     }
 
-    /// Where a symbolic link points, as it is written.
+    /// Where a symbolic link of the kernel's or of udev's points, as it is
+    /// written.
     pub fn link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         std::fs::read_link(self.path(path))
     }
@@ -124,8 +133,8 @@ impl View {
     /// Whether there is something of this name, a dangling link included. An
     /// error means that it cannot be told.
     pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
-        let path = self.path(path);
-        let found = match std::fs::symlink_metadata(&path) {
+        let path = path.as_ref();
+        let found = match way::look(self, path, Links::Shown) {
             Ok(_) => Ok(true),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(err) => Err(err),
@@ -134,9 +143,18 @@ impl View {
         found
     }
 
-    /// Whether there is a directory, links followed.
-    pub fn is_dir(&self, path: impl AsRef<Path>) -> bool {
-        self.path(path).is_dir()
+    /// Whether there is a directory, links followed. An error means that it
+    /// cannot be told.
+    pub fn is_dir(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let path = path.as_ref();
+        let found = match way::look(self, path, Links::Followed) {
+            Ok(seen) => Ok(seen.is_dir()),
+            Err(err) if matches!(err.kind(), NotFound | NotADirectory) => Ok(false),
+            Err(err) => Err(err),
+        };
+        self.note(format_args!("is a directory {} = {found:?}", path.display()));
+        found
     }
 
     /// Whether this is the machine that the process runs on. What is not a
@@ -245,6 +263,16 @@ impl View {
         self.lock.borrow().upgrade()
     }
 
+    /// Whether this file system did not answer before.
+    pub(crate) fn is_silent(&self, name: &str) -> bool {
+        self.silent.borrow().contains(name)
+    }
+
+    /// It has not answered, and is not to be waited for again.
+    pub(crate) fn remember_silent(&self, name: String) {
+        self.silent.borrow_mut().insert(name);
+    }
+
     /// Where hints and locks lie.
     pub fn run_dir(&self) -> &Path {
         &self.options.run_dir
@@ -316,16 +344,16 @@ impl System<'_> {
 
     /// Makes a directory and those above it; one that is there is made already.
     pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = self.path(path);
-        let made = std::fs::create_dir_all(&path);
+        let path = path.as_ref();
+        let made = way::make_dir(self, path);
         self.note(format_args!("mkdir {} = {}", path.display(), outcome(&made)));
         made.with_context(|| format!("cannot make {}", path.display()))
     }
 
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = self.path(path);
-        let removed = std::fs::remove_dir(&path);
+        let path = path.as_ref();
+        let removed = way::remove_dir(self, path);
         self.note(format_args!("rmdir {} = {}", path.display(), outcome(&removed)));
         removed.with_context(|| format!("cannot remove {}", path.display()))
     }

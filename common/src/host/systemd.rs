@@ -10,7 +10,7 @@ const TARGET: &str = "/run/systemd/system/resource-agents-deps.target.d";
 
 /// Whether it runs.
 pub fn is_running(view: &View) -> bool {
-    view.is_dir("/run/systemd/system")
+    view.is_dir("/run/systemd/system").unwrap_or(false)
 }
 
 /// Has the cluster stopped before `unit` when the machine goes down: what the

@@ -4,6 +4,7 @@ use crate::host::apart;
 use crate::host::clock::Deadline;
 use crate::host::mount::table::unescaped;
 use crate::host::system::{System, View};
+use crate::host::way::{self, Links};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -42,8 +43,15 @@ pub fn unmount(
         apart::run(system, "unmount", &[directory.as_os_str(), OsStr::new(forced)], deadline)
     };
     match done {
-        Err(err) if apart::errno(&err) == Some(Errno::EBUSY) => Ok(Unmounted::Busy),
-        done => done.map(|()| Unmounted::Done),
+        Ok(()) => Ok(Unmounted::Done),
+        Err(err) => match apart::errno(&err) {
+            Some(Errno::EBUSY) => Ok(Unmounted::Busy),
+            Some(_) => Err(err),
+            None => Err(match way::look(system, directory, Links::Shown) {
+                Err(silence) if way::is_silence(&silence) => err.context(silence),
+                _ => err,
+            }),
+        },
     }
 }
 

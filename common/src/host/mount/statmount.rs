@@ -4,6 +4,7 @@
 use crate::host::block::Number;
 use crate::host::mount::Mount;
 use crate::host::system::View;
+use crate::host::way;
 use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::io;
@@ -137,10 +138,12 @@ impl Answer {
     }
 }
 
-/// The number of the mount that the path leads to the root of. The file system
-/// is asked for nothing that it does not know by heart.
+/// The number of the mount that the path leads to the root of; none where the
+/// kernel would have to ask a file system on the way.
 pub fn unique(path: &Path) -> Option<u64> {
-    let found = statx(path, libc::STATX_MNT_ID_UNIQUE).ok()?;
+    let there = way::cached(path)?;
+    let (fd, mask) = (there.as_raw_fd(), libc::STATX_MNT_ID_UNIQUE);
+    let found = statx_at(fd, Path::new(""), libc::AT_EMPTY_PATH, mask).ok()?;
     let root = found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0;
     (root && found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
 }
@@ -148,7 +151,7 @@ pub fn unique(path: &Path) -> Option<u64> {
 /// The number, as the table has it, of the mount that the path lies on. Links
 /// are followed, also those of /proc that lead to what a process holds open.
 pub fn id_of(path: &Path) -> io::Result<u64> {
-    match statx(path, libc::STATX_MNT_ID) {
+    match statx_at(libc::AT_FDCWD, path, 0, libc::STATX_MNT_ID) {
         Ok(found) if found.stx_mask & libc::STATX_MNT_ID != 0 => return Ok(found.stx_mnt_id),
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Err(err),
         _ => {}
@@ -170,21 +173,27 @@ pub(crate) fn id_of_open(file: BorrowedFd<'_>) -> io::Result<u64> {
 /// where it is remembered. May take for ever.
 pub(crate) fn ask_for_real(path: &Path) -> io::Result<()> {
     let flags = libc::AT_STATX_FORCE_SYNC | libc::AT_NO_AUTOMOUNT;
-    statx_with(path, flags, libc::STATX_BASIC_STATS).map(drop)
+    statx(libc::AT_FDCWD, path, flags, libc::STATX_BASIC_STATS).map(drop)
 }
 
-fn statx(path: &Path, mask: libc::c_uint) -> io::Result<libc::statx> {
-    statx_with(path, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, mask)
+/// What the file system remembers of the path, which begins at `from`.
+pub(crate) fn statx_at(
+    from: i32,
+    path: &Path,
+    flags: i32,
+    mask: libc::c_uint,
+) -> io::Result<libc::statx> {
+    statx(from, path, flags | libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, mask)
 }
 
 #[allow(unsafe_code)]
-fn statx_with(path: &Path, flags: i32, mask: libc::c_uint) -> io::Result<libc::statx> {
+fn statx(from: i32, path: &Path, flags: i32, mask: libc::c_uint) -> io::Result<libc::statx> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path ends with a NUL, the buffer is plain data of the size
     // that the kernel writes, and both outlive the call.
     unsafe {
         let mut found: libc::statx = std::mem::zeroed();
-        match libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, &raw mut found) {
+        match libc::statx(from, path.as_ptr(), flags, mask, &raw mut found) {
             0 => Ok(found),
             _ => Err(io::Error::last_os_error()),
         }

@@ -4,12 +4,13 @@ use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
 use crate::host::mount::Mount;
 use crate::host::system::View;
+use crate::host::way::{self, Seen};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -86,10 +87,18 @@ impl Table {
         found
     }
 
-    /// The path with its links resolved, without a step onto a mount that the
-    /// path itself leads through: a file system that does not answer must not
-    /// be asked.
-    pub fn resolve(&self, view: &View, path: &Path) -> PathBuf {
+    /// Fails if the mount, which is in this table, cannot be reached because
+    /// somebody on the way to it does not answer.
+    pub fn is_reached(&self, view: &View, mount: &Mount) -> io::Result<()> {
+        match way::step(view, self, &mount.directory) {
+            Err(err) if way::is_silence(&err) => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// The path with its links resolved. Nobody is asked about what is a mount
+    /// point; an error means that somebody who had to be does not answer.
+    pub fn resolve(&self, view: &View, path: &Path) -> io::Result<PathBuf> {
         /// As many links as the kernel follows.
         const LINKS: usize = 40;
         let mut links = 0;
@@ -106,21 +115,25 @@ impl Table {
             if done == Path::new("/") || self.uppermost(&done).is_some() {
                 continue;
             }
-            let Ok(target) = view.link(&done) else { continue };
+            let target = match way::step(view, self, &done) {
+                Err(err) if way::is_silence(&err) => return Err(err),
+                seen => seen.ok().and_then(Seen::into_target),
+            };
+            let Some(target) = target else { continue };
             links += 1;
             if links > LINKS {
-                return path.to_path_buf();
+                return Ok(path.to_path_buf());
             }
             done.pop();
             let target = target.components().rev().map(|part| part.as_os_str().to_owned().into());
             rest.extend(target.collect::<Vec<_>>());
         }
-        done
+        Ok(done)
     }
 }
 
 /// Reads the file until nothing has changed in the meantime.
-fn settled(path: &Path) -> std::io::Result<String> {
+fn settled(path: &Path) -> io::Result<String> {
     /// Where mounts come and go all the time, the last reading has to do:
     /// since Linux 5.8 it lacks nothing that was there all along.
     const TRIES: usize = 8;
@@ -250,7 +263,7 @@ mod tests {
         std::os::unix::fs::symlink("../srv/real", root.path().join("srv/link")).unwrap();
         std::os::unix::fs::symlink("/nowhere", root.path().join("mnt")).unwrap();
         let table = Table::parse(TEXT).unwrap();
-        let resolved = |path| table.resolve(&view, Path::new(path));
+        let resolved = |path| table.resolve(&view, Path::new(path)).unwrap();
         assert_eq!(resolved("/srv/link/x"), Path::new("/srv/real/x"));
         assert_eq!(resolved("/mnt"), Path::new("/mnt"), "a mount is no link");
     }
