@@ -15,6 +15,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { dir: tempfile::tempdir().unwrap() };
+        machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         machine.file("/proc/swaps", "Filename Type Size Used Priority\n");
@@ -47,9 +48,14 @@ impl Machine {
     }
 
     fn taken(&self, groups: &str) {
-        self.file("/run/resource-agents/lvm2.groups", groups);
+        self.hint("lvm2.groups", groups);
+    }
+
+    fn hint(&self, name: &str, text: &str) {
+        let path = format!("/run/resource-agents/{name}");
+        self.file(&path, text);
         let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(self.path("/run/resource-agents/lvm2.groups"), mode).unwrap();
+        std::fs::set_permissions(self.path(&path), mode).unwrap();
     }
 
     fn look(&self, agent: &Lvm2) -> (State, Status) {
@@ -135,4 +141,20 @@ fn a_group_that_was_taken_is_missed() {
     machine.taken("data\nmore\n");
     let (_, status) = machine.look(&agent(""));
     assert_eq!(status.to_string(), "failed: volume group more is not active");
+}
+
+#[test]
+fn a_group_that_was_renamed_is_stopped_under_the_name_it_has_now() {
+    let machine = Machine::new().active("new-web", 0, "147:0");
+    machine.taken("data\n");
+    let group = format!("{:x<32}", "data");
+    let record = format!("lvm 1\ngroup {group}\nvolume {:x<32} web\n", "web");
+    machine.hint("LVM-data.wanted", &record);
+    for home in ["/sys/block/dm-0", "/sys/dev/block/254:0"] {
+        machine.file(&format!("{home}/dm/uuid"), &format!("LVM-{group}{:x<32}", "web"));
+    }
+    let (state, status) = machine.look(&agent(""));
+    assert_eq!(status.to_string(), "failed: volume group data is active under the name new now");
+    assert_eq!(state.groups.len(), 1, "it is not a second group: {state:?}");
+    assert_eq!(machine.stop(&agent(""))[0], "deactivate volume group new");
 }

@@ -88,6 +88,26 @@ pub fn name(view: &View, number: Number) -> Option<String> {
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
+/// Whether the kernel has the disk and does not hold it to be dead. An error
+/// where sysfs does not tell of disks at all.
+pub fn is_there(view: &View, disk: Number) -> io::Result<bool> {
+    const DISKS: &str = "/sys/dev/block";
+    let home = format!("{DISKS}/{disk}");
+    if !view.exists(&home)? {
+        return match view.exists(DISKS)? {
+            true => Ok(false),
+            false => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {DISKS}"))),
+        };
+    }
+    // Of a partition, the disk has the state.
+    let state = ["device/state", "../device/state"]
+        .iter()
+        .find_map(|path| view.read(format!("{home}/{path}")).ok())
+        .unwrap_or_default();
+    let dead = ["offline", "transport-offline", "deleted", "cancel", "dead", "deleting"];
+    Ok(!dead.contains(&state.trim()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,8 @@ pub struct Table {
     pub suspended: bool,
     /// Whether it leads anywhere at all.
     pub live: bool,
+    /// Whether each device beneath it is a way to the same disk.
+    pub multipath: bool,
     /// The devices beneath it.
     pub beneath: Vec<Number>,
 }
@@ -67,11 +69,15 @@ impl Prefix<'_> {
 
 impl<'v> Mapper<'v> {
     /// The kernel's device-mapper, or the proof that it has none. It is not
-    /// loaded by asking.
+    /// loaded by asking, as it would be by opening the control device.
     pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
-        // Opening the control device would load the module.
-        let class = "/sys/class/misc/device-mapper";
-        if !view.exists(class).with_context(|| format!("cannot look for {class}"))? {
+        const DRIVERS: &str = "/proc/misc";
+        let unknown = "cannot tell whether the kernel has a device-mapper";
+        let drivers = view.read(DRIVERS).with_context(|| format!("{unknown}: {DRIVERS}"))?;
+        if drivers.trim().is_empty() {
+            bail!("{unknown}: {DRIVERS} is empty");
+        }
+        if drivers.lines().all(|line| line.split_whitespace().nth(1) != Some("device-mapper")) {
             return Ok(Err(Absent::seen("no device-mapper in the kernel")));
         }
         let control = if view.is_real() { Control::open() } else { Ok(None) };
@@ -115,6 +121,17 @@ impl<'v> Mapper<'v> {
                 Err(err).with_context(|| format!("cannot ask the device-mapper for {device}"))
             }
         }
+    }
+
+    /// The ways that a map of multipath's has to its disk, and whether each
+    /// can be used.
+    pub fn paths(&self, device: Number) -> Result<Vec<(Number, bool)>> {
+        let told = match &self.control {
+            Some(control) => control.paths(device),
+            None => sysfs::table(self.view, device)
+                .map(|table| table.beneath.into_iter().map(|path| (path, true)).collect()),
+        };
+        told.with_context(|| format!("cannot ask the device-mapper for the paths of {device}"))
     }
 
     /// The devices at the bottom: those that are not mapped to others. Of one

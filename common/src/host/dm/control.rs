@@ -1,6 +1,6 @@
 //! The device-mapper's control device.
 
-use super::message::{Message, TABLE, UUIDS};
+use super::message::{Message, STILL, TABLE, UUIDS};
 use super::{Device, Prefix, Table};
 use crate::host::block::Number;
 use std::fs::{File, OpenOptions};
@@ -81,6 +81,11 @@ impl Control {
     /// What its segments are.
     pub(super) fn kinds(&self, device: Number) -> io::Result<Vec<String>> {
         self.ask(STATUS, KINDS_ROOM, |message| message.about(device).flag(TABLE))?.kinds()
+    }
+
+    /// The paths of a map of multipath's.
+    pub(super) fn paths(&self, device: Number) -> io::Result<Vec<(Number, bool)>> {
+        self.ask(STATUS, KINDS_ROOM, |message| message.about(device).flag(STILL))?.paths()
     }
 
     /// Removes a device that nobody has open; EBUSY if somebody has.

@@ -14,12 +14,21 @@ const NAME_ROOM: usize = 128;
 const UUID: usize = NAME + NAME_ROOM;
 const UUID_ROOM: usize = 129;
 
+/// struct dm_target_spec, which stands before what each segment says.
+const TARGET: usize = 40;
+
 const SUSPENDED: u32 = 1 << 1;
 const LIVE: u32 = 1 << 5;
 const FULL: u32 = 1 << 8;
 
 /// Asks for tables, not for the state of what they lead to: that could wait.
 pub(super) const TABLE: u32 = 1 << 4;
+
+/// Asks for the state without writing out first what waits to be written.
+pub(super) const STILL: u32 = 1 << 11;
+
+/// What the identity of each of multipath's maps begins with.
+const MULTIPATH: &[u8] = b"mpath-";
 
 /// Asks for identities in a list.
 pub(super) const UUIDS: u32 = 1 << 14;
@@ -130,7 +139,13 @@ impl Message {
         let (mut at, end) = self.answer()?;
         let knows_uuids = self.word(4)? >= WITH_UUIDS;
         // An empty list is one entry with a number of zero, or no entry.
-        while at + 12 < end && self.long(at)? != 0 {
+        if at == end || self.long(at)? == 0 {
+            return Ok(());
+        }
+        loop {
+            if at + 12 >= end {
+                return Err(short());
+            }
             let name = self.bytes(at + 12)?;
             let after = (at + 12 + name.len() + 1).next_multiple_of(8);
             let flags = if knows_uuids { self.word(after + 4)? } else { 0 };
@@ -141,11 +156,10 @@ impl Message {
             };
             each(number(self.long(at)?), &readable(name), uuid.as_deref())?;
             match self.word(at + 8)? as usize {
-                0 => break,
+                0 => return Ok(()),
                 next => at += next,
             }
         }
-        Ok(())
     }
 
     /// The answer to the question what lies beneath.
@@ -160,7 +174,25 @@ impl Message {
             }
         }
         let open = u32::try_from(self.word(24)?.cast_signed()).ok();
-        Ok(Table { open, suspended: flags & SUSPENDED != 0, live, beneath })
+        let multipath = self.bytes(UUID)?.starts_with(MULTIPATH);
+        Ok(Table { open, suspended: flags & SUSPENDED != 0, live, multipath, beneath })
+    }
+
+    /// The paths in the state of a map of multipath's: each is a device's
+    /// number with `A` behind it, or `F` if it has failed.
+    pub(super) fn paths(&self) -> io::Result<Vec<(Number, bool)>> {
+        let (start, end) = self.answer()?;
+        let mut paths = Vec::new();
+        if start + TARGET < end {
+            let state = self.text(start + TARGET)?;
+            let words: Vec<&str> = state.split(' ').collect();
+            for pair in words.windows(2) {
+                if let (Some(path), "A" | "F") = (Number::parse(pair[0]), pair[1]) {
+                    paths.push((path, pair[1] == "A"));
+                }
+            }
+        }
+        Ok(paths)
     }
 
     /// The kinds of segments in the answer, each once.
@@ -215,6 +247,13 @@ fn number(huge: u64) -> Number {
 impl Message {
     /// An answer as it was captured.
     pub(super) fn captured(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The same answer, said to end here.
+    pub(super) fn ended(&self, end: usize) -> Self {
+        let mut bytes = self.0.clone();
+        put(&mut bytes, 12, end as u32);
         Self(bytes)
     }
 

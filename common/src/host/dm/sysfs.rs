@@ -5,13 +5,21 @@ use crate::host::block::Number;
 use crate::host::system::View;
 use std::io;
 
+/// Where the kernel shows its device-mapper. What is mounted on /sys instead
+/// has no such thing, and would have no device either.
+const DRIVER: &str = "/sys/class/misc/device-mapper";
+
 pub(super) fn devices(view: &View, mut each: impl FnMut(Number, &str, &str)) -> io::Result<()> {
+    if !view.exists(DRIVER)? {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {DRIVER}")));
+    }
     let names = view.list("/sys/block")?;
     for kernel_name in names.iter().filter(|name| name.starts_with("dm-")) {
         match device(view, kernel_name) {
             Ok(Device { number, name, uuid }) => each(number, &name, &uuid),
             // It went while we looked.
-            Err(err) if super::is_gone(&err) => {}
+            Err(err)
+                if super::is_gone(&err) && !view.exists(format!("/sys/block/{kernel_name}"))? => {}
             Err(err) => return Err(err),
         }
     }
@@ -35,7 +43,8 @@ pub(super) fn table(view: &View, device: Number) -> io::Result<Table> {
     for name in view.list(format!("{dir}/slaves"))? {
         beneath.push(number(&attribute(&format!("slaves/{name}/dev"))?)?);
     }
-    Ok(Table { open: None, suspended, live, beneath })
+    let multipath = attribute("dm/uuid")?.starts_with("mpath-");
+    Ok(Table { open: None, suspended, live, multipath, beneath })
 }
 
 fn number(text: &str) -> io::Result<Number> {

@@ -1,4 +1,4 @@
-use super::message::Message;
+use super::message::{HEADER, Message};
 use super::*;
 use crate::host::clock::Deadline;
 use std::path::Path;
@@ -73,28 +73,77 @@ fn kinds_of_segments_are_told() {
 }
 
 #[test]
-fn an_answer_that_is_cut_short_anywhere_is_an_error_or_less() {
-    for name in ["list-prefix", "deps-raid", "kinds-raid"] {
+fn the_paths_of_a_map_are_told_with_whether_they_work() {
+    let path = Number { major: 254, minor: 32 };
+    assert_eq!(captured("paths-good").paths().unwrap(), [(path, true)]);
+    assert_eq!(captured("paths-failed").paths().unwrap(), [(path, false)]);
+    assert!(captured("deps-multipath").table().unwrap().multipath);
+    assert!(!captured("deps-raid").table().unwrap().multipath);
+}
+
+#[test]
+fn an_answer_that_is_cut_short_anywhere_is_an_error() {
+    for name in ["list-prefix", "deps-raid", "kinds-raid", "paths-good"] {
         let whole = captured(name);
         for length in 0..whole.room() {
             let cut = whole.shortened(length);
+            assert!(list(&cut).is_err(), "{name} of {length} bytes");
             // No panic, and nothing made up.
-            assert!(list(&cut).map_or(0, |list| list.len()) <= 18);
-            let _ = (cut.table(), cut.kinds(), cut.device());
+            let _ = (cut.table(), cut.kinds(), cut.device(), cut.paths());
         }
     }
 }
 
 #[test]
-fn without_a_device_mapper_there_is_nothing_to_ask() {
+fn a_list_that_ends_before_its_last_entry_is_an_error() {
+    let whole = captured("list-prefix");
+    for end in HEADER + 1..whole.room() {
+        // An entry whose begin is there is read whole.
+        assert!(list(&whole.ended(end)).map_or(18, |list| list.len()) == 18, "ends at {end}");
+    }
+    assert!(list(&whole.ended(HEADER + 20)).is_err());
+    assert_eq!(list(&whole.ended(HEADER)).unwrap(), []);
+}
+
+/// A machine of files with these drivers.
+fn machine(drivers: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let view = View::below(dir.path(), Deadline::after(Duration::from_secs(5)));
-    assert!(Mapper::open(&view).unwrap().is_err());
+    std::fs::create_dir(dir.path().join("proc")).unwrap();
+    std::fs::write(dir.path().join("proc/misc"), drivers).unwrap();
+    dir
+}
+
+fn view(dir: &tempfile::TempDir) -> View {
+    View::below(dir.path(), Deadline::after(Duration::from_secs(5)))
+}
+
+#[test]
+fn without_a_device_mapper_there_is_nothing_to_ask() {
+    let dir = machine("237 loop-control\n125 cpu_dma_latency\n");
+    assert!(Mapper::open(&view(&dir)).unwrap().is_err());
+}
+
+#[test]
+fn a_kernel_that_does_not_name_its_drivers_may_have_a_device_mapper() {
+    assert!(Mapper::open(&view(&tempfile::tempdir().unwrap())).is_err());
+    assert!(Mapper::open(&view(&machine(""))).is_err());
+}
+
+#[test]
+fn without_sysfs_no_list_is_whole() {
+    let dir = machine("236 device-mapper\n");
+    let view = view(&dir);
+    let mapper = Mapper::open(&view).unwrap().unwrap();
+    let all = Prefix { name: "", uuid: "", expected: 0 };
+    assert!(mapper.devices(all, |_, _, _| {}).is_err());
+    // Something else is mounted there.
+    std::fs::create_dir_all(dir.path().join("sys/block")).unwrap();
+    assert!(mapper.devices(all, |_, _, _| {}).is_err());
 }
 
 #[test]
 fn sysfs_tells_the_same() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = machine("236 device-mapper\n");
     let file = |path: &str, text: &str| {
         let path = dir.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -110,7 +159,7 @@ fn sysfs_tells_the_same() {
         file(&format!("{home}/dm/suspended"), "0\n");
         file(&format!("{home}/slaves/drbd1/dev"), "147:1\n");
     }
-    let view = View::below(dir.path(), Deadline::after(Duration::from_secs(5)));
+    let view = view(&dir);
     let mapper = Mapper::open(&view).unwrap().unwrap();
     let mut devices = Vec::new();
     let prefix = Prefix { name: "vg-", uuid: "LVM-", expected: 0 };
