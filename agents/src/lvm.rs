@@ -21,6 +21,7 @@ mod owner;
 mod record;
 pub(crate) mod sight;
 mod start;
+mod twin;
 
 use crate::lvm::look::State;
 use crate::lvm::names::{TagName, VolumeName};
@@ -33,6 +34,7 @@ use std::cell::RefCell;
 
 pub(crate) use look::{State as Seen, Target, some};
 pub(crate) use names::GroupName;
+pub(crate) use twin::places;
 
 choices! {
     /// How it is made sure that one node alone uses a group.
@@ -104,7 +106,7 @@ params! {
         [] degraded_activation: bool = "false",
         /// Whether the majority of the disks is enough to become the owner.
         ///
-        /// With system_id only.
+        /// With system_id only, and where disks are missing. lvm has to know --majoritypvs.
         [] majority_pvs: bool = "false",
     }
 }
@@ -118,7 +120,8 @@ static META: Meta = Meta {
         looks what has really become active. A stop waits for users of the volumes to let go until its time is \
         over, and then names them.\n\n\
         On DRBD the order is: DRBD promoted, then this, then the file system; and the other way round to stop. LVM \
-        must not see the disk beneath DRBD: see global_filter in lvm.conf(5).",
+        should not see the disk beneath DRBD: see global_filter in lvm.conf(5). Where it does, it is shown the DRBD \
+        device alone, which holds for this agent only.",
     params: LvmParams::TABLE,
     words: Words::Positions,
     actions: &[
@@ -135,22 +138,29 @@ static META: Meta = Meta {
     },
     differences: &[
         "A group runs when every volume that start made active still is; ocf:heartbeat:LVM and LVM-activate are \
-         content with any one. Volumes that have since been removed are not missed, by LVM's own copy of the \
-         metadata in /etc/lvm/backup.",
-        "A disk that is gone or offline makes the monitor fail; under RAID, or with partial_activation, it is \
-         reported as degraded. The shell agents do not look.",
+         content with any one.",
+        "A group or a volume is known by its identity: where it has been renamed while active, the monitor fails and \
+         says so, and stop deactivates it under the name it has now. The shell agents take it for stopped.",
+        "A disk that is gone or offline makes the monitor fail, also beneath encryption, multipath or a thin pool; \
+         under RAID, or with partial_activation, it is reported as degraded. The shell agents do not look.",
         "A group that carries a foreign tag is refused, and only the agent's own tag is ever taken off. \
          LVM-activate means to check and does not, and strips the tags of all groups.",
-        "Becoming the owner by system ID is verified; LVM-activate ignores what became of it.",
+        "Becoming the owner by system ID is verified; LVM-activate ignores what became of it. Autoactivation is \
+         switched off then, and majority_pvs counts only where a disk is missing.",
+        "A disk that is back and still flagged as missing is named, with the command that makes the group use it; \
+         LVM-activate counts it as missing.",
         "start fails when lvm reports success and a volume has not become active.",
         "stop retries until its deadline while a volume is held open, and names who holds it.",
         "A group that is seen on the disk beneath DRBD, by drbd.conf, is refused, and failed where something else \
-         has activated it from there. The shell agents write past DRBD.",
+         has activated it from there. The shell agents write past DRBD. One that is seen on DRBD and on the disk \
+         beneath is activated with lvm shown DRBD alone, where the shell agents fail; any other that is seen twice \
+         is refused.",
         "A monitor of depth 10 reads from up to four volumes, past the page cache and by its deadline; \
          LVM-activate reads one byte of the first, which may come from the cache.",
         "When every disk of a group is gone, stop removes its unused devices without lvm.",
         "stop without vgname succeeds, since nothing can have been started; LVM-activate has the node fenced.",
-        "A logical volume that is not in the group is error 2, not 6: it is the node's view of its storage.",
+        "A logical volume that is not in the group, or a group of another kind than vg_access_mode is for, is error \
+         2, not 6: it is the node's view of its storage.",
         "vg_access_mode=clvmd is refused; clvmd is gone from LVM.",
     ],
 };

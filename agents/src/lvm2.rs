@@ -12,9 +12,9 @@
 mod need;
 
 use crate::lvm::sight::DRBD;
-use crate::lvm::{GroupName, Lvm, Seen, Target, some};
+use crate::lvm::{GroupName, Lvm, Seen, Target, places, some};
 use anyhow::{Context, Result, bail};
-use common::host::block::{self, Number};
+use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::{self, Volume};
@@ -113,34 +113,37 @@ impl Agent for Lvm2 {
     fn observe(&self, view: &View) -> Result<State> {
         let mut state = State::default();
         let taken = taken(view);
+        for group in &taken {
+            state.groups.push(self.seen(view, group)?);
+        }
         let mapper = match Mapper::open(view)? {
-            Ok(mapper) => Some(mapper),
-            Err(absent) => {
-                state.absent = Some(absent);
-                None
-            }
+            Ok(mapper) => mapper,
+            Err(absent) => return Ok(State { absent: Some(absent), ..state }),
         };
-        if let Some(mapper) = mapper {
-            let all = lvm::all_active(&mapper)?;
-            let mut active: BTreeMap<String, Vec<Volume>> = BTreeMap::new();
-            for (group, volume) in all.iter() {
-                active.entry(group.clone()).or_default().push(volume.clone());
-            }
-            for (group, volumes) in active {
-                if taken.contains(&group) || !self.is_meant(&mapper, &group, &volumes)? {
-                    continue;
-                }
-                match need::of(view, &mapper, &volumes)? {
-                    Some(_) => state.needed.push(group),
-                    None => state.groups.push(self.seen(view, &group)?),
-                }
-            }
-            let found = |group: &String| state.groups.iter().any(|(of, _)| of.group == *group);
-            state.absent = all.lacks(|(group, _)| taken.contains(group) || found(group));
+        let all = lvm::all_active(&mapper)?;
+        let mut active: BTreeMap<String, Vec<Volume>> = BTreeMap::new();
+        for (group, volume) in all.iter() {
+            active.entry(group.clone()).or_default().push(volume.clone());
         }
-        for group in taken {
-            state.groups.push(self.seen(view, &group)?);
+        for (group, volumes) in active {
+            // One that was renamed is known by its volumes.
+            let is_known =
+                state.groups.iter().any(|(_, seen)| volumes.iter().any(|one| seen.has(one)));
+            if taken.contains(&group) || is_known || !self.is_meant(&mapper, &group, &volumes)? {
+                continue;
+            }
+            match need::of(view, &mapper, &volumes)? {
+                Some(_) => state.needed.push(group),
+                None => state.groups.push(self.seen(view, &group)?),
+            }
         }
+        let is_active = state.groups.iter().any(|(_, seen)| seen.is_active());
+        let is_ours = |(group, volume): &(String, Volume)| {
+            let is_one =
+                |(target, seen): &(Target, Seen)| target.group == *group || seen.has(volume);
+            state.groups.iter().any(is_one)
+        };
+        state.absent = if is_active { None } else { all.lacks(is_ours) };
         Ok(state)
     }
 
@@ -210,7 +213,8 @@ impl Agent for Lvm2 {
         for (target, seen) in &from.groups {
             let target = target.clone();
             if seen.is_active() {
-                plan.step(format!("deactivate {target}"), move |system| {
+                let shown = seen.renamed.as_ref().unwrap_or(&target);
+                plan.step(format!("deactivate {shown}"), move |system| {
                     target.deactivate(system)?;
                     target.forget(system)
                 });
@@ -284,18 +288,26 @@ impl Lvm2 {
                 .is_ok_and(|bottom| bottom.iter().all(|disk| disk.major == DRBD)),
             Err(_) => disk.major == DRBD,
         };
-        groups.retain(|group| {
-            let numbers =
-                group.disks.iter().map(|disk| block::number(view, &disk.path).ok().flatten());
-            let numbers: Vec<Option<Number>> = numbers.collect();
-            !numbers.is_empty() && numbers.iter().all(|number| number.as_ref().is_some_and(on_drbd))
-        });
-        if groups.is_empty() {
+        let lies_there = |place: &Option<Number>| place.as_ref().is_some_and(on_drbd);
+        let mut found = Vec::new();
+        for group in groups {
+            match places(view, &group) {
+                Ok(places) if !places.is_empty() && places.iter().all(lies_there) => {
+                    found.push(group);
+                }
+                Err(err) if group.disks.iter().any(|disk| lies_there(&disk.number)) => {
+                    return Err(err);
+                }
+                // The node's own; what is wrong with it is no business of ours.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if found.is_empty() {
             bail!(
                 "no volume group to be seen lies on DRBD devices: is DRBD promoted here, and does LVM's filter let it see them?"
             );
         }
-        Ok(groups)
+        Ok(found)
     }
 }
 

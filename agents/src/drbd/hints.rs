@@ -101,8 +101,7 @@ fn by_itself(view: &View, device: Number) -> Vec<String> {
     };
     let path = Path::new("/dev").join(format!("drbd{}", device.minor));
     let lies_here = |group: &&report::Group| {
-        let number = |path: &Path| block::number(view, path).ok().flatten();
-        group.disks.iter().any(|disk| disk.path == path || number(&disk.path) == Some(device))
+        group.disks.iter().any(|disk| disk.path == path || disk.number == Some(device))
     };
     let ours = groups.iter().filter(lies_here);
     ours.filter_map(|group| sight::autoactivation(&settings, group)).collect()
@@ -115,7 +114,7 @@ mod tests {
     use std::time::Duration;
 
     const SETTINGS: &str = "event_activation=1";
-    const GROUP: &str = r#"{"report":[{"vg":[{"vg_name":"web","vg_uuid":"x","pv_name":"/dev/drbd1","vg_autoactivation":"enabled"}]}]}"#;
+    const GROUP: &str = r#"{"report":[{"vg":[{"vg_name":"web","vg_uuid":"x","vg_autoactivation":"enabled"}],"pv":[{"pv_name":"/dev/drbd1"}]}]}"#;
 
     fn machine(role: &str) -> Fake {
         let fake = Fake::nine(&format!(
@@ -124,7 +123,7 @@ mod tests {
              exists -\n"
         ));
         fake.program("lvm", "cat answers/$1 2>/dev/null || exit 5");
-        fake.file("/answers/lvmconfig", SETTINGS).file("/answers/vgs", GROUP);
+        fake.file("/answers/lvmconfig", SETTINGS).file("/answers/fullreport", GROUP);
         fake.file("/answers/pvs", r#"{"report":[{"pv":[{"pv_name":"/dev/drbd1"}]}]}"#);
         fake.file("/sys/class/block/drbd1/dev", "147:1\n").file("/proc/self/mountinfo", "");
         fake
@@ -156,7 +155,7 @@ mod tests {
         assert!(said(&fake).contains("LVM activates web by itself"));
         fake.file("/answers/vgs", &GROUP.replace("enabled", ""));
         assert_eq!(said(&fake), "");
-        fake.file("/answers/vgs", GROUP);
+        fake.file("/answers/fullreport", GROUP);
         for off in ["event_activation=0", "event_activation=1\nauto_activation_volume_list=[]"] {
             fake.file("/answers/lvmconfig", off);
             assert_eq!(said(&fake), "", "{off}");

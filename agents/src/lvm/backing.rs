@@ -3,6 +3,8 @@
 //! or not promoted, it would activate the group from the disk, and what is
 //! then written there, DRBD does not know of.
 
+use super::look::disk_name;
+use anyhow::{Context, Result};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::drbd::{self, config};
@@ -21,16 +23,20 @@ impl std::fmt::Display for Backing {
     }
 }
 
-/// The first of the disks that is DRBD's by its configuration. One that cannot
-/// be read has nothing to say: then DRBD cannot come up either.
-pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Option<Backing> {
+/// The first of the disks that is DRBD's by its configuration. An error means
+/// that it cannot be told: a configuration that cannot be read may name them.
+pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Result<Option<Backing>> {
     let disks: Vec<Number> = disks.collect();
-    if disks.is_empty() || !view.exists("/etc/drbd.conf").unwrap_or(true) {
-        return None;
+    if disks.is_empty() {
+        return Ok(None);
     }
-    let node = drbd::node(view).ok()?;
-    let configuration = config::read(view, None).ok()?;
-    configuration.resources().find_map(|name| {
+    let unknown = || format!("cannot tell whether {} lies beneath DRBD", disk_name(view, disks[0]));
+    if !view.exists("/etc/drbd.conf").with_context(unknown)? {
+        return Ok(None);
+    }
+    let node = drbd::node(view).with_context(unknown)?;
+    let configuration = config::read(view, None).with_context(unknown)?;
+    Ok(configuration.resources().find_map(|name| {
         let paths = configuration.here(name, &node)?.disks();
         let ours = |path: &&std::path::PathBuf| {
             let number = block::number(view, Path::new(path)).ok().flatten();
@@ -38,5 +44,5 @@ pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Option<B
         };
         let disk = paths.iter().find(ours)?;
         Some(Backing { resource: name.to_owned(), disk: disk.display().to_string() })
-    })
+    }))
 }

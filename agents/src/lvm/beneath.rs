@@ -4,7 +4,7 @@
 use super::look::some;
 use anyhow::Result;
 use common::View;
-use common::host::block::Number;
+use common::host::block::{self, Number};
 use common::host::clock::Pace;
 use common::host::dm::{Mapper, Table};
 use common::host::lvm::Volume;
@@ -22,7 +22,8 @@ const MOMENT: Duration = Duration::from_secs(3);
 /// What was seen beneath.
 #[derive(Debug, Default)]
 pub(super) struct Beneath {
-    /// The disks, and whether they are there.
+    /// The disks, and whether they are there. A map of multipath's counts as
+    /// a disk, which is there as long as one of its paths is.
     there: BTreeMap<Number, bool>,
     /// Those of them that a volume leads to.
     pub(super) disks: BTreeSet<Number>,
@@ -30,6 +31,8 @@ pub(super) struct Beneath {
     pub(super) lost: BTreeMap<Number, BTreeSet<String>>,
     /// Volumes that are held back or lead nowhere, and what that means.
     pub(super) stuck: Vec<(String, &'static str)>,
+    /// Why it cannot be told of a disk whether it is there.
+    pub(super) doubt: Option<String>,
     /// Parts of volumes with a disk that is there.
     sound: BTreeSet<String>,
 }
@@ -52,50 +55,25 @@ impl Beneath {
         noted: &[Number],
         which: Which,
     ) -> Result<Self> {
-        let mut beneath = Self::default();
-        beneath.there.extend(noted.iter().map(|disk| (*disk, is_there(view, *disk))));
+        let mut look =
+            Look { view, mapper, volumes, layers: BTreeMap::new(), seen: Self::default() };
+        for disk in noted {
+            look.ask_for(*disk)?;
+        }
         let devices: Vec<(&str, Number)> = volumes
             .iter()
             .flat_map(|volume| volume.devices.iter().map(|number| (volume.name.as_str(), *number)))
             .collect();
-        let in_doubt = beneath.there.values().any(|there| !there);
+        let in_doubt = look.seen.there.values().any(|there| !there);
         if which == Which::All || in_doubt || devices.len() <= SAMPLE {
-            beneath.look_at(view, mapper, devices.iter())?;
-            return Ok(beneath);
+            look.at(devices.iter())?;
+            return Ok(look.seen);
         }
-        beneath.look_at(view, mapper, turn(&devices))?;
-        if !beneath.lost.is_empty() {
-            beneath.look_at(view, mapper, devices.iter())?;
+        look.at(turn(&devices))?;
+        if !look.seen.lost.is_empty() {
+            look.at(devices.iter())?;
         }
-        Ok(beneath)
-    }
-
-    fn look_at<'d>(
-        &mut self,
-        view: &View,
-        mapper: &Mapper<'_>,
-        devices: impl Iterator<Item = &'d (&'d str, Number)>,
-    ) -> Result<()> {
-        for (volume, number) in devices {
-            let Some(table) = settled(view, mapper, *number)? else { continue };
-            if table.suspended {
-                let what = "is suspended: whatever writes to it waits";
-                self.stuck.push(((*volume).to_owned(), what));
-            } else if !table.live {
-                let what = "has no table: its activation was cut off";
-                self.stuck.push(((*volume).to_owned(), what));
-            }
-            for disk in table.beneath.into_iter().filter(|disk| disk.major != number.major) {
-                self.disks.insert(disk);
-                let there = *self.there.entry(disk).or_insert_with(|| is_there(view, disk));
-                if !there {
-                    self.lost.entry(disk).or_default().insert((*volume).to_owned());
-                } else if image(volume).is_some() {
-                    self.sound.insert((*volume).to_owned());
-                }
-            }
-        }
-        Ok(())
+        Ok(look.seen)
     }
 
     /// Whether no disk is left.
@@ -122,6 +100,120 @@ impl Beneath {
         let volumes: BTreeSet<&String> = self.lost.values().flatten().collect();
         let volumes: Vec<String> = volumes.into_iter().cloned().collect();
         format!("disk {} beneath {} is gone or offline", some(&disks), some(&volumes))
+    }
+}
+
+/// A look in the making.
+struct Look<'l> {
+    view: &'l View,
+    mapper: &'l Mapper<'l>,
+    volumes: &'l [Volume],
+    /// The disks to which layers lead that are no volumes of the target:
+    /// encryption, partitions, pools.
+    layers: BTreeMap<Number, Vec<Number>>,
+    seen: Beneath,
+}
+
+impl Look<'_> {
+    fn at<'d>(&mut self, devices: impl Iterator<Item = &'d (&'d str, Number)>) -> Result<()> {
+        for (volume, number) in devices {
+            let Some(table) = settled(self.view, self.mapper, *number)? else { continue };
+            self.note_stuck(volume, &table);
+            for beneath in table.beneath {
+                for disk in self.disks(volume, beneath)? {
+                    self.note_disk(volume, disk);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_stuck(&mut self, volume: &str, table: &Table) {
+        if table.suspended {
+            let what = "is suspended: whatever writes to it waits";
+            self.seen.stuck.push((volume.to_owned(), what));
+        } else if !table.live {
+            let what = "has no table: its activation was cut off";
+            self.seen.stuck.push((volume.to_owned(), what));
+        }
+    }
+
+    fn note_disk(&mut self, volume: &str, disk: Number) {
+        let seen = &mut self.seen;
+        seen.disks.insert(disk);
+        if seen.there.get(&disk) == Some(&false) {
+            seen.lost.entry(disk).or_default().insert(volume.to_owned());
+        } else if image(volume).is_some() {
+            seen.sound.insert(volume.to_owned());
+        }
+    }
+
+    /// Whether the number is one of the device-mapper's.
+    fn is_mapped(&self, device: Number) -> bool {
+        let mapped = self.volumes.first().and_then(|volume| volume.devices.first());
+        mapped.is_some_and(|mapped| mapped.major == device.major)
+    }
+
+    /// The disks that a device beneath a volume leads to. Another volume of the
+    /// target is looked at for itself.
+    fn disks(&mut self, volume: &str, device: Number) -> Result<Vec<Number>> {
+        if !self.is_mapped(device) {
+            self.ask_for(device)?;
+            return Ok(vec![device]);
+        }
+        if self.volumes.iter().any(|volume| volume.devices.contains(&device)) {
+            return Ok(Vec::new());
+        }
+        if let Some(known) = self.layers.get(&device) {
+            return Ok(known.clone());
+        }
+        let mut disks = Vec::new();
+        match settled(self.view, self.mapper, device)? {
+            Some(table) if !table.multipath => {
+                self.note_stuck(volume, &table);
+                for beneath in table.beneath {
+                    disks.extend(self.disks(volume, beneath)?);
+                }
+            }
+            Some(_) | None => {
+                self.ask_for(device)?;
+                disks.push(device);
+            }
+        }
+        self.layers.insert(device, disks.clone());
+        Ok(disks)
+    }
+
+    /// Finds out whether the disk is there.
+    fn ask_for(&mut self, disk: Number) -> Result<()> {
+        if self.seen.there.contains_key(&disk) {
+            return Ok(());
+        }
+        let there = if self.is_mapped(disk) { self.has_path(disk)? } else { self.is_there(disk) };
+        self.seen.there.insert(disk, there);
+        Ok(())
+    }
+
+    /// Whether a map of multipath's has a way to its disk.
+    fn has_path(&mut self, map: Number) -> Result<bool> {
+        if self.mapper.table(map)?.is_none() {
+            return Ok(false);
+        }
+        let paths = self.mapper.paths(map)?;
+        Ok(paths.into_iter().any(|(path, works)| works && self.is_there(path)))
+    }
+
+    /// Whether the kernel has the disk. Where it does not say, the disk is not
+    /// held to be gone, and the doubt is told.
+    fn is_there(&mut self, disk: Number) -> bool {
+        match block::is_there(self.view, disk) {
+            Ok(there) => there,
+            Err(err) => {
+                let doubt = format!("cannot tell whether disk {disk} is there: {err}");
+                self.seen.doubt.get_or_insert(doubt);
+                true
+            }
+        }
     }
 }
 
@@ -157,19 +249,4 @@ fn settled(view: &View, mapper: &Mapper<'_>, number: Number) -> Result<Option<Ta
         table = mapper.table(number)?;
     }
     Ok(table)
-}
-
-/// Whether the kernel still has the disk and does not hold it to be dead.
-fn is_there(view: &View, disk: Number) -> bool {
-    let home = format!("/sys/dev/block/{disk}");
-    if matches!(view.exists(&home), Ok(false)) {
-        return false;
-    }
-    // Of a partition, the disk has the state.
-    let state = ["device/state", "../device/state"]
-        .iter()
-        .find_map(|path| view.read(format!("{home}/{path}")).ok())
-        .unwrap_or_default();
-    let dead = ["offline", "transport-offline", "deleted", "cancel", "dead", "deleting"];
-    !dead.contains(&state.trim())
 }

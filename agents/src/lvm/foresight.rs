@@ -4,11 +4,11 @@ use super::Lvm;
 use super::look::{State, disk_name};
 use super::owner::Access;
 use super::sight::{self, DRBD};
+use super::twin::{self, Sighting};
 use crate::{haresources, orders};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::metadata;
-use common::host::lvm::report::{self, Group};
 use common::host::lvm::settings::Settings;
 use std::path::Path;
 
@@ -23,12 +23,13 @@ impl Lvm {
         if let Err(err) = self.suits_settings(&settings, &[]) {
             warnings.push(format!("{err:#}"));
         }
-        match report::group(view, name) {
-            Ok(Ok(group)) => self.foresee_of_group(view, &settings, &group, &mut warnings),
+        match twin::sight(view, name) {
+            Ok(Ok(found)) => self.foresee_of_group(view, &settings, &found, &mut warnings),
             Ok(Err(why)) if state.is_active() => {
                 warnings.push(format!("{name} is active, but lvm does not see it: {why}"));
             }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(_)) => {}
+            Err(err) => warnings.push(format!("{err:#}")),
         }
         let disks = self.disks(view, state);
         warnings.extend(seen_beneath(view, &settings, &disks));
@@ -44,18 +45,16 @@ impl Lvm {
         &self,
         view: &View,
         settings: &Settings,
-        group: &Group,
+        Sighting { group, twins, .. }: &Sighting,
         warnings: &mut Vec<String>,
     ) {
         let name = &group.name;
         let guarded = matches!(self.access, Access::SystemId | Access::Lvmlockd(_));
         warnings.extend(sight::autoactivation(settings, group).filter(|_| !guarded));
-        for disk in group.disks.iter().filter(|disk| disk.duplicate) {
-            warnings
-                .push(format!("LVM sees a disk of {name} twice, also as {}", disk.path.display()));
-        }
-        if group.missing > 0 {
-            warnings.push(format!("{name} misses {} of its disks", group.missing));
+        warnings.extend(twins.iter().map(|twin| twin.warning(name)));
+        let missing = group.missing().count();
+        if missing > 0 {
+            warnings.push(format!("{name} misses {missing} of its disks"));
         }
         if let Err(err) = self.claim(view, group) {
             warnings.push(format!("{err:#}"));

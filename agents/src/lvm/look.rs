@@ -6,7 +6,6 @@ use super::record::Record;
 use anyhow::Result;
 use common::host::block::{self, Number};
 use common::host::dm::Mapper;
-use common::host::lvm::metadata::{self, Metadata};
 use common::host::lvm::{self, Volume, escaped};
 use common::{Absent, Fact, View};
 use std::fmt;
@@ -42,10 +41,14 @@ pub struct State {
     pub(crate) absent: Option<Absent>,
     /// What start has left.
     pub(crate) record: Option<Record>,
+    /// The target under the names that it has now, if these are others.
+    pub(crate) renamed: Option<Target>,
     /// Names of volumes that should be active and are not.
     missing: Vec<String>,
     /// That it is active past DRBD, if it is.
     bypass: Option<Backing>,
+    /// Why it cannot be told whether it is.
+    doubt: Option<String>,
     /// What lies beneath.
     beneath: Beneath,
 }
@@ -54,6 +57,11 @@ impl State {
     /// Whether anything of the target is active.
     pub(crate) fn is_active(&self) -> bool {
         !self.active.is_empty()
+    }
+
+    /// Whether this volume is among what is active.
+    pub(crate) fn has(&self, volume: &Volume) -> bool {
+        self.active.iter().any(|one| one.id == volume.id && one.group == volume.group)
     }
 
     /// Whether no disk beneath it is left.
@@ -68,6 +76,9 @@ impl State {
 
     /// Why the target is not what it should be.
     pub(super) fn fault(&self, target: &Target) -> Option<String> {
+        if let Some(renamed) = &self.renamed {
+            return Some(format!("{target} is active under the name {} now", renamed.name()));
+        }
         if let Some(bypass) = &self.bypass {
             return Some(format!("{target} is active on {bypass}"));
         }
@@ -79,12 +90,17 @@ impl State {
             return Some(format!("{}/{volume} {what}", target.group));
         }
         let bears = target.bears_loss || self.beneath.is_redundant(&self.active);
-        self.blemish().filter(|_| !bears)
+        self.loss().filter(|_| !bears)
+    }
+
+    fn loss(&self) -> Option<String> {
+        (!self.beneath.lost.is_empty()).then(|| self.beneath.loss())
     }
 
     /// What a person should see to.
     pub(super) fn blemish(&self) -> Option<String> {
-        (!self.beneath.lost.is_empty()).then(|| self.beneath.loss())
+        let doubt = self.beneath.doubt.as_ref().or(self.doubt.as_ref());
+        self.loss().or_else(|| doubt.cloned())
     }
 }
 
@@ -112,6 +128,14 @@ impl Target {
         }
     }
 
+    /// As it is written for lvm.
+    pub(crate) fn name(&self) -> String {
+        match &self.volume {
+            Some(volume) => format!("{}/{volume}", self.group),
+            None => self.group.clone(),
+        }
+    }
+
     /// Looks at the device-mapper, and at the disks.
     pub(crate) fn look(&self, view: &View) -> Result<State> {
         let record = view.hint(&self.hint()).and_then(Record::parse);
@@ -120,23 +144,75 @@ impl Target {
             Ok(mapper) => mapper,
             Err(absent) => return Ok(State { absent: Some(absent), ..state }),
         };
-        let expected = state.record.as_ref().map_or(0, Record::count_at_most);
-        // Of a volume, its parts as well; the kernel leaves the others out.
-        let beginning = self.volume.as_deref().unwrap_or_default();
-        let active = lvm::active(&mapper, &self.group, beginning, expected)?;
-        state.absent = active.lacks(|volume| self.includes(&volume.name));
-        state.active = active.into_items();
-        state.active.retain(|volume| self.includes(&volume.name));
+        self.look_for_active(&mapper, &mut state)?;
         if state.is_active() {
-            self.look_for_missing(view, &mut state);
+            self.look_for_missing(&mut state);
             let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();
             let which = if self.is_asked_again { Which::Some } else { Which::All };
             state.beneath = Beneath::look(view, &mapper, &state.active, &noted, which)?;
             // Of those that start has noted, it has asked.
             let new = state.disks().filter(|disk| !noted.contains(disk));
-            state.bypass = backing::find(view, new);
+            match backing::find(view, new) {
+                Ok(bypass) => state.bypass = bypass,
+                Err(err) => state.doubt = Some(format!("{err:#}")),
+            }
         }
         Ok(state)
+    }
+
+    /// Finds what is active of the target: that which start has noted, by its
+    /// identity, whatever it is called by now; or else what has its name.
+    fn look_for_active(&self, mapper: &Mapper<'_>, state: &mut State) -> Result<()> {
+        let record = state.record.as_ref().filter(|record| !record.group().is_empty());
+        let expected = record.map_or(0, Record::count_at_most);
+        let identified =
+            |record: &Record| lvm::identified(mapper, record.group(), &self.group, expected);
+        let named = || -> Result<(Vec<Volume>, Option<Absent>)> {
+            // Of a volume, its parts as well; the kernel leaves the others out.
+            let beginning = self.volume.as_deref().unwrap_or_default();
+            let found = lvm::active(mapper, &self.group, beginning, expected)?;
+            let absent = found.lacks(|volume| self.includes(&volume.name));
+            let mut active = found.into_items();
+            active.retain(|volume| self.includes(&volume.name));
+            Ok((active, absent))
+        };
+        match (record, &self.volume) {
+            (None, _) => (state.active, state.absent) = named()?,
+            (Some(record), None) => {
+                let found = identified(record)?;
+                match found.volumes.lacks(|_| true) {
+                    None => {
+                        state.renamed = found.renamed.map(|group| Self { group, ..self.clone() });
+                        state.active = found.volumes.into_items();
+                    }
+                    Some(gone) => {
+                        let (active, absent) = named()?;
+                        (state.active, state.absent) = (active, absent.map(|one| one.and(gone)));
+                    }
+                }
+            }
+            (Some(record), Some(_)) => {
+                let is_noted = |one: &Volume| record.volumes().any(|(id, _)| one.id.is(id));
+                let (active, absent) = named()?;
+                (state.active, state.absent) = (active, absent);
+                if state.active.iter().any(is_noted) {
+                    return Ok(());
+                }
+                let found = identified(record)?;
+                let Some(noted) = found.volumes.iter().find(|one| is_noted(one)) else {
+                    let gone = found.volumes.lacks(is_noted);
+                    state.absent = state.absent.take().zip(gone).map(|(one, two)| one.and(two));
+                    return Ok(());
+                };
+                let group = found.renamed.clone().unwrap_or_else(|| self.group.clone());
+                let renamed = Self { group, volume: Some(noted.name.clone()), ..self.clone() };
+                state.absent = None;
+                state.active = found.volumes.into_items();
+                state.active.retain(|volume| renamed.includes(&volume.name));
+                state.renamed = Some(renamed);
+            }
+        }
+        Ok(())
     }
 
     /// Names of the group's volumes that are active and not the target's.
@@ -150,43 +226,28 @@ impl Target {
 
     fn includes(&self, name: &str) -> bool {
         let Some(wanted) = &self.volume else { return true };
-        let rest = name.strip_prefix(wanted.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('_') && lvm::is_hidden(name)))
+        name == wanted || lvm::is_part(name, wanted)
     }
 
-    fn look_for_missing(&self, view: &View, state: &mut State) {
+    fn look_for_missing(&self, state: &mut State) {
         let Some(group) = state.active.first().map(|volume| volume.group) else { return };
-        let group = group.as_str();
         // Both are sorted by name, so that the next is mostly the one.
         let mut ids = state.active.iter().map(|volume| volume.id).cycle();
         let mut is_active = |id: &str| ids.by_ref().take(state.active.len()).any(|one| one.is(id));
-        let copy = || metadata::copy(view, &self.group).filter(|copy| copy.id == group);
-        let record = state.record.as_ref().filter(|record| record.group() == group);
+        let record = state.record.as_ref().filter(|record| group.is(record.group()));
         let missing = match (record, &self.volume) {
             (Some(record), _) => {
-                let mut absent: Vec<_> =
-                    record.volumes().filter(|(id, _)| !is_active(id)).collect();
-                if !absent.is_empty()
-                    && let Some(copy) = copy()
-                {
-                    // Removed since, with lvm's knowledge: nobody misses it.
-                    absent.retain(|(id, _)| copy.volumes.iter().any(|volume| volume.id == *id));
-                }
-                absent.into_iter().map(|(_, name)| name.to_owned()).collect()
+                let absent = record.volumes().filter(|(id, _)| !is_active(id));
+                absent.map(|(_, name)| name.to_owned()).collect()
             }
             (None, Some(wanted)) if !state.active.iter().any(|volume| volume.name == *wanted) => {
                 vec![wanted.clone()]
             }
-            (None, Some(_)) => Vec::new(),
-            (None, None) => copy().map(|copy| unseen(&copy, is_active)).unwrap_or_default(),
+            // What has been started by somebody else is as much as they wanted.
+            (None, _) => Vec::new(),
         };
         state.missing = missing;
     }
-}
-
-fn unseen(copy: &Metadata, mut is_active: impl FnMut(&str) -> bool) -> Vec<String> {
-    let wanted = copy.volumes.iter().filter(|volume| volume.is_wanted);
-    wanted.filter(|volume| !is_active(&volume.id)).map(|volume| volume.name.clone()).collect()
 }
 
 impl Target {

@@ -1,10 +1,13 @@
 //! Whose a group is, and how it becomes this node's.
 
+use super::look::Target;
+use super::twin::{self, Sighting};
 use super::{AccessMode, ActivationMode, Lvm, LvmParams};
 use anyhow::{Result, bail};
 use common::host::lvm::report::{self, Group, why};
+use common::host::lvm::scope::Scope;
 use common::host::lvm::settings::Settings;
-use common::{System, View, configured, not_here};
+use common::{System, View, not_here};
 
 /// How one node alone is made to use a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ impl Access {
         !matches!(self, Self::None | Self::Lvmlockd(ActivationMode::Shared))
     }
 }
+
+/// What has lvm change the owner of a group that misses disks.
+const MAJORITY: &str = "--majoritypvs";
 
 /// Where lvmlockd listens.
 const LVMLOCKD: &str = "/run/lvm/lvmlockd.socket";
@@ -147,20 +153,20 @@ impl Lvm {
         }
     }
 
-    /// Whether the group is of the kind that the access mode is for. That is
-    /// the same on every node, for the group is.
+    /// Whether the group is of the kind that the access mode is for, as far as
+    /// this node can see: another may see another group of the name.
     fn fits_metadata(&self, group: &Group) -> Result<()> {
         let (name, kind) = (&group.name, &group.lock_type);
         let locked = !kind.is_empty();
         match self.access {
-            Access::Lvmlockd(_) if !locked => Err(configured(format!(
+            Access::Lvmlockd(_) if !locked => Err(not_here(format!(
                 "vg_access_mode=lvmlockd, but volume group {name} has no lock type: lvm vgchange --locktype dlm {name}"
             ))),
             Access::Lvmlockd(_) => Ok(()),
-            _ if locked => Err(configured(format!(
+            _ if locked => Err(not_here(format!(
                 "volume group {name} has the lock type {kind}: vg_access_mode has to be lvmlockd"
             ))),
-            Access::Tagging if !group.owner.is_empty() => Err(configured(format!(
+            Access::Tagging if !group.owner.is_empty() => Err(not_here(format!(
                 "volume group {name} has an owner by system ID, {}: vg_access_mode has to be system_id",
                 group.owner
             ))),
@@ -188,39 +194,70 @@ impl Lvm {
     /// made it may have found another owner.
     pub(super) fn take(&self, system: &System<'_>) -> Result<()> {
         self.keep_others_off(system)?;
-        let group = self.group(system)?;
-        match self.claim(system, &group)? {
+        let sighting = self.sighting(system)?;
+        let name = sighting.group.name.as_str();
+        match self.claim(system, &sighting.group)? {
             Claim::Ours => Ok(()),
-            Claim::Tag(tag) => self.change(system, &["vgchange", "--addtag", &tag, &group.name]),
-            Claim::Own { mine, theirs } => self.own(system, &group, &mine, &theirs),
-            Claim::Lock => self.start_locks(system, &group.name),
+            Claim::Tag(tag) => {
+                self.change(system, &sighting.scope, None, &["vgchange", "--addtag", &tag, name])
+            }
+            Claim::Own { mine, theirs } => self.own(system, &sighting, &mine, &theirs),
+            Claim::Lock => self.start_locks(system, name),
         }
     }
 
-    fn own(&self, system: &System<'_>, group: &Group, mine: &str, theirs: &str) -> Result<()> {
-        let name = group.name.as_str();
-        let as_them = format!("local/extra_system_ids=[\"{theirs}\"]");
+    fn own(&self, system: &System<'_>, found: &Sighting, mine: &str, theirs: &str) -> Result<()> {
+        let name = found.group.name.as_str();
+        let as_them =
+            (!theirs.is_empty()).then(|| format!("local/extra_system_ids=[\"{theirs}\"]"));
         let mut words = vec!["vgchange", "-y"];
-        if self.params.majority_pvs {
-            words.push("--majoritypvs");
-        }
-        if !theirs.is_empty() {
-            words.extend(["--config", &as_them]);
-        }
+        words.extend(self.needs_majority(&found.group).then_some(MAJORITY));
         words.extend(["--systemid", mine, name]);
-        self.change(system, &words)?;
-        let now = self.group(system)?.owner;
+        self.change(system, &found.scope, as_them.as_deref(), &words)?;
+        let now = self.sighting(system)?.group.owner;
         if now != mine {
             bail!("lvm has made {mine} the owner of {name}, and yet the owner is `{now}`");
         }
         system.info(format_args!("volume group {name}: the owner was `{theirs}` and is {mine}"));
-        if group.autoactivation == Some(true) {
-            // A node that comes back would activate it before the cluster has a say.
-            if let Err(err) = self.change(system, &["vgchange", "--setautoactivation", "n", name]) {
-                system.warn(format_args!("autoactivation of {name} stays on: {err:#}"));
-            }
-        }
         Ok(())
+    }
+
+    /// Whether lvm has to be told that the majority of the disks is enough.
+    fn needs_majority(&self, group: &Group) -> bool {
+        self.params.majority_pvs && group.missing().next().is_some()
+    }
+
+    /// Whether this lvm can do all that the claim takes.
+    pub(super) fn can_claim(&self, view: &View, group: &Group, claim: &Claim) -> Result<()> {
+        if !matches!(claim, Claim::Own { .. }) || !self.needs_majority(group) {
+            return Ok(());
+        }
+        let help = view.query("lvm", &["vgchange", "--help"])?;
+        if [&help.stdout, &help.stderr].iter().any(|text| text.contains(MAJORITY)) {
+            return Ok(());
+        }
+        bail!(
+            "the lvm of this node does not know {MAJORITY}, and without it nobody becomes the owner of volume group \
+             {}, which misses {} of its {} disks",
+            group.name,
+            group.missing().count(),
+            group.disks.len()
+        )
+    }
+
+    /// Whether LVM would activate a group that is ours by itself: a node that
+    /// comes back would do so before the cluster has a say.
+    pub(super) fn is_to_be_quiet(&self, group: &Group) -> bool {
+        self.access == Access::SystemId && group.autoactivation == Some(true)
+    }
+
+    /// Switches autoactivation off. The group can be used where that fails.
+    pub(super) fn quiet(&self, system: &System<'_>, scope: &Scope) {
+        let name = self.params.vgname.as_str();
+        let words = ["vgchange", "--setautoactivation", "n", name];
+        if let Err(err) = self.change(system, scope, None, &words) {
+            system.warn(format_args!("autoactivation of {name} stays on: {err:#}"));
+        }
     }
 
     fn start_locks(&self, system: &System<'_>, group: &str) -> Result<()> {
@@ -241,37 +278,37 @@ impl Lvm {
         })
     }
 
-    /// Gives back what was taken, once nothing of the group is active.
-    pub(super) fn give_back(&self, system: &System<'_>) -> Result<()> {
+    /// Gives back what was taken, once nothing of the group is active. The
+    /// target is ours under its present names.
+    pub(super) fn give_back(&self, system: &System<'_>, target: &Target) -> Result<()> {
         self.keep_others_off(system)?;
-        let is_active = self.target.look(system)?.is_active();
-        if is_active || !self.target.others(system)?.is_empty() {
-            system.note(format_args!(
-                "volume group {} is still in use here",
-                self.params.vgname.as_str()
-            ));
+        let (group, tag) = (target.group.as_str(), self.params.tag.as_str());
+        if self.target.look(system)?.is_active() || !target.others(system)?.is_empty() {
+            system.note(format_args!("volume group {group} is still in use here"));
             return Ok(());
         }
-        let (group, tag) = (self.params.vgname.as_str(), self.params.tag.as_str());
         match self.access {
             Access::Tagging => {
                 // Only ours; another one is not there for us to take off.
-                let tagged = self.group(system)?.tags.iter().any(|found| found == tag);
-                if tagged {
-                    self.change(system, &["vgchange", "--deltag", tag, group])
-                } else {
-                    Ok(())
+                let found = self.sighting_of(system, group)?;
+                match found.group.tags.iter().any(|found| found == tag) {
+                    true => {
+                        let words = ["vgchange", "--deltag", tag, group];
+                        self.change(system, &found.scope, None, &words)
+                    }
+                    false => Ok(()),
                 }
             }
-            Access::Lvmlockd(_) => self.change(system, &["vgchange", "--lockstop", group]),
+            Access::Lvmlockd(_) => {
+                self.change(system, &Scope::Configured, None, &["vgchange", "--lockstop", group])
+            }
             // The owner stays the owner until another one takes its place.
             Access::SystemId | Access::None => Ok(()),
         }
     }
 
     /// What stop gives back, in words; none if nothing is ever taken.
-    pub(super) fn return_words(&self) -> Option<String> {
-        let group = self.params.vgname.as_str();
+    pub(super) fn return_words(&self, group: &str) -> Option<String> {
         match self.access {
             Access::Tagging => {
                 Some(format!("take the tag {} off volume group {group}", self.params.tag.as_str()))
@@ -292,20 +329,32 @@ impl Lvm {
     }
 
     /// The group, as lvm sees it now.
-    pub(super) fn group(&self, view: &View) -> Result<Group> {
-        let name = self.params.vgname.as_str();
-        match report::group(view, name)? {
-            Ok(group) => Ok(group),
+    pub(super) fn sighting(&self, view: &View) -> Result<Sighting> {
+        self.sighting_of(view, self.params.vgname.as_str())
+    }
+
+    fn sighting_of(&self, view: &View, group: &str) -> Result<Sighting> {
+        match twin::sight(view, group)? {
+            Ok(sighting) => Ok(sighting),
             Err(why) => bail!(
-                "volume group {name} is not to be seen: {why}{}",
-                super::foresight::absence(view, name)
+                "volume group {group} is not to be seen: {why}{}",
+                super::foresight::absence(view, group)
             ),
         }
     }
 
-    /// Has lvm change something.
-    pub(super) fn change(&self, system: &System<'_>, words: &[&str]) -> Result<()> {
-        let output = system.change("lvm", words)?;
+    /// Has lvm change something, with a setting of its own if it needs one.
+    pub(super) fn change(
+        &self,
+        system: &System<'_>,
+        scope: &Scope,
+        setting: Option<&str>,
+        words: &[&str],
+    ) -> Result<()> {
+        let shown = scope.words(setting);
+        let words: Vec<&str> =
+            words.iter().copied().chain(shown.iter().map(String::as_str)).collect();
+        let output = system.change("lvm", &words)?;
         if !output.success() {
             bail!("lvm {} failed: {}", words.join(" "), why(&output));
         }

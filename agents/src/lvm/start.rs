@@ -4,10 +4,12 @@ use super::backing;
 use super::look::{State, Target, some};
 use super::owner::{Access, Claim};
 use super::record::Record;
+use super::twin::{Sighting, Twin};
 use super::{ActivationMode, Lvm};
 use anyhow::{Result, bail};
 use common::host::block;
-use common::host::lvm::report::{self, Group, Volume, why};
+use common::host::lvm::report::{Group, Volume, why};
+use common::host::lvm::scope::Scope;
 use common::host::systemd;
 use common::{Plan, System, View, not_here};
 use std::time::Duration;
@@ -27,41 +29,68 @@ pub(crate) struct Prospect {
     record: Record,
     /// The volumes that are wanted.
     pub(crate) names: Vec<String>,
+    /// Those of them that have a name in /dev.
+    named: Vec<String>,
     claim: Claim,
+    /// Whether autoactivation is to be switched off.
+    is_to_be_quiet: bool,
+    scope: Scope,
+    twins: Vec<Twin>,
 }
 
 impl Lvm {
     pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        let Prospect { record, names, claim } = self.prepare(view)?;
+        if let Some(renamed) = &from.renamed {
+            bail!(
+                "{} is active under the name {} now: give it its name back, or the cluster the new one",
+                self.target,
+                renamed.name()
+            );
+        }
+        let prospect = self.prepare(view)?;
+        let Prospect { record, names, named, scope, twins, .. } = prospect;
         let mut plan = Plan::new();
         let (noted, group) = (record.text().to_owned(), &self.target.group);
         plan.step(format!("note that {} of {group} are wanted", some(&names)), move |system| {
             system.keep_hint(&self.target.hint(), &noted)
         });
-        if let Some(words) = self.claim_words(&claim) {
+        if let Some(words) = self.claim_words(&prospect.claim) {
             plan.step(words, |system| self.take(system));
+        }
+        if prospect.is_to_be_quiet {
+            let scope = scope.clone();
+            let what = format!("switch off LVM's own activation of volume group {group}");
+            plan.step(what, move |system| {
+                self.quiet(system, &scope);
+                Ok(())
+            });
         }
         let already = if from.is_active() { ", of which some is active" } else { "" };
         plan.step(format!("activate {}{already}", self.target), move |system| {
-            self.activate(system, record)
+            self.warn_of(system, &twins);
+            self.activate(system, &scope, record)
         });
         plan.step(format!("see that udev has named them in /dev/{group}"), move |system| {
-            name(system, &self.target, &names)
+            name(system, &self.target, &named)
         });
         Ok(plan)
     }
 
     /// Finds out what is to be activated, and whether it may be.
     pub(crate) fn prepare(&self, view: &View) -> Result<Prospect> {
-        let group = self.group(view)?;
+        let Sighting { group, scope, twins } = self.sighting(view)?;
         self.suits_settings(&self.settings(view)?, &group.tags)?;
         self.is_whole(view, &group)?;
         let claim = self.claim(view, &group)?;
-        let wanted = self.wanted(view)?;
-        let names = wanted.iter().map(|volume| volume.name.clone()).collect();
-        let volumes: Vec<_> = wanted.into_iter().map(|volume| (volume.id, volume.name)).collect();
-        let record = Record::new(&group.id, &volumes);
-        Ok(Prospect { record, names, claim })
+        self.can_claim(view, &group, &claim)?;
+        let wanted = self.wanted(&group)?;
+        let name = |volume: &&Volume| volume.name.clone();
+        let names = wanted.iter().map(name).collect();
+        let named = wanted.iter().filter(|volume| volume.is_named).map(name).collect();
+        let volumes = wanted.iter().map(|volume| (volume.id.clone(), volume.name.clone()));
+        let record = Record::new(&group.id, &volumes.collect::<Vec<_>>());
+        let is_to_be_quiet = self.is_to_be_quiet(&group);
+        Ok(Prospect { record, names, named, claim, is_to_be_quiet, scope, twins })
     }
 
     /// Does all that [`prepare`](Self::prepare) has found to be done.
@@ -70,8 +99,15 @@ impl Lvm {
         if prospect.claim != Claim::Ours {
             self.take(system)?;
         }
-        self.activate(system, prospect.record)?;
-        name(system, &self.target, &prospect.names)
+        self.warn_of(system, &prospect.twins);
+        self.activate(system, &prospect.scope, prospect.record)?;
+        name(system, &self.target, &prospect.named)
+    }
+
+    fn warn_of(&self, system: &System<'_>, twins: &[Twin]) {
+        for twin in twins {
+            system.warn(format_args!("{}", twin.warning(&self.target.group)));
+        }
     }
 
     /// Whether enough of the group is there.
@@ -80,32 +116,30 @@ impl Lvm {
         if group.exported {
             bail!("volume group {name} is exported: lvm vgimport {name}");
         }
-        let disks = group.disks.iter().filter(|disk| !disk.duplicate);
-        let disks = disks.filter_map(|disk| block::number(view, &disk.path).ok().flatten());
-        if let Some(backing) = backing::find(view, disks) {
+        let disks = group.disks.iter().filter_map(|disk| disk.number);
+        if let Some(backing) = backing::find(view, disks)? {
             bail!(
                 "volume group {name} is seen on {backing}: promote DRBD, and reject the disk by global_filter in \
                  lvm.conf"
             );
         }
-        let twice: Vec<String> = group
-            .disks
-            .iter()
-            .filter(|disk| disk.duplicate)
-            .map(|disk| disk.path.display().to_string())
-            .collect();
-        if !twice.is_empty() {
+        let bears = params.partial_activation || params.degraded_activation || params.majority_pvs;
+        if bears {
+            return Ok(());
+        }
+        if let Some(back) = group.missing().find(|disk| disk.number.is_some()) {
+            let path = back.path.display();
             bail!(
-                "volume group {name} is seen twice, also on {}: reject it by global_filter in lvm.conf",
-                some(&twice)
+                "disk {} of {name} is back at {path} and still flagged missing: if its data are good, lvm vgextend \
+                 --restoremissing {name} {path}",
+                back.id
             );
         }
-        let bears = params.partial_activation || params.degraded_activation || params.majority_pvs;
-        if group.missing > 0 && !bears {
+        let missing = group.missing().count();
+        if missing > 0 {
             bail!(
-                "volume group {name} misses {} of its {} disks: partial_activation or degraded_activation would do \
-                 without",
-                group.missing,
+                "volume group {name} misses {missing} of its {} disks: partial_activation or degraded_activation \
+                 would do without",
                 group.disks.len()
             );
         }
@@ -113,26 +147,26 @@ impl Lvm {
     }
 
     /// The volumes that start is to make active.
-    fn wanted(&self, view: &View) -> Result<Vec<Volume>> {
-        let group = self.params.vgname.as_str();
-        let mut volumes = report::volumes(view, group)?;
-        match &self.target.volume {
-            Some(name) => volumes.retain(|volume| volume.name == *name),
-            None => volumes.retain(|volume| volume.is_wanted),
-        }
+    fn wanted<'g>(&self, group: &'g Group) -> Result<Vec<&'g Volume>> {
+        let name = &group.name;
+        let is_wanted = |volume: &&Volume| match &self.target.volume {
+            Some(name) => volume.name == *name,
+            None => volume.is_wanted,
+        };
+        let volumes: Vec<&Volume> = group.volumes.iter().filter(is_wanted).collect();
         match (&self.target.volume, volumes.is_empty()) {
             (_, false) => Ok(volumes),
-            (Some(name), true) => {
-                Err(not_here(format!("there is no logical volume {name} in {group}")))
+            (Some(volume), true) => {
+                Err(not_here(format!("there is no logical volume {volume} in {name}")))
             }
             (None, true) => {
-                Err(not_here(format!("volume group {group} has no logical volume to activate")))
+                Err(not_here(format!("volume group {name} has no logical volume to activate")))
             }
         }
     }
 
-    fn activate(&self, system: &System<'_>, record: Record) -> Result<()> {
-        let said = self.lvm_activate(system)?;
+    fn activate(&self, system: &System<'_>, scope: &Scope, record: Record) -> Result<()> {
+        let said = self.lvm_activate(system, scope)?;
         let found = Target { is_asked_again: false, ..self.target.clone() }.look(system)?;
         let is_active = |id: &str| found.active.iter().any(|volume| volume.id.is(id));
         let missing: Vec<String> = record
@@ -164,7 +198,7 @@ impl Lvm {
     }
 
     /// Has lvm activate it; what lvm says if it is not content.
-    fn lvm_activate(&self, system: &System<'_>) -> Result<Option<String>> {
+    fn lvm_activate(&self, system: &System<'_>, scope: &Scope) -> Result<Option<String>> {
         let (group, tag) = (self.params.vgname.as_str(), self.params.tag.as_str());
         let admits_tag = format!("activation{{volume_list=[\"@{tag}\"]}}");
         let one = self.target.volume.as_ref().map(|name| format!("{group}/{name}"));
@@ -182,9 +216,9 @@ impl Lvm {
         } else if self.params.partial_activation {
             words.push("--partial");
         }
-        if self.access == Access::Tagging {
-            words.extend(["--config", &admits_tag]);
-        }
+        let setting = (self.access == Access::Tagging).then_some(admits_tag.as_str());
+        let shown = scope.words(setting);
+        words.extend(shown.iter().map(String::as_str));
         words.push(one.as_deref().unwrap_or(group));
         let output = system.change("lvm", &words)?;
         if output.success() {

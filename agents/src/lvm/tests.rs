@@ -9,7 +9,10 @@ use common::testing::{carry_out, words};
 use ocf_meta::{Given, Reading};
 
 mod foresight;
+mod layers;
 mod locks;
+mod renamed;
+mod twins;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,13 +26,13 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { dir: tempfile::tempdir().unwrap() };
+        machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/sys/block/sda/dev", "8:0\n");
         let settings = "event_activation=1\nsystem_id_source=\"uname\"\n";
         machine
             .disk("8:0")
-            .lvm("vgs", &group(""))
-            .lvm("lvs", &volumes(&["web", "mail"]))
+            .lvm("fullreport", &group(""))
             .lvm("lvmconfig", settings)
             .lvm("systemid", "  system ID: node1\n")
     }
@@ -75,16 +78,28 @@ impl Machine {
 
     /// A volume that is active, on the disk 8:0.
     fn active(self, name: &str, minor: u32) -> Self {
+        let uuid = format!("LVM-{GROUP}{}", id(name));
+        self.mapped(&format!("vg-{name}"), &uuid, minor, &["8:0"])
+    }
+
+    /// A mapped device, and the devices beneath it.
+    fn mapped(self, name: &str, uuid: &str, minor: u32, beneath: &[&str]) -> Self {
         for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
-            let uuid = format!("LVM-{GROUP}{}", id(name));
             self.file(&format!("{home}/dev"), &format!("254:{minor}\n"))
                 .file(&format!("{home}/size"), "8192\n")
-                .file(&format!("{home}/dm/name"), &format!("vg-{name}\n"))
-                .file(&format!("{home}/dm/uuid"), &uuid)
-                .file(&format!("{home}/dm/suspended"), "0\n")
-                .file(&format!("{home}/slaves/sda/dev"), "8:0\n");
+                .file(&format!("{home}/dm/name"), &format!("{name}\n"))
+                .file(&format!("{home}/dm/uuid"), uuid)
+                .file(&format!("{home}/dm/suspended"), "0\n");
+            for (at, number) in beneath.iter().enumerate() {
+                let slave = if *number == "8:0" { "sda".to_owned() } else { format!("s{at}") };
+                self.file(&format!("{home}/slaves/{slave}/dev"), &format!("{number}\n"));
+            }
         }
         self
+    }
+
+    fn lose(&self, disk: &str) {
+        std::fs::remove_dir_all(self.path(&format!("/sys/dev/block/{disk}"))).unwrap();
     }
 
     fn view(&self) -> View {
@@ -117,19 +132,30 @@ fn id(name: &str) -> String {
     format!("{name:x<32}")
 }
 
+/// A group with these fields besides, and two volumes on one disk.
 fn group(fields: &str) -> String {
-    let id = GROUP;
-    format!(
-        r#"{{"report":[{{"vg":[{{"vg_name":"vg","vg_uuid":"{id}","vg_missing_pv_count":"0","pv_name":"/dev/sda"{fields}}}]}}]}}"#
-    )
+    group_of(fields, &[("8:0", "/dev/sda")], &["web", "mail"])
 }
 
-fn volumes(names: &[&str]) -> String {
-    let row = |name: &&str| {
-        format!(r#"{{"lv_name":"{name}","lv_uuid":"{}","lv_layout":"linear"}}"#, id(name))
+fn group_of(fields: &str, disks: &[(&str, &str)], volumes: &[&str]) -> String {
+    let disk = |(number, path): &(&str, &str)| {
+        let (major, minor) = number.split_once(':').unwrap();
+        let missing = if major == "0" { "missing" } else { "" };
+        format!(
+            r#"{{"pv_name":"{path}","pv_uuid":"PV-{path}","pv_missing":"{missing}","pv_major":"{major}","pv_minor":"{minor}"}}"#
+        )
     };
-    let rows: Vec<String> = names.iter().map(row).collect();
-    format!(r#"{{"report":[{{"lv":[{}]}}]}}"#, rows.join(","))
+    let volume = |name: &&str| {
+        format!(
+            r#"{{"lv_name":"{name}","lv_uuid":"{}","lv_layout":"linear","lv_path":"/dev/vg/{name}"}}"#,
+            id(name)
+        )
+    };
+    let disks = disks.iter().map(disk).collect::<Vec<_>>().join(",");
+    let volumes = volumes.iter().map(volume).collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"report":[{{"vg":[{{"vg_name":"vg","vg_uuid":"{GROUP}"{fields}}}],"pv":[{disks}],"lv":[{volumes}]}}]}}"#
+    )
 }
 
 fn agent(pairs: &[(&'static str, &str)]) -> Lvm {
@@ -177,18 +203,6 @@ fn a_record_of_another_group_of_that_name_says_nothing() {
     let hint = std::fs::read_to_string(machine.path("/run/resource-agents/LVM-vg.wanted")).unwrap();
     let other = hint.replace(GROUP, &"H".repeat(32));
     std::fs::write(machine.path("/run/resource-agents/LVM-vg.wanted"), other).unwrap();
-    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
-}
-
-#[test]
-fn a_volume_that_was_removed_since_is_not_missed() {
-    let machine = Machine::new().active("web", 0);
-    wanted(&machine, &["web", "mail"]);
-    let copy = format!(
-        "vg {{\n id = \"{GROUP}\"\n logical_volumes {{\n  web {{\n   id = \"{}\"\n  }}\n }}\n}}\n",
-        id("web")
-    );
-    machine.file("/etc/lvm/backup/vg", &copy);
     assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
 }
 
@@ -267,7 +281,8 @@ fn one_volume_is_not_the_others() {
 fn a_foreign_tag_is_left_alone() {
     let tagging = [("vg_access_mode", "tagging")];
     let conf = "event_activation=1\nvolume_list=[\"root\"]\n";
-    let machine = Machine::new().lvm("lvmconfig", conf).lvm("vgs", &group(r#","vg_tags":"node2""#));
+    let machine =
+        Machine::new().lvm("lvmconfig", conf).lvm("fullreport", &group(r#","vg_tags":"node2""#));
     let refusal = machine.refusal(&agent(&tagging));
     assert!(
         refusal.starts_with("volume group vg carries the tag node2, which is not ours"),
@@ -294,21 +309,22 @@ fn tagging_needs_a_volume_list_that_keeps_others_out() {
 fn the_owner_by_system_id_is_replaced_knowingly() {
     let by_id = agent(&[("vg_access_mode", "system_id")]);
     let step = |owner: &str| {
-        let machine = Machine::new().lvm("vgs", &group(&format!(r#","vg_systemid":"{owner}""#)));
+        let machine =
+            Machine::new().lvm("fullreport", &group(&format!(r#","vg_systemid":"{owner}""#)));
         machine.plan(&by_id)[1].clone()
     };
     assert_eq!(step("node1"), "activate volume group vg");
     assert_eq!(step(""), "make node1 the owner of volume group vg, which has none");
     assert_eq!(step("node2"), "make node1 the owner of volume group vg in the place of node2");
     let plain = agent(&[]);
-    let machine = Machine::new().lvm("vgs", &group(r#","vg_systemid":"node2""#));
+    let machine = Machine::new().lvm("fullreport", &group(r#","vg_systemid":"node2""#));
     assert!(machine.refusal(&plain).contains("belongs to the machine with the system ID node2"));
 }
 
 #[test]
 fn an_ownership_that_did_not_come_about_is_an_error() {
     let machine =
-        Machine::new().lvm("vgs", &group(r#","vg_systemid":"node2""#)).lvm("vgchange", "");
+        Machine::new().lvm("fullreport", &group(r#","vg_systemid":"node2""#)).lvm("vgchange", "");
     let view = machine.view();
     let by_id = agent(&[("vg_access_mode", "system_id")]);
     let plan = by_id.start(&view, &by_id.observe(&view).unwrap()).unwrap();
@@ -316,9 +332,10 @@ fn an_ownership_that_did_not_come_about_is_an_error() {
     assert_eq!(refused, "lvm has made node1 the owner of vg, and yet the owner is `node2`");
     let log = machine.log();
     assert!(
-        log.contains("--config local/extra_system_ids=[\"node2\"] --systemid node1 vg"),
+        log.contains("--systemid node1 vg --config local/extra_system_ids=[\"node2\"]"),
         "{log}"
     );
+    assert!(!log.contains("--majoritypvs"), "{log}");
 }
 
 #[test]
@@ -336,7 +353,9 @@ fn an_activation_that_brought_nothing_is_an_error_whatever_lvm_says() {
 
 #[test]
 fn a_name_that_leads_nowhere_is_no_name() {
-    let machine = Machine::new().active("web", 0).lvm("lvs", &volumes(&["web"]));
+    let machine = Machine::new()
+        .active("web", 0)
+        .lvm("fullreport", &group_of("", &[("8:0", "/dev/sda")], &["web"]));
     let machine = machine.lvm("vgchange", "").lvm("vgmknodes", "");
     symlink("../mapper/vg-web", machine.path("/dev/vg/web")).unwrap();
     let start = || {
@@ -356,7 +375,7 @@ fn a_name_that_leads_nowhere_is_no_name() {
 fn what_is_missing_from_the_group_is_missing_here() {
     let refusal = Machine::new().refusal(&agent(&[("lvname", "nolv")]));
     assert_eq!(refusal, "there is no logical volume nolv in vg");
-    let machine = Machine::new().lvm("vgs", r#"{"report":[{"vg":[]}]}"#);
+    let machine = Machine::new().lvm("fullreport", r#"{"report":[{"vg":[]}]}"#);
     machine.file("/etc/lvm/backup/vg", &format!(
         "vg {{\n id = \"{GROUP}\"\n physical_volumes {{\n  pv0 {{\n   device = \"/dev/drbd0\"\t# Hint only\n  }}\n }}\n}}\n"
     ));
@@ -366,8 +385,8 @@ fn what_is_missing_from_the_group_is_missing_here() {
 
 #[test]
 fn a_group_that_lacks_a_disk_needs_leave_to_be_activated() {
-    let lacking = group(r#","vg_tags":"""#).replace("count\":\"0\"", "count\":\"1\"");
-    let machine = Machine::new().lvm("vgs", &lacking);
+    let lacking = group_of("", &[("0:0", "[unknown]")], &["web"]);
+    let machine = Machine::new().lvm("fullreport", &lacking);
     assert!(machine.refusal(&agent(&[])).contains("misses 1 of its 1 disks"));
     assert!(!machine.plan(&agent(&[("partial_activation", "1")])).is_empty());
 }
@@ -381,7 +400,7 @@ fn parameters_that_contradict_each_other_are_refused() {
 
 #[test]
 fn the_kind_of_lock_decides_the_access_mode() {
-    let machine = Machine::new().lvm("vgs", &group(r#","vg_lock_type":"dlm""#));
+    let machine = Machine::new().lvm("fullreport", &group(r#","vg_lock_type":"dlm""#));
     assert!(machine.refusal(&agent(&[])).contains("vg_access_mode has to be lvmlockd"));
     let locked = agent(&[("vg_access_mode", "lvmlockd")]);
     let machine = Machine::new().lvm("lvmconfig", "use_lvmlockd=1\n");
@@ -390,8 +409,9 @@ fn the_kind_of_lock_decides_the_access_mode() {
 
 #[test]
 fn a_stop_gives_back_what_is_ours_alone() {
-    let machine =
-        Machine::new().lvm("vgs", &group(r#","vg_tags":"db,pacemaker""#)).lvm("vgchange", "");
+    let machine = Machine::new()
+        .lvm("fullreport", &group(r#","vg_tags":"db,pacemaker""#))
+        .lvm("vgchange", "");
     wanted(&machine, &["web"]);
     let view = machine.view();
     let tagging = agent(&[("vg_access_mode", "tagging")]);
@@ -413,4 +433,131 @@ fn a_stop_of_what_never_ran_runs_nothing() {
     let tagging = agent(&[("vg_access_mode", "tagging")]);
     assert!(tagging.stop(&view, &tagging.observe(&view).unwrap()).unwrap().is_empty());
     assert_eq!(machine.log(), "");
+}
+
+#[test]
+fn a_kernel_that_does_not_tell_what_it_has_leaves_doubt() {
+    let machine = Machine::new().active("web", 0);
+    std::fs::remove_file(machine.path("/proc/misc")).unwrap();
+    assert!(agent(&[]).observe(&machine.view()).is_err());
+    let machine = Machine::new().active("web", 0);
+    std::fs::remove_dir_all(machine.path("/sys/block")).unwrap();
+    assert!(agent(&[]).observe(&machine.view()).is_err());
+}
+
+#[test]
+fn the_copy_of_the_metadata_decides_nothing() {
+    let copy = |volume: &str| {
+        format!(
+            "vg {{\n id = \"{GROUP}\"\n logical_volumes {{\n  {volume} {{\n   id = \"{}\"\n   status = \
+             [\"VISIBLE\"]\n  }}\n }}\n}}\n",
+            id(volume)
+        )
+    };
+    // It may be old: a volume that it lacks is missed all the same.
+    let machine = Machine::new().active("web", 0);
+    wanted(&machine, &["web", "mail"]);
+    machine.file("/etc/lvm/backup/vg", &copy("web"));
+    assert_eq!(
+        machine.status(&agent(&[])).to_string(),
+        "failed: mail of volume group vg is not active"
+    );
+    // And nobody has said that what it has was wanted.
+    let machine = Machine::new().active("web", 0);
+    machine.file("/etc/lvm/backup/vg", &copy("mail"));
+    assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
+}
+
+#[test]
+fn the_part_of_another_volume_is_not_ours() {
+    let machine = Machine::new().active("web_x_rimage_0", 1);
+    assert!(machine.status(&agent(&[("lvname", "web")])).is_stopped());
+    assert!(!machine.status(&agent(&[("lvname", "web_x")])).is_stopped());
+}
+
+#[test]
+fn a_pool_is_not_waited_for_in_dev() {
+    let pool = r#"{"lv_name":"pool","lv_uuid":"ID","lv_layout":"thin,pool","lv_path":""}"#;
+    let report = group_of("", &[("8:0", "/dev/sda")], &["web"])
+        .replace(r#""lv":["#, &format!(r#""lv":[{},"#, pool.replace("ID", &id("pool"))));
+    let machine = Machine::new().active("web", 0).active("pool", 1);
+    let machine = machine.lvm("fullreport", &report).lvm("vgchange", "");
+    machine.file("/dev/vg/web", "");
+    let view = machine.view();
+    let agent = agent(&[]);
+    let plan = agent.start(&view, &agent.observe(&view).unwrap()).unwrap();
+    assert_eq!(words(&plan)[0], "note that pool, web of vg are wanted");
+    carry_out(&view, plan).unwrap();
+}
+
+#[test]
+fn the_majority_is_asked_for_where_a_disk_is_missing_and_lvm_knows_it() {
+    let by_id = agent(&[("vg_access_mode", "system_id"), ("majority_pvs", "1")]);
+    let disks = [("8:0", "/dev/sda"), ("0:0", "[unknown]")];
+    let lacking = group_of(r#","vg_systemid":"node2""#, &disks, &["web"]);
+    let machine = Machine::new().lvm("fullreport", &lacking).lvm("vgchange", "no such option");
+    let refusal = machine.refusal(&by_id);
+    assert!(refusal.contains("does not know --majoritypvs"), "{refusal}");
+    assert!(refusal.ends_with("vg, which misses 1 of its 2 disks"), "{refusal}");
+    let machine = machine.lvm("vgchange", "[ --majoritypvs ]");
+    let view = machine.view();
+    let plan = by_id.start(&view, &by_id.observe(&view).unwrap()).unwrap();
+    assert!(carry_out(&view, plan).is_err());
+    let log = machine.log();
+    assert!(log.contains("vgchange -y --majoritypvs --systemid node1 vg"), "{log}");
+}
+
+#[test]
+fn a_disk_that_is_back_is_not_missing() {
+    // It has a number, and the flag all the same.
+    let back = group_of("", &[("8:0", "/dev/sda"), ("8:16", "/dev/sdb")], &["web"]);
+    let (before, after) = back.rsplit_once(r#""pv_missing":"""#).unwrap();
+    let back = format!(r#"{before}"pv_missing":"missing"{after}"#);
+    let machine = Machine::new().lvm("fullreport", &back);
+    let refusal = machine.refusal(&agent(&[]));
+    assert!(refusal.starts_with("disk PV-/dev/sdb of vg is back at /dev/sdb"), "{refusal}");
+    assert!(refusal.ends_with("lvm vgextend --restoremissing vg /dev/sdb"), "{refusal}");
+    assert!(!machine.plan(&agent(&[("partial_activation", "1")])).is_empty());
+}
+
+#[test]
+fn autoactivation_is_switched_off_where_the_group_is_ours_already() {
+    let by_id = agent(&[("vg_access_mode", "system_id")]);
+    let plan = |autoactivation: &str| {
+        let fields = format!(r#","vg_systemid":"node1","vg_autoactivation":"{autoactivation}""#);
+        Machine::new().lvm("fullreport", &group(&fields)).plan(&by_id)
+    };
+    let what = "switch off LVM's own activation of volume group vg".to_owned();
+    assert!(plan("enabled").contains(&what));
+    assert!(!plan("").contains(&what));
+}
+
+#[test]
+fn what_one_node_sees_of_a_group_is_no_fault_of_the_configuration() {
+    let code = |machine: Machine, pairs: &[(&'static str, &str)]| {
+        let (view, agent) = (machine.view(), agent(pairs));
+        let refused = agent.start(&view, &agent.observe(&view).unwrap()).map(drop).unwrap_err();
+        refused.downcast_ref::<common::Fault>().unwrap().code
+    };
+    let locked = || Machine::new().lvm("fullreport", &group(r#","vg_lock_type":"dlm""#));
+    assert_eq!(code(locked(), &[]), ocf_meta::Code::ErrArgs);
+    let plain = || Machine::new().lvm("lvmconfig", "use_lvmlockd=1\n");
+    assert_eq!(code(plain(), &[("vg_access_mode", "lvmlockd")]), ocf_meta::Code::ErrArgs);
+    let owned = Machine::new()
+        .lvm("fullreport", &group(r#","vg_systemid":"node2""#))
+        .lvm("lvmconfig", "volume_list=[\"root\"]\n");
+    assert_eq!(code(owned, &[("exclusive", "1")]), ocf_meta::Code::ErrArgs);
+}
+
+#[test]
+fn a_drbd_conf_that_cannot_be_read_is_not_one_that_names_nothing() {
+    let machine = Machine::new();
+    machine.file("/proc/sys/kernel/hostname", "node1\n").file("/etc/drbd.conf", "resource r {");
+    let refusal = machine.refusal(&agent(&[]));
+    assert!(refusal.starts_with("cannot tell whether 8:0 lies beneath DRBD"), "{refusal}");
+    let status = machine.active("web", 0).status(&agent(&[]));
+    assert!(
+        matches!(&status, Status::Degraded(_, why) if why.contains("lies beneath DRBD")),
+        "{status}"
+    );
 }

@@ -4,6 +4,7 @@
 
 pub mod metadata;
 pub mod report;
+pub mod scope;
 pub mod settings;
 
 use crate::host::absence::Whole;
@@ -22,8 +23,8 @@ const ID: usize = 32;
 /// What LVM puts into the names of volumes that it keeps for itself, and
 /// refuses in those of others.
 const RESERVED: &[&str] = &[
-    "_cdata", "_cmeta", "_corig", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare",
-    "_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
+    "_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog",
+    "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
 ];
 
 /// The identity of a group or a volume, without dashes.
@@ -105,6 +106,13 @@ pub fn is_hidden(name: &str) -> bool {
     name.starts_with("pvmove") || RESERVED.iter().any(|part| name.contains(part))
 }
 
+/// Whether a volume of this name is part of the other one: `web_rimage_0` of
+/// `web`, and not of `we`. Parts of a pool or a cache are called after that.
+pub fn is_part(name: &str, whole: &str) -> bool {
+    let rest = name.strip_prefix(whole);
+    rest.is_some_and(|rest| RESERVED.iter().any(|part| rest.starts_with(part)))
+}
+
 /// The volumes of the group that are active and whose names begin so, sorted by
 /// their names; about as many as are expected.
 pub fn active(
@@ -123,6 +131,37 @@ pub fn active(
         }
     })?;
     Ok(Whole::told("active volumes", volumes.sorted()))
+}
+
+/// What is active of a group that is known by its identity.
+#[derive(Debug)]
+pub struct Identified {
+    /// The volumes.
+    pub volumes: Whole<Volume>,
+    /// What the group is called, if that is another name than the one given.
+    pub renamed: Option<String>,
+}
+
+/// The volumes of the group of this identity that are active, whatever it is
+/// called by now. LVM renames devices while they are in use.
+pub fn identified(
+    mapper: &Mapper<'_>,
+    group: &str,
+    name: &str,
+    expected: usize,
+) -> Result<Identified> {
+    let uuid = format!("{MARK}{group}");
+    let mut volumes = Volumes(Vec::with_capacity(expected));
+    let mut renamed = None;
+    mapper.devices(Prefix { name: "", uuid: &uuid, expected }, |number, device, uuid| {
+        if let Some((of, volume)) = split(device) {
+            if of != name {
+                renamed = Some(of.into_owned());
+            }
+            volumes.add(&volume, uuid, number);
+        }
+    })?;
+    Ok(Identified { volumes: Whole::told("active volumes", volumes.sorted()), renamed })
 }
 
 /// All that is active, with the groups' names, sorted.
@@ -229,6 +268,26 @@ pub fn is_name(name: &str) -> bool {
 pub fn is_tag(tag: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_+.-/=!:&#".contains(c);
     (1..=1024).contains(&tag.len()) && tag.chars().all(fits) && !tag.starts_with('-')
+}
+
+/// For unit tests of agents.
+#[cfg(feature = "testing")]
+pub mod testing {
+    use super::{Devices, ID, Id, Number, Volume};
+
+    /// A volume with these devices.
+    pub fn volume(name: &str, numbers: &[Number]) -> Volume {
+        let mut id = [b'x'; ID];
+        id.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        let devices = Devices { first: [numbers[0]], all: numbers.to_vec() };
+        Volume {
+            name: name.to_owned(),
+            id: Id(id),
+            group: Id([b'G'; ID]),
+            devices,
+            is_layer: false,
+        }
+    }
 }
 
 #[cfg(test)]

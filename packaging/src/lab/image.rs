@@ -17,7 +17,7 @@ const SUITE: &str = "bookworm";
 /// What the machines need, by subject. Stock resource agents are there as the
 /// yardstick only: ours need none of them.
 const PACKAGES: &str = "linux-image-amd64 kmod \
-    drbd-utils lvm2 lvm2-lockd dlm-controld gfs2-utils dmsetup \
+    drbd-utils lvm2 lvm2-lockd dlm-controld gfs2-utils dmsetup thin-provisioning-tools cryptsetup-bin \
     heartbeat cluster-glue pacemaker pacemaker-cli-utils corosync crmsh resource-agents \
     nfs-kernel-server nfs-common vblade aoetools tgt open-iscsi \
     e2fsprogs jfsutils xfsprogs quota \

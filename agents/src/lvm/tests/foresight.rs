@@ -65,7 +65,7 @@ fn the_order_with_drbd_is_told() {
 
 #[test]
 fn a_group_on_drbd_that_is_not_promoted_says_so() {
-    let machine = Machine::new().lvm("vgs", r#"{"report":[{"vg":[]}]}"#);
+    let machine = Machine::new().lvm("fullreport", r#"{"report":[{"vg":[]}]}"#);
     machine.file("/sys/dev/block/147:0/ro", "1\n");
     let copy = format!(
         "vg {{\n id = \"{GROUP}\"\n physical_volumes {{\n  pv0 {{\n   device = \"/dev/drbd0\"\n  }}\n }}\n}}\n"
@@ -81,10 +81,10 @@ fn a_group_on_drbd_that_is_not_promoted_says_so() {
 fn autoactivation_is_told_of_where_nothing_guards_the_group() {
     let machine = || Machine::new().active("web", 0);
     assert!(warned(&machine(), &agent(&[])).contains("LVM activates vg by itself"));
-    let owned = machine().lvm("vgs", &group(r#","vg_systemid":"node1""#));
+    let owned = machine().lvm("fullreport", &group(r#","vg_systemid":"node1""#));
     let text = warned(&owned, &agent(&[("vg_access_mode", "system_id")]));
     assert!(!text.contains("by itself"), "{text}");
-    let off = machine().lvm("vgs", &group(r#","vg_autoactivation":"""#));
+    let off = machine().lvm("fullreport", &group(r#","vg_autoactivation":"""#));
     assert!(!warned(&off, &agent(&[])).contains("by itself"));
 }
 

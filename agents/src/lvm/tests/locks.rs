@@ -4,7 +4,7 @@ use super::*;
 
 fn machine() -> Machine {
     let machine = Machine::new()
-        .lvm("vgs", &group(r#","vg_lock_type":"dlm""#))
+        .lvm("fullreport", &group(r#","vg_lock_type":"dlm""#))
         .lvm("lvmconfig", "use_lvmlockd=1\n");
     machine.file("/run/lvm/lvmlockd.socket", "");
     machine

@@ -1,6 +1,8 @@
 //! What lvm reports of its groups and volumes, in the form it makes for
 //! programs. Each of these runs lvm, which reads the disks.
 
+use super::scope::Scope;
+use crate::host::block::{self, Number};
 use crate::host::program::Output;
 use crate::host::system::View;
 use anyhow::{Context, Result, bail};
@@ -26,20 +28,24 @@ pub struct Group {
     /// Whether it is activated as soon as its disks are seen, where lvm knows
     /// such a thing.
     pub autoactivation: Option<bool>,
-    /// How many of its disks are not to be seen.
-    pub missing: usize,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Its volumes that are not parts of others.
+    pub volumes: Vec<Volume>,
 }
 
 /// A physical volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// Where it is; nowhere that exists, if it is missing.
+    /// Where it is; nowhere that exists, if it is not to be seen.
     pub path: PathBuf,
-    /// Its identity.
+    /// Which device that is; none if it is not to be seen.
+    pub number: Option<Number>,
+    /// Its identity, as lvm writes it.
     pub id: String,
-    /// Whether it is not to be seen.
+    /// Whether the group has to do without it. It may be to be seen all the
+    /// same: one that was away while the group was changed is not used again
+    /// before somebody says that it may.
     pub missing: bool,
     /// Whether this is a second place where the same disk is seen, which lvm
     /// does not use.
@@ -55,44 +61,63 @@ pub struct Volume {
     pub id: String,
     /// Whether activating the group makes a device of it.
     pub is_wanted: bool,
+    /// Whether there is a name for it in /dev then. A thin pool has none.
+    pub is_named: bool,
 }
 
-const GROUP: &str = "vg_name,vg_uuid,vg_systemid,vg_tags,vg_lock_type,vg_missing_pv_count,\
-    vg_exported,pv_name,pv_uuid,pv_missing";
+impl Group {
+    /// The disks that it has to do without.
+    pub fn missing(&self) -> impl Iterator<Item = &Disk> {
+        self.disks.iter().filter(|disk| disk.missing)
+    }
+}
+
+const GROUP: &str = "vg_name,vg_uuid,vg_systemid,vg_tags,vg_lock_type,vg_exported";
 /// Known from 2.03.12 on.
 const AUTOACTIVATION: &str = ",vg_autoactivation";
-const VOLUME: &str = "lv_name,lv_uuid,lv_layout,lv_skip_activation";
+const DISK: &str = "pv_name,pv_uuid,pv_missing,pv_major,pv_minor";
+const VOLUME: &str = "lv_name,lv_uuid,lv_layout,lv_skip_activation,lv_path";
 
 /// The group of this name, whoever owns it, or what lvm says instead.
-pub fn group(view: &View, name: &str) -> Result<Result<Group, String>> {
-    let output = groups_of(view, &[name])?;
+pub fn group(view: &View, scope: &Scope, name: &str) -> Result<Result<Group, String>> {
+    let output = groups_of(view, scope, Some(name))?;
     // 5 is also the code of a group that is there and misses a disk.
-    let mut found = parse_groups(&output.stdout).unwrap_or_default();
-    found.iter_mut().for_each(|group| add_duplicates(group, &output.stderr));
-    Ok(found.into_iter().find(|group| group.name == name).ok_or_else(|| why(&output)))
+    let found = parse_groups(&output.stdout).unwrap_or_default();
+    let found = found.into_iter().find(|group| group.name == name).ok_or_else(|| why(&output));
+    Ok(found.map(|group| with_duplicates(view, group, &output.stderr)))
 }
 
 /// All groups that lvm sees.
 pub fn groups(view: &View) -> Result<Vec<Group>> {
-    let output = groups_of(view, &[])?;
-    let found = parse_groups(&output.stdout);
-    match found {
-        Ok(found) if output.success() || !found.is_empty() => Ok(found),
-        Ok(_) => bail!("lvm cannot list the volume groups: {}", why(&output)),
-        Err(err) => Err(err),
+    let output = groups_of(view, &Scope::Configured, None)?;
+    let found = parse_groups(&output.stdout)?;
+    if !output.success() && found.is_empty() {
+        bail!("lvm cannot list the volume groups: {}", why(&output));
     }
+    Ok(found.into_iter().map(|group| with_duplicates(view, group, &output.stderr)).collect())
 }
 
-fn groups_of(view: &View, names: &[&str]) -> Result<Output> {
-    let report = |fields: String| {
-        let mut words = vec!["vgs", "--foreign", "--shared", "--nolocking"];
-        words.extend(["--reportformat", "json", "-o", &fields]);
-        words.extend(names);
+/// All of a group in one report, since for each lvm reads the disks anew.
+fn groups_of(view: &View, scope: &Scope, name: Option<&str>) -> Result<Output> {
+    let report = |group: &str| {
+        let reports = [
+            ("vg", group),
+            ("pv", DISK),
+            ("lv", VOLUME),
+            // There is no way to leave them out.
+            ("pvseg", "pv_uuid"),
+            ("seg", "lv_uuid"),
+        ];
+        let mut words = vec!["fullreport", "--foreign", "--shared", "--nolocking"];
+        words.extend(["--reportformat", "json"]);
+        words.extend(reports.iter().flat_map(|(of, fields)| ["--configreport", of, "-o", fields]));
+        let shown = scope.words(None);
+        words.extend(shown.iter().map(String::as_str).chain(name));
         view.query("lvm", &words)
     };
-    let output = report(format!("{GROUP}{AUTOACTIVATION}"))?;
+    let output = report(&format!("{GROUP}{AUTOACTIVATION}"))?;
     if output.stderr.contains("Unrecognised field") {
-        return report(GROUP.to_owned());
+        return report(GROUP);
     }
     Ok(output)
 }
@@ -106,19 +131,8 @@ pub fn looked_at(view: &View) -> Result<Vec<PathBuf>> {
     if !output.success() {
         bail!("lvm cannot list the disks: {}", why(&output));
     }
-    let path = |row: BTreeMap<String, String>| row.get("pv_name").map(PathBuf::from);
-    Ok(rows(&output.stdout)?.into_iter().filter_map(path).collect())
-}
-
-/// The volumes of the group that are not parts of others.
-pub fn volumes(view: &View, group: &str) -> Result<Vec<Volume>> {
-    let mut words = vec!["lvs", "--foreign", "--shared", "--nolocking"];
-    words.extend(["--reportformat", "json", "-o", VOLUME, group]);
-    let output = view.query("lvm", &words)?;
-    if !output.success() {
-        bail!("lvm cannot list the logical volumes of {group}: {}", why(&output));
-    }
-    parse_volumes(&output.stdout)
+    let rows = reports(&output.stdout)?.into_iter().flat_map(|report| report.pv);
+    Ok(rows.map(|row| PathBuf::from(field(&row, "pv_name"))).collect())
 }
 
 /// This machine's system ID; empty if it has none.
@@ -134,8 +148,14 @@ pub fn system_id(view: &View) -> Result<String> {
 /// What lvm complains of: the first line, since those that follow only say
 /// what became of it. Warnings are passed over if there is more.
 pub fn why(output: &Output) -> String {
-    // It also complains of open descriptors that are the caller's.
-    let is_said = |line: &&str| !line.is_empty() && !line.starts_with("File descriptor ");
+    // It also complains of open descriptors that are the caller's, gives advice
+    // on what it has warned of, and does without sysfs.
+    let is_said = |line: &&str| {
+        !line.is_empty()
+            && !line.starts_with("File descriptor ")
+            && !line.starts_with("See vgck ")
+            && *line != "Failed to find sysfs mount point"
+    };
     let lines = || output.stderr.lines().map(str::trim).filter(is_said);
     let found = lines().find(|line| !line.starts_with("WARNING:")).or_else(|| lines().next());
     found.map_or_else(|| output.reason(), str::to_owned)
@@ -146,76 +166,90 @@ struct Reports {
     report: Vec<Report>,
 }
 
+type Row = BTreeMap<String, String>;
+
+/// What is told of one group, or of all disks.
 #[derive(Deserialize)]
 struct Report {
-    #[serde(default, alias = "vg", alias = "lv", alias = "pv")]
-    rows: Vec<BTreeMap<String, String>>,
+    #[serde(default)]
+    vg: Vec<Row>,
+    #[serde(default)]
+    pv: Vec<Row>,
+    #[serde(default)]
+    lv: Vec<Row>,
 }
 
-fn rows(text: &str) -> Result<Vec<BTreeMap<String, String>>> {
+fn reports(text: &str) -> Result<Vec<Report>> {
     let reports: Reports = serde_json::from_str(text).context("lvm's report makes no sense")?;
-    Ok(reports.report.into_iter().flat_map(|report| report.rows).collect())
+    Ok(reports.report)
 }
 
-/// Reads what `vgs` reports: a row for each disk of each group.
+fn field<'r>(row: &'r Row, name: &str) -> &'r str {
+    row.get(name).map(String::as_str).unwrap_or_default()
+}
+
+/// Reads what `fullreport` says: a report for each group.
 fn parse_groups(text: &str) -> Result<Vec<Group>> {
-    let mut groups: Vec<Group> = Vec::new();
-    for row in rows(text)? {
-        let field = |name: &str| row.get(name).map(String::as_str).unwrap_or_default();
-        let id = field("vg_uuid").replace('-', "");
-        if groups.last().is_none_or(|last| last.id != id) {
-            groups.push(Group {
-                name: field("vg_name").to_owned(),
-                id,
-                owner: field("vg_systemid").to_owned(),
-                tags: list(field("vg_tags")),
-                lock_type: Some(field("vg_lock_type"))
-                    .filter(|kind| *kind != "none")
-                    .unwrap_or_default()
-                    .to_owned(),
-                exported: !field("vg_exported").is_empty(),
-                autoactivation: row.get("vg_autoactivation").map(|word| !word.is_empty()),
-                missing: field("vg_missing_pv_count").trim().parse().unwrap_or(0),
-                disks: Vec::new(),
-            });
-        }
-        let group = groups.last_mut().context("just pushed")?;
-        group.disks.push(Disk {
-            path: field("pv_name").into(),
-            id: field("pv_uuid").to_owned(),
-            missing: !field("pv_missing").is_empty(),
-            duplicate: false,
-        });
-    }
-    Ok(groups)
+    let group = |report: Report| {
+        // Disks that are in no group have a report without one.
+        let row = report.vg.first()?;
+        Some(Group {
+            name: field(row, "vg_name").to_owned(),
+            id: field(row, "vg_uuid").replace('-', ""),
+            owner: field(row, "vg_systemid").to_owned(),
+            tags: list(field(row, "vg_tags")),
+            lock_type: Some(field(row, "vg_lock_type"))
+                .filter(|kind| *kind != "none")
+                .unwrap_or_default()
+                .to_owned(),
+            exported: !field(row, "vg_exported").is_empty(),
+            autoactivation: row.get("vg_autoactivation").map(|word| !word.is_empty()),
+            disks: report.pv.iter().map(disk).collect(),
+            volumes: report.lv.iter().map(volume).collect(),
+        })
+    };
+    Ok(reports(text)?.into_iter().filter_map(group).collect())
 }
 
-/// Adds the places where lvm has seen a disk of the group once more. It tells
+fn disk(row: &Row) -> Disk {
+    let part = |name: &str| field(row, name).parse().ok();
+    // One that is not to be seen has the number 0:0.
+    let number = part("pv_major").filter(|major| *major > 0);
+    let number = number.and_then(|major| Some(Number { major, minor: part("pv_minor")? }));
+    Disk {
+        path: field(row, "pv_name").into(),
+        number,
+        id: field(row, "pv_uuid").to_owned(),
+        missing: !field(row, "pv_missing").is_empty(),
+        duplicate: false,
+    }
+}
+
+fn volume(row: &Row) -> Volume {
+    let layout = list(field(row, "lv_layout"));
+    let has = |word: &str| layout.iter().any(|found| found == word);
+    Volume {
+        name: field(row, "lv_name").to_owned(),
+        id: field(row, "lv_uuid").replace('-', ""),
+        is_wanted: field(row, "lv_skip_activation").is_empty() && !(has("cache") && has("pool")),
+        is_named: !field(row, "lv_path").is_empty(),
+    }
+}
+
+/// With the places where lvm has seen a disk of the group once more. It tells
 /// of them in warnings alone.
-fn add_duplicates(group: &mut Group, warnings: &str) {
+fn with_duplicates(view: &View, mut group: Group, warnings: &str) -> Group {
     for line in warnings.lines() {
         let told = line.trim().strip_prefix("WARNING: Not using device ");
         let Some((path, id)) = told.and_then(|told| told.split_once(" for PV ")) else { continue };
         let id = id.trim_end_matches('.');
         if group.disks.iter().any(|disk| disk.id == id) {
+            let number = block::number(view, path).ok().flatten();
             let (path, id) = (path.into(), id.to_owned());
-            group.disks.push(Disk { path, id, missing: false, duplicate: true });
+            group.disks.push(Disk { path, number, id, missing: false, duplicate: true });
         }
     }
-}
-
-fn parse_volumes(text: &str) -> Result<Vec<Volume>> {
-    let volume = |row: BTreeMap<String, String>| {
-        let field = |name: &str| row.get(name).map(String::as_str).unwrap_or_default();
-        let layout = list(field("lv_layout"));
-        let has = |word: &str| layout.iter().any(|found| found == word);
-        Volume {
-            name: field("lv_name").to_owned(),
-            id: field("lv_uuid").replace('-', ""),
-            is_wanted: field("lv_skip_activation").is_empty() && !(has("cache") && has("pool")),
-        }
-    };
-    Ok(rows(text)?.into_iter().map(volume).collect())
+    group
 }
 
 fn list(text: &str) -> Vec<String> {

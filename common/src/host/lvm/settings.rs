@@ -39,7 +39,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.trim().split_once('=')?;
             Some((name.trim().to_owned(), value.trim().to_owned()))

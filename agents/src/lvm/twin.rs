@@ -1,0 +1,148 @@
+//! Disks that LVM sees twice: on DRBD, and on what lies beneath it. lvm uses
+//! one of the two and refuses to activate or change the group. Which of them
+//! is the right one can be told here: the kernel's DRBD says what its disk is.
+
+use super::look::{disk_name, some};
+use super::sight::{self, DRBD};
+use anyhow::{Result, bail};
+use common::View;
+use common::host::block::{self, Number};
+use common::host::lvm::report::{self, Disk, Group};
+use common::host::lvm::scope::Scope;
+use common::host::lvm::settings::Settings;
+use std::path::{Path, PathBuf};
+
+/// A DRBD device, and the disk beneath it where LVM sees the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Twin {
+    device: PathBuf,
+    number: Number,
+    id: String,
+    beneath: Vec<PathBuf>,
+}
+
+/// A group as lvm sees it where it is shown what is right.
+pub(crate) struct Sighting {
+    pub(crate) group: Group,
+    /// What lvm has to be shown.
+    pub(crate) scope: Scope,
+    /// What it would see besides.
+    pub(crate) twins: Vec<Twin>,
+}
+
+/// Has lvm look for the group, past the disks beneath DRBD; or what it says
+/// where there is none.
+pub(super) fn sight(view: &View, name: &str) -> Result<Result<Sighting, String>> {
+    let group = match report::group(view, &Scope::Configured, name)? {
+        Ok(group) => group,
+        Err(why) => return Ok(Err(why)),
+    };
+    let twins = find(view, &group)?;
+    if twins.is_empty() {
+        return Ok(Ok(Sighting { group, scope: Scope::Configured, twins }));
+    }
+    let once = group.disks.iter().filter(|disk| !twins.iter().any(|twin| twin.is(disk)));
+    let once = once.filter(|disk| disk.number.is_some()).map(|disk| disk.path.clone());
+    let shown = once.chain(twins.iter().map(|twin| twin.device.clone())).collect();
+    let scope = Scope::only(shown, &Settings::read(view)?);
+    // What was read may have come from the disk beneath, which need not be up
+    // to date.
+    let group = report::group(view, &scope, name)?;
+    Ok(group.map(|group| Sighting { group, scope, twins }))
+}
+
+impl Twin {
+    fn is(&self, disk: &Disk) -> bool {
+        self.id == disk.id
+    }
+
+    /// That it is there, and what to do about it.
+    pub(crate) fn warning(&self, group: &str) -> String {
+        let device = self.device.display();
+        let beneath: Vec<String> = self.beneath.iter().map(|p| p.display().to_string()).collect();
+        format!(
+            "LVM sees {group} also on {}, the disk beneath {device}; it is shown {device} alone by this agent, and by \
+             nobody else: set global_filter = [ \"a|^/dev/drbd|\", \"r|.*|\" ] in lvm.conf, or reject the disk",
+            some(&beneath)
+        )
+    }
+}
+
+/// Where the group's disks are, if all that are seen twice are so on DRBD and
+/// beneath it: the DRBD device for each of these.
+pub(crate) fn places(view: &View, group: &Group) -> Result<Vec<Option<Number>>> {
+    let twins = find(view, group)?;
+    let disks = group.disks.iter().filter(|disk| !disk.duplicate);
+    let place = |disk: &Disk| {
+        let twin = twins.iter().find(|twin| twin.is(disk));
+        twin.map(|twin| twin.number).or(disk.number)
+    };
+    Ok(disks.map(place).collect())
+}
+
+/// The group's disks that are seen on DRBD and beneath it. One that is seen
+/// twice in any other way is an error.
+pub(crate) fn find(view: &View, group: &Group) -> Result<Vec<Twin>> {
+    let mut twins: Vec<Twin> = Vec::new();
+    for again in group.disks.iter().filter(|disk| disk.duplicate) {
+        if twins.iter().any(|twin| twin.is(again)) {
+            continue;
+        }
+        let places: Vec<&Disk> = group.disks.iter().filter(|disk| disk.id == again.id).collect();
+        match places.iter().find_map(|disk| twin(view, disk, &places)) {
+            Some(twin) => twins.push(twin),
+            None => {
+                let others: Vec<String> = places
+                    .iter()
+                    .filter(|disk| disk.duplicate)
+                    .map(|disk| disk.path.display().to_string())
+                    .collect();
+                bail!(
+                    "volume group {} is seen twice, also on {}, and these are not a DRBD device and its disk: reject \
+                     the wrong one by global_filter in lvm.conf",
+                    group.name,
+                    some(&others)
+                )
+            }
+        }
+    }
+    Ok(twins)
+}
+
+/// The disk as a twin, if it is the DRBD device that all the others lie
+/// beneath.
+fn twin(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Twin> {
+    let number = disk.number.filter(|number| number.major == DRBD)?;
+    let backing = beneath(view, number);
+    let others: Vec<&Disk> =
+        places.iter().copied().filter(|place| place.path != disk.path).collect();
+    let lies_beneath = |other: &&Disk| backing.iter().any(|path| is_at(view, other, path));
+    others.iter().all(lies_beneath).then(|| Twin {
+        device: disk_name(view, number).into(),
+        number,
+        id: disk.id.clone(),
+        beneath: others.iter().map(|other| other.path.clone()).collect(),
+    })
+}
+
+/// The disks beneath a DRBD device, and beneath those that are DRBD's in turn.
+fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![device];
+    while let Some(device) = left.pop() {
+        for path in sight::beneath(view, device) {
+            let number = block::number(view, &path).ok().flatten();
+            let lower = number.filter(|number| number.major == DRBD);
+            if !found.contains(&path) {
+                left.extend(lower);
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn is_at(view: &View, disk: &Disk, path: &Path) -> bool {
+    let number = || block::number(view, path).ok().flatten();
+    disk.path == path || (disk.number.is_some() && disk.number == number())
+}
