@@ -40,6 +40,9 @@ pub fn run<A: Agent>(words: &[OsString]) -> u8 {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let _ = nix::unistd::chdir("/");
 
+    if words.iter().skip(1).any(|word| word == "status") {
+        report::await_state();
+    }
     match Call::read(A::META, words, &call::environment()) {
         Call::Print(text) => report::print(&text),
         Call::Refuse(report) => report.send(),

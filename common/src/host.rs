@@ -26,6 +26,7 @@ pub mod process;
 pub mod program;
 pub mod route;
 pub mod secret;
+pub mod stuck;
 pub mod system;
 pub mod systemd;
 pub mod trial;

@@ -16,6 +16,8 @@ pub struct Param {
     pub name: &'static str,
     /// The type the meta-data shows.
     pub kind: Kind,
+    /// The one spelling of what a value stands for.
+    pub canonical: fn(&str) -> String,
     /// What an unset or empty parameter means.
     pub default: Option<&'static str>,
     /// Whether it has to be set.
@@ -38,6 +40,7 @@ impl Param {
         Self {
             name,
             kind: Kind::String,
+            canonical: <String as crate::Value>::canonical,
             default: None,
             required: false,
             unique: false,
@@ -176,6 +179,9 @@ pub trait Field: Sized {
 
     /// Reads the text or the default.
     fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid>;
+
+    /// The one spelling of what the text stands for.
+    fn canonical(text: &str) -> String;
 }
 
 impl<V: crate::Value> Field for V {
@@ -190,6 +196,10 @@ impl<V: crate::Value> Field for V {
             invalid(format!("is {what}: `{shown}{more}`"))
         })
     }
+
+    fn canonical(text: &str) -> String {
+        V::canonical(text)
+    }
 }
 
 impl<V: crate::Value> Field for Option<V> {
@@ -197,6 +207,10 @@ impl<V: crate::Value> Field for Option<V> {
 
     fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid> {
         text.map(|text| V::read(param, Some(text))).transpose()
+    }
+
+    fn canonical(text: &str) -> String {
+        V::canonical(text)
     }
 }
 
@@ -243,6 +257,7 @@ macro_rules! params {
                 #[allow(clippy::needless_update)]
                 $crate::Param {
                     kind: <$type as $crate::param::Field>::KIND,
+                    canonical: <$type as $crate::param::Field>::canonical,
                     $(default: Some($default),)?
                     $($flag: $crate::params!(@ $flag $($value)?),)*
                     ..$crate::Param::new(stringify!($field), &[$($doc),*])

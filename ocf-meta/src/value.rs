@@ -25,6 +25,22 @@ pub trait Value: Sized {
     /// Reads the text, which is never empty; the error ends the sentence
     /// "parameter X is ...".
     fn parse(text: &str) -> Result<Self, String>;
+
+    /// The one spelling of what the text stands for, where it has several.
+    fn canonical(text: &str) -> String {
+        canonical_path(text).unwrap_or_else(|| text.trim().to_owned())
+    }
+}
+
+/// The path with each slash once and none at the end; none of what is no path,
+/// as `//server/share`.
+fn canonical_path(text: &str) -> Option<String> {
+    if !text.starts_with('/') || text.starts_with("//") {
+        return None;
+    }
+    let parts: Vec<&str> =
+        text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    Some(format!("/{}", parts.join("/")))
 }
 
 impl Value for String {
@@ -108,6 +124,10 @@ impl Value for IpAddr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "neither an IPv4 nor an IPv6 address".into())
     }
+
+    fn canonical(text: &str) -> String {
+        text.parse::<Self>().map_or_else(|_| text.to_owned(), |ip| ip.to_string())
+    }
 }
 
 impl Value for Ipv4Addr {
@@ -165,6 +185,16 @@ mod tests {
         assert_eq!(PathBuf::parse("/"), Ok("/".into()));
         assert!(PathBuf::parse("srv").is_err());
         assert!(PathBuf::parse("/srv/../etc").is_err());
+    }
+
+    #[test]
+    fn two_spellings_of_one_thing_are_one() {
+        for text in ["/srv/data", "/srv//data/", "/srv/./data"] {
+            assert_eq!(PathBuf::canonical(text), "/srv/data");
+            assert_eq!(String::canonical(text), "/srv/data");
+        }
+        assert_eq!(String::canonical("//nas/x/"), "//nas/x/");
+        assert_eq!(IpAddr::canonical("fd00:0::9"), "fd00::9");
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl Ipaddr {
     ) {
         let Some(script) = script else { return };
         plan.step(format!("run {}", script.display()), move |system| {
-            let name = script.to_string_lossy();
-            match system.change::<&str>(&name, &[]) {
+            let name = script.display();
+            match system.script(script) {
                 Ok(output) if output.success() => {}
                 Ok(output) => system.warn(format_args!("{name}: {}", output.reason())),
                 Err(err) => system.warn(format_args!("{err:#}")),

@@ -17,9 +17,6 @@ use std::fmt;
 pub trait Agent: Sized {
     /// What the agent declares about itself.
     const META: &'static Meta;
-    /// What `status` prints where the state is in doubt. It holds the word
-    /// `running`, so that a stop that failed is not taken for one that worked.
-    const DOUBT: &'static str = "running (unknown)";
     /// Its parameters, made by [`params!`](ocf_meta::params).
     type Params: Params;
     /// What may be found on the machine.

@@ -23,6 +23,7 @@ pub(crate) fn run<A: Agent>(words: &[OsString]) -> u8 {
     let view = View::new(Options {
         deadline: Deadline::after(LONGEST),
         journal: Journal::to(log::line, false),
+        owner: String::new(),
         run_dir: PathBuf::from(run_dir.unwrap_or_else(|| "/run/resource-agents".into())),
         without_programs: false,
     });

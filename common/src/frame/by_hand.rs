@@ -6,7 +6,7 @@ use crate::frame::refusal;
 use crate::frame::report::Report;
 use crate::frame::request::Request;
 use clap::{Arg, ArgAction, Command, value_parser};
-use ocf_meta::{Code, Given, Kind, Meta, completion, usage};
+use ocf_meta::{Code, Given, Kind, Meta, Param, completion, usage};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -27,8 +27,13 @@ pub(crate) fn read(
     env: &Environment,
     dialect: Dialect,
 ) -> Call {
+    let asks = args.iter().rev().find(|word| *word == "status" || *word == "monitor");
     let misuse = |reason: String| {
-        Call::Refuse(refusal(dialect, Code::ErrArgs, reason).help(usage::short(meta)))
+        let report = refusal(dialect, Code::ErrArgs, reason).help(usage::short(meta));
+        Call::Refuse(match asks {
+            Some(word) => report.asked(&word.to_string_lossy()),
+            None => report,
+        })
     };
     let mut typed = match typed(meta, args, env, dialect) {
         Ok(typed) => typed,
@@ -56,7 +61,7 @@ pub(crate) fn read(
         }
         return misuse(reason);
     }
-    let instance = instance(meta, &typed, env);
+    let instance = instance(meta, &typed.given, env);
     let mut request = Request::read(env, instance, typed.seconds.unwrap_or(timeout(meta, verb)));
     request.level = typed.level.unwrap_or(request.level);
     request.probe &= !typed.recurring;
@@ -186,19 +191,24 @@ fn command(meta: &'static Meta) -> Command {
     command
 }
 
-/// A name that is the same each time the same resource is meant.
-fn instance(meta: &Meta, typed: &Typed, env: &Environment) -> String {
+/// A name that is the same each time the same resource is meant, however the
+/// call is spelled: what names the resource, each value in its one spelling.
+fn instance(meta: &Meta, given: &Given, env: &Environment) -> String {
     let from_env = env.iter().find(|(name, _)| name == "OCF_RESOURCE_INSTANCE");
     if let Some(name) = from_env.and_then(|(_, value)| value.to_str()).filter(|v| !v.is_empty()) {
         return name.to_owned();
     }
-    if !typed.words.is_empty() {
-        let words: Vec<_> = typed.words.iter().map(|word| word.to_string_lossy()).collect();
-        return words.join("_");
+    let values = |names: fn(&Param) -> bool| {
+        let named = meta.params.iter().filter(|param| names(param));
+        let value = |param: &Param| {
+            let value = given.value(param).map(|value| value.to_string_lossy().into_owned());
+            value.or_else(|| param.default.map(str::to_owned)).map(|text| (param.canonical)(&text))
+        };
+        named.filter_map(value).collect::<Vec<_>>()
+    };
+    let mut name = values(|param| param.required);
+    if name.is_empty() {
+        name = values(|param| param.unique);
     }
-    let unique = meta.params.iter().filter(|param| param.required).filter_map(|param| {
-        typed.given.value(param).map(|value| value.to_string_lossy().into_owned())
-    });
-    let name = unique.collect::<Vec<_>>().join("_");
-    if name.is_empty() { "default".into() } else { name }
+    if name.is_empty() { "default".into() } else { name.join("_") }
 }

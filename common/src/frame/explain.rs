@@ -1,6 +1,7 @@
 //! What is there, and what start and stop would do, in words.
 
 use crate::frame::agent::{Agent, Fact, Plan};
+use crate::frame::report::clean;
 use crate::host::system::View;
 use anyhow::Result;
 use serde::Serialize;
@@ -94,19 +95,19 @@ impl Explanation {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{} {}: {}", self.agent, self.instance, self.state)?;
+        writeln!(out, "{} {}: {}", self.agent, clean(&self.instance), clean(&self.state))?;
         let width = self.facts.iter().map(|fact| fact.what.len()).max().unwrap_or(0);
         for Fact { what, seen } in &self.facts {
-            writeln!(out, "  {what:width$}  {seen}")?;
+            writeln!(out, "  {what:width$}  {}", clean(seen))?;
         }
         for (verb, prospect) in [("start", &self.start), ("stop", &self.stop)] {
             match &prospect.refusal {
-                Some(refusal) => writeln!(out, "{verb} would refuse: {refusal}")?,
+                Some(refusal) => writeln!(out, "{verb} would refuse: {}", clean(refusal))?,
                 None if prospect.steps.is_empty() => writeln!(out, "{verb} would do nothing")?,
                 None => writeln!(out, "{verb} would")?,
             }
             for (number, step) in prospect.steps.iter().enumerate() {
-                writeln!(out, "  {}. {step}", number + 1)?;
+                writeln!(out, "  {}. {}", number + 1, clean(step))?;
             }
         }
         Ok(())

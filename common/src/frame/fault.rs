@@ -1,5 +1,6 @@
-//! Errors that know what the cluster is to be told.
+//! Errors that know what the cluster is to be told, and when it is told.
 
+use crate::frame::call::Verb;
 use crate::host::program::Missing;
 use ocf_meta::{Code, Invalid};
 use std::fmt;
@@ -8,7 +9,7 @@ use std::fmt;
 /// the words to whatever lies beneath it; errors without one mean code 1.
 #[derive(Debug)]
 pub struct Fault {
-    /// What the cluster is told.
+    /// What the cluster is told, where it has asked for a start.
     pub code: Code,
     what: String,
 }
@@ -41,19 +42,60 @@ pub(crate) fn unimplemented(action: &str) -> anyhow::Error {
     Fault { code: Code::ErrUnimplemented, what: format!("there is no action {action}") }.into()
 }
 
-/// The code that an error stands for.
-pub(crate) fn code_of(err: &anyhow::Error) -> Code {
-    if let Some(fault) = err.downcast_ref::<Fault>() {
-        return fault.code;
+/// The caller may not do that: code 4.
+pub(crate) fn denied(action: &str) -> anyhow::Error {
+    Fault { code: Code::ErrPerm, what: format!("{action} needs root") }.into()
+}
+
+/// The error with more said about it, and the code that it had.
+pub(crate) fn besides(err: anyhow::Error, verb: Verb, more: &str) -> anyhow::Error {
+    Fault { code: code(verb, &err), what: format!("{err:#}; {more}") }.into()
+}
+
+/// The code that an error stands for, to the cluster that has asked for this.
+///
+/// The codes that blame the node or the configuration would have it give the
+/// resource up here or everywhere. That is an answer to a start. A resource
+/// that may be running is not to be given up for what an error looks like:
+/// a stop, a demote or a monitor has failed, and that is all.
+pub(crate) fn code(verb: Verb, err: &anyhow::Error) -> Code {
+    let declared = declared(err).unwrap_or(Code::ErrGeneric);
+    match verb {
+        Verb::Stop | Verb::Demote | Verb::Monitor | Verb::Notify => match declared {
+            Code::ErrPerm | Code::ErrUnimplemented => declared,
+            _ => Code::ErrGeneric,
+        },
+        _ => declared,
     }
-    if err.downcast_ref::<Invalid>().is_some() {
-        return Code::ErrConfigured;
-    }
-    if err.downcast_ref::<Missing>().is_some() {
-        return Code::ErrInstalled;
-    }
-    match err.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
-        Some(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => Code::ErrPerm,
-        _ => Code::ErrGeneric,
+}
+
+/// The code that whoever made the error has given it.
+fn declared(err: &anyhow::Error) -> Option<Code> {
+    let fault = err.downcast_ref::<Fault>().map(|fault| fault.code);
+    let invalid = || err.downcast_ref::<Invalid>().map(|_| Code::ErrConfigured);
+    let missing = || err.downcast_ref::<Missing>().map(|_| Code::ErrInstalled);
+    fault.or_else(invalid).or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_node_is_an_answer_to_a_start_alone() {
+        for (err, told) in [
+            (configured("x"), Code::ErrConfigured),
+            (installed("x"), Code::ErrInstalled),
+            (not_here("x"), Code::ErrArgs),
+            (Missing("x".into()).into(), Code::ErrInstalled),
+        ] {
+            assert_eq!(code(Verb::Start, &err), told);
+            let err = err.context("while it was looked for");
+            assert_eq!(code(Verb::Promote, &err), told);
+            for verb in [Verb::Stop, Verb::Demote, Verb::Monitor] {
+                assert_eq!(code(verb, &err), Code::ErrGeneric, "{verb:?}");
+            }
+        }
+        assert_eq!(code(Verb::Stop, &denied("stop")), Code::ErrPerm);
     }
 }

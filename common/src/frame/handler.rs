@@ -5,8 +5,9 @@
 //! can be asked for without its being done: `--dry-run`.
 
 use crate::frame::agent::Fact;
-use crate::frame::lock::Lock;
+use crate::frame::lock::{self, Lock};
 use crate::frame::report::{complain, one_line, out};
+use crate::frame::request::file_name;
 use crate::frame::{call, entry, log, report};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
@@ -181,16 +182,17 @@ fn serve<H: Handler>(handler: &H, given: &Given, is_dry: bool) -> Result<u8> {
     log::init(H::NAME, handler.subject(), &given.env);
     let run_dir = given.variable("HA_RSCTMP").unwrap_or("/run/resource-agents");
     let deadline = Deadline::after(handler.limit());
+    let owner = lock::owner(H::NAME, &file_name(handler.subject()));
     let view = View::new(Options {
         deadline,
         journal: Journal::to(log::line, false),
+        owner: owner.clone(),
         run_dir: PathBuf::from(run_dir),
         without_programs: false,
     });
-    let subject = crate::frame::request::file_name(handler.subject());
     let _lock = match is_dry {
         true => None,
-        false => Some(Lock::take(&view, H::NAME, &subject, deadline)?),
+        false => Some(Lock::take(&view, &owner, deadline)?),
     };
     let verdict = handler.verdict(&view)?;
     if is_dry {

@@ -4,7 +4,7 @@
 use crate::frame::agent::{Agent, Plan, Role, Status};
 use crate::frame::call::{Dialect, Invocation, Verb};
 use crate::frame::explain;
-use crate::frame::fault::code_of;
+use crate::frame::fault::{self, code};
 use crate::frame::lock::{self, Lock};
 use crate::frame::report::{Report, complain, one_line};
 use crate::frame::{log, trace};
@@ -18,6 +18,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 mod roles;
+mod unfinished;
+
+/// A start that fails has at the longest this much of its time left to take
+/// down what it had begun.
+const CLEARING_UP: Duration = Duration::from_secs(10);
 
 /// Carries out one call.
 pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
@@ -28,7 +33,7 @@ pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
         Err(err) => misconfigured(call, &view, &err),
     };
     if call.verb == Verb::Monitor && call.dialect != Dialect::Ocf {
-        return report.asked(&call.action, A::DOUBT);
+        return report.asked(&call.action);
     }
     report
 }
@@ -57,6 +62,7 @@ fn view(name: &str, call: &Invocation) -> View {
         deadline: deadline(call.request.timeout),
         journal: Journal::to(sink, traced),
         run_dir: PathBuf::from(run_dir),
+        owner: lock::owner(name, &call.request.instance),
         without_programs: value("OCF_TESTER_FAIL_HAVE_BINARY").is_some(),
     })
 }
@@ -98,14 +104,11 @@ fn misconfigured(call: &Invocation, view: &View, err: &anyhow::Error) -> Report 
     }
     // Codes that blame the configuration would take the resource down on every
     // node, and a monitor is asked what is there, not what is written.
-    if call.verb == Verb::Monitor && call.dialect == Dialect::Ocf {
-        if call.request.probe {
-            view.info(format_args!("{err:#}; nothing can have been started with that"));
-            return Report::new(call.dialect, Code::NotRunning);
-        }
-        return Report::new(call.dialect, doubt(err)).because(format!("{err:#}"));
+    if call.verb == Verb::Monitor && (call.request.probe || call.dialect != Dialect::Ocf) {
+        view.info(format_args!("{err:#}; nothing can have been started with that"));
+        return Report::new(call.dialect, Code::NotRunning);
     }
-    Report::new(call.dialect, code_of(err)).because(format!("{err:#}"))
+    Report::new(call.dialect, code(call.verb, err)).because(format!("{err:#}"))
 }
 
 /// One call to one agent.
@@ -141,9 +144,14 @@ impl<A: Agent> Action<'_, A> {
             Ok(code) => Report::new(dialect, code),
             Err(err) => {
                 self.view.note(format_args!("failed: {err:#}"));
-                Report::new(dialect, code_of(&err)).because(format!("{err:#}"))
+                Report::new(dialect, code(self.call.verb, &err)).because(format!("{err:#}"))
             }
         }
+    }
+
+    /// The name of the instance's files.
+    fn owner(&self) -> String {
+        lock::owner(Self::META.name, &self.call.request.instance)
     }
 
     fn observe(&self) -> Result<(A::State, Status)> {
@@ -170,17 +178,25 @@ impl<A: Agent> Action<'_, A> {
         {
             return Report::new(dialect, Code::ErrArgs).because(why).exit(exit);
         }
-        lock::let_finish(&self.view, Self::META.name, &request.instance);
+        let doubtful = |err: &anyhow::Error| {
+            // Whoever is not root may simply not be told.
+            let code = if is_denied() { Code::ErrPerm } else { code(Verb::Monitor, err) };
+            Report::new(dialect, code).because(format!("{err:#}"))
+        };
+        let under_way = lock::let_finish(&self.view, &self.owner());
         let (state, status) = match self.observe() {
             Ok(seen) => seen,
-            Err(err) if request.probe && code_of(&err) == Code::ErrInstalled => {
-                // What needs a program or a module that is not there cannot
-                // have been started here.
-                self.view.note(format_args!("probe: {err:#}, so not running"));
-                return Report::new(dialect, Code::NotRunning);
-            }
-            Err(err) => return Report::new(dialect, doubt(&err)).because(format!("{err:#}")),
+            Err(err) => return doubtful(&err),
         };
+        // What is not there yet may be about to come.
+        if status.is_stopped()
+            && let Err(err) = match under_way {
+                Some(held) => Err(anyhow!(held)),
+                None => unfinished::by_now(&self.view, &self.owner()),
+            }
+        {
+            return doubtful(&err);
+        }
         if dialect == Dialect::ByHand && std::io::stderr().is_terminal() {
             for fact in self.agent.facts(&state) {
                 complain(&format!("{}: {}\n", fact.what, fact.seen));
@@ -223,13 +239,17 @@ impl<A: Agent> Action<'_, A> {
                 let text = if self.call.json { explanation.json() } else { explanation.text() };
                 Report::new(self.call.dialect, Code::Success).text(text)
             }
-            Err(err) => Report::new(self.call.dialect, code_of(&err)).because(format!("{err:#}")),
+            Err(err) => Report::new(self.call.dialect, code(Verb::Explain, &err))
+                .because(format!("{err:#}")),
         }
     }
 
     fn start(&self) -> Result<Code> {
         self.agent.validate()?;
+        let for_clearing_up = (self.view.deadline().left() / 5).min(CLEARING_UP);
+        self.view.keep_back(for_clearing_up);
         let _lock = self.lock()?;
+        unfinished::end(&self.view, &self.owner())?;
         let (found, status) = self.observe()?;
         if status.is_active() {
             return self.started(&found);
@@ -240,8 +260,11 @@ impl<A: Agent> Action<'_, A> {
             status => bail!("after start the resource is {status}"),
         });
         if let Err(err) = ended {
-            self.clear_up();
-            return Err(err);
+            self.view.keep_back(Duration::ZERO);
+            return Err(match self.clear_up() {
+                Ok(()) => err,
+                Err(left) => fault::besides(err, Verb::Start, &format!("not cleared up: {left:#}")),
+            });
         }
         self.view.info(format_args!("started"));
         Ok(Code::Success)
@@ -263,46 +286,75 @@ impl<A: Agent> Action<'_, A> {
 
     /// Takes down what a failed start has left. The start's own error is what
     /// the cluster hears of; a stop will follow in any case.
-    fn clear_up(&self) {
-        let left = self.observe().and_then(|(state, _)| self.agent.stop(&self.view, &state));
-        if let Ok(plan) = left {
-            let _ = self.carry_out_all(plan);
+    fn clear_up(&self) -> Result<()> {
+        let (found, _) = self.observe()?;
+        self.carry_out_all(self.agent.stop(&self.view, &found)?)?;
+        match self.observe()?.1 {
+            Status::Stopped(_) => unfinished::by_now(&self.view, &self.owner()),
+            status => bail!("the resource is {status}"),
         }
     }
 
+    /// Takes the resource down and proves it: by a look that finds it absent,
+    /// made while no other action and no program of one could change that.
     fn stop(&self) -> Result<Code> {
-        let _lock = match self.lock_for(self.view.deadline().left() / 3) {
+        let mut lock = match self.lock_for(self.view.deadline().left() / 3) {
             Ok(lock) => Some(lock),
-            // Another action may be stuck for ever. A stop cannot wait for that.
-            Err(err) if !is_denied() => {
-                self.view.warn(format_args!("{err:#}; stopping without the lock"));
+            Err(err) if is_denied() => return Err(err),
+            // What is stuck may be so because of what a stop can take away.
+            Err(err) => {
+                self.view.warn(format_args!("{err:#}; going on without the lock"));
                 None
             }
-            Err(err) => return Err(err),
         };
+        let mut settled = lock.is_some() && !unfinished::end_at_once(&self.view, &self.owner())?;
+        loop {
+            // A step that has failed may have left a program behind.
+            settled &= self.take_down()?;
+            if settled {
+                return Ok(Code::Success);
+            }
+            if lock.is_none() {
+                lock = Some(self.lock()?);
+            }
+            unfinished::end(&self.view, &self.owner())?;
+            // It may have done its work in the end.
+            if self.observe()?.1.is_stopped() {
+                return Ok(Code::Success);
+            }
+            settled = true;
+        }
+    }
+
+    /// Carries out what a stop takes. Whether all of it was done: what is
+    /// stopped all the same is no error.
+    fn take_down(&self) -> Result<bool> {
         let (found, status) = self.observe()?;
         let plan = match self.agent.stop(&self.view, &found) {
             Ok(plan) => plan,
             Err(err) if status.is_stopped() => {
                 self.view.warn(format_args!("stopped already, but: {err:#}"));
-                return Ok(Code::Success);
+                return Ok(true);
             }
             Err(err) => return Err(err),
         };
         if plan.is_empty() && status.is_stopped() {
-            return Ok(Code::Success);
+            return Ok(true);
         }
         let done = self.carry_out_all(plan);
+        let is_done = done.is_ok();
         match (self.observe()?.1, done) {
             (Status::Stopped(_), Ok(())) => {}
-            (Status::Stopped(_), Err(err)) => self.view.warn(format_args!("stopped, but: {err:#}")),
+            (Status::Stopped(_), Err(err)) => {
+                self.view.warn(format_args!("stopped, but: {err:#}"));
+            }
             (_, Err(err)) => return Err(err),
             (status, Ok(())) => bail!("after stop the resource is {status}"),
         }
         if !status.is_stopped() {
             self.view.info(format_args!("stopped"));
         }
-        Ok(Code::Success)
+        Ok(is_done)
     }
 
     fn lock(&self) -> Result<Lock> {
@@ -311,11 +363,9 @@ impl<A: Agent> Action<'_, A> {
 
     fn lock_for(&self, patience: Duration) -> Result<Lock> {
         if is_denied() {
-            return Err(anyhow::Error::from(std::io::Error::from_raw_os_error(libc::EPERM))
-                .context(format!("{} needs root", self.call.action)));
+            return Err(fault::denied(&self.call.action));
         }
-        let deadline = self.view.deadline().at_most(patience);
-        Lock::take(&self.view, Self::META.name, &self.call.request.instance, deadline)
+        Lock::take(&self.view, &self.owner(), self.view.deadline().at_most(patience))
     }
 
     /// Does the steps up to the first that fails.
@@ -350,14 +400,4 @@ impl<A: Agent> Action<'_, A> {
 
 fn is_denied() -> bool {
     !nix::unistd::geteuid().is_root()
-}
-
-/// The code of a monitor that could not tell. It never blames the
-/// configuration for what it met on the machine: that would take the resource
-/// down on every node.
-fn doubt(err: &anyhow::Error) -> Code {
-    match code_of(err) {
-        code @ (Code::ErrPerm | Code::ErrInstalled) => code,
-        _ => Code::ErrGeneric,
-    }
 }

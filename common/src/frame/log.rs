@@ -1,7 +1,7 @@
 //! The log, as the cluster's administrators expect to find it.
 
 use crate::frame::call::Environment;
-use crate::frame::report::complain;
+use crate::frame::report::{clean, complain};
 use crate::host::clock;
 use crate::host::journal::Level;
 use std::fs::OpenOptions;
@@ -72,7 +72,7 @@ pub(crate) fn line(level: Level, text: &str) {
         Level::Info => (6, "INFO"),
         Level::Warning => (4, "WARNING"),
     };
-    let text = format!("{word}: {text}");
+    let text = format!("{word}: {}", clean(text));
     if !log.write(severity, &text) {
         complain(&format!("{}: {text}\n", log.tag));
     }

@@ -4,10 +4,24 @@ use crate::frame::call::Dialect;
 use crate::frame::log;
 use ocf_meta::Code;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest reason, in bytes. It is kept in the cluster's configuration and
 /// shown in one line of its monitor.
 const LONGEST: usize = 200;
+
+/// What `status` prints where the state is in doubt, and where an agent ends
+/// before it has one. heartbeat looks for `running`, and for `not running`
+/// before that: a stop that failed must not be taken for one that worked.
+pub(crate) const DOUBT: &str = "running (unknown)";
+
+/// Whether somebody waits for a state in words, also where we cannot go on.
+static STATE_IS_AWAITED: AtomicBool = AtomicBool::new(false);
+
+/// Somebody does.
+pub(crate) fn await_state() {
+    STATE_IS_AWAITED.store(true, Ordering::Relaxed);
+}
 
 /// In which of its forms a call has asked for the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +43,6 @@ pub struct Report {
     help: Option<String>,
     asked: Asked,
     word: Option<&'static str>,
-    doubt: &'static str,
     exit: Option<u8>,
     text: Option<String>,
 }
@@ -38,7 +51,7 @@ impl Report {
     /// An end with this code.
     pub fn new(dialect: Dialect, code: Code) -> Self {
         let (reason, help, word, exit, text) = (None, None, None, None, None);
-        Self { dialect, code, reason, help, asked: Asked::No, word, doubt: "", exit, text }
+        Self { dialect, code, reason, help, asked: Asked::No, word, exit, text }
     }
 
     /// Why, in one line; not for a resource that runs or is cleanly stopped.
@@ -59,11 +72,9 @@ impl Report {
         self
     }
 
-    /// The call, in words, has asked for the state by this action; `doubt` is
-    /// what to print where it cannot be told.
-    pub(crate) fn asked(mut self, action: &str, doubt: &'static str) -> Self {
+    /// The call, in words, has asked for the state by this action.
+    pub(crate) fn asked(mut self, action: &str) -> Self {
         self.asked = if action == "status" { Asked::Status } else { Asked::Monitor };
-        self.doubt = doubt;
         self
     }
 
@@ -132,7 +143,7 @@ impl Report {
         let state = match (self.status_code(), self.word) {
             (3, _) => "stopped",
             (0, _) | (_, Some(_)) => "running",
-            _ => return self.doubt.to_owned(),
+            _ => return DOUBT.to_owned(),
         };
         self.word.map_or_else(|| state.to_owned(), |word| format!("{state} ({word})"))
     }
@@ -140,7 +151,7 @@ impl Report {
     fn status_code(&self) -> u8 {
         match self.code {
             Code::Success | Code::RunningPromoted | Code::Degraded | Code::DegradedPromoted => 0,
-            Code::NotRunning | Code::ErrInstalled | Code::ErrConfigured => 3,
+            Code::NotRunning => 3,
             _ => 4,
         }
     }
@@ -162,18 +173,24 @@ fn prefix() -> String {
     if given.is_empty() { "ocf-exit-reason:".into() } else { given }
 }
 
-/// Folds line breaks and control characters, and cuts what is too long.
+/// Folds line breaks and control characters, and leaves out the middle of what
+/// is too long: what was to be done stands at the beginning, why it was not at
+/// the end.
 pub(crate) fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    const CUT: &str = " ... ";
+    let words = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
     if words.len() <= LONGEST {
         return words;
     }
-    let mut end = LONGEST - 3;
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}...", &words[..end])
+    let half = (LONGEST - CUT.len()) / 2;
+    let (head, tail) =
+        (words.floor_char_boundary(half), words.ceil_char_boundary(words.len() - half));
+    format!("{}{CUT}{}", words[..head].trim_end(), words[tail..].trim_start())
+}
+
+/// The text without what a terminal, or a reader of lines, would obey.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Prints to stdout; whoever has closed it does not want it.
@@ -199,6 +216,9 @@ pub(crate) fn reason_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let reason = one_line(&format!("defect in the agent: {panic}"));
         log::error(&reason);
+        if STATE_IS_AWAITED.load(Ordering::Relaxed) {
+            out(&format!("{DOUBT}\n"));
+        }
         complain(&format!("{}{reason}\n", prefix()));
         // Unwinding is compiled out, and an abort would say "signal" instead.
         std::process::exit(Code::ErrGeneric as i32);
@@ -213,16 +233,20 @@ mod tests {
     fn a_reason_is_one_short_line() {
         assert_eq!(one_line("a\nb\t\x1b[1mc"), "a b [1mc");
         let long = one_line(&"ä".repeat(500));
-        assert!(long.len() <= LONGEST && long.ends_with("..."));
+        assert!(long.len() <= LONGEST && long.contains("ä ... ä"), "{long}");
+        let reason = format!("cannot mount {}: no medium found", "/dev/disk/by-id/x".repeat(40));
+        let short = one_line(&reason);
+        assert!(short.starts_with("cannot mount /dev") && short.ends_with("no medium found"));
+        assert!(short.len() <= LONGEST);
     }
 
     #[test]
     fn doubt_reads_as_running() {
-        let doubt = Report::new(Dialect::Heartbeat, Code::ErrGeneric).asked("status", "running?");
-        assert_eq!((doubt.status_code(), doubt.state().as_str()), (4, "running?"));
+        let doubt = Report::new(Dialect::Heartbeat, Code::ErrGeneric).asked("status");
+        assert_eq!((doubt.status_code(), doubt.state().as_str()), (4, DOUBT));
         let in_part = doubt.word(Some("Primary"));
         assert_eq!((in_part.status_code(), in_part.state().as_str()), (4, "running (Primary)"));
-        let stopped = Report::new(Dialect::Heartbeat, Code::NotRunning).asked("status", "");
+        let stopped = Report::new(Dialect::Heartbeat, Code::NotRunning).asked("status");
         assert_eq!((stopped.status_code(), stopped.lsb_code()), (3, 1));
         assert_eq!(stopped.word(Some("Secondary")).state(), "stopped (Secondary)");
     }

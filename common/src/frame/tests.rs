@@ -243,17 +243,25 @@ fn rules_between_parameters_matter_to_start_alone() {
 }
 
 #[test]
-fn a_held_lock_ends_a_start_in_time_and_never_a_stop() {
+fn a_held_lock_ends_every_change_in_time_and_lets_none_succeed() {
     let room = Room::new();
     room.ocf("start", &[]);
     let name = format!("Lamp-{}.lock", "default");
     let lock = std::fs::File::open(room.dir.path().join("run").join(name)).unwrap();
     lock.lock().unwrap();
     let short = [("OCF_RESKEY_CRM_meta_timeout", "400")];
-    let report = room.ocf("start", &short);
-    assert_eq!(report.code(), Code::ErrGeneric);
-    assert!(report.reason().unwrap().contains("still under way"), "{report:?}");
+    for action in ["start", "stop"] {
+        let report = room.ocf(action, &short);
+        assert_eq!(report.code(), Code::ErrGeneric);
+        assert!(report.reason().unwrap().contains("still under way"), "{report:?}");
+    }
+    // What could be taken down was, and a look finds nothing; that is no proof.
+    assert!(!room.lamp().exists());
+    let report = room.ocf("monitor", &short);
+    assert_eq!(report.code(), Code::ErrGeneric, "{report:?}");
+    drop(lock);
     assert_eq!(room.ocf("stop", &short).code(), Code::Success);
+    assert_eq!(room.ocf("monitor", &short).code(), Code::NotRunning);
 }
 
 #[test]

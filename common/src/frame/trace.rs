@@ -1,7 +1,7 @@
 //! A record of one action, for whoever has to find out what happened.
 
 use crate::frame::call::Invocation;
-use crate::frame::report::complain;
+use crate::frame::report::{clean, complain};
 use crate::host::{clock, secret};
 use ocf_meta::{COMMON, Value};
 use std::cell::RefCell;
@@ -35,7 +35,7 @@ pub(crate) fn sink(agent: &str, call: &Invocation) -> Option<impl Fn(&str) + 'st
     let begun = Instant::now();
     let write = move |line: &str| {
         let micros = begun.elapsed().as_micros();
-        let line = format!("{:>5}.{:03} {line}\n", micros / 1000, micros % 1000);
+        let line = format!("{:>5}.{:03} {}\n", micros / 1000, micros % 1000, clean(line));
         match &target {
             Target::Stderr => complain(&line),
             Target::File(file) => {
@@ -63,7 +63,6 @@ fn header(agent: &str, call: &Invocation) -> Vec<String> {
                 secret::masked(&format!("{name}={value}"))
             }
         })
-        .map(|line| line.replace('\n', " "))
         .collect();
     env.sort();
     lines.extend(env);

@@ -7,13 +7,14 @@
 //! until the deadline, and ends in time with something to say, whatever has
 //! become of the child.
 //!
-//! The child holds the instance's lock for as long as it lives. An agent that
+//! A child that changes something holds the instance's lock for as long as it
+//! lives. An agent that
 //! is killed while its child still mounts cannot be followed by a stop that
 //! finds nothing mounted, and believes it.
 
 use crate::host::clock::Deadline;
 use crate::host::system::View;
-use crate::host::{mount, program, trial, way};
+use crate::host::{mount, program, stuck, trial, way};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -73,8 +74,15 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
     let shown = program::shown(task, words);
     view.note(format_args!("apart {shown}"));
     let lock = view.lock();
-    let kept = lock.as_ref().map(|lock| lock.as_raw_fd());
-    let surroundings = program::Surroundings { kept, ..Default::default() };
+    // Whoever only looks changes nothing when it gets to it.
+    let changes = !matches!(task, "read" | "block" | "look" | "answer");
+    let kept = lock.as_ref().filter(|_| changes).map(|lock| lock.as_raw_fd());
+    if deadline.has_passed() {
+        return Err(Failure { errno: None, text: "no time is left".into() }.into());
+    }
+    let mark = view.mark();
+    let env: &[(&str, &str)] = if changes { &[(stuck::MARK, &mark)] } else { &[] };
+    let surroundings = program::Surroundings { kept, env };
     let ended = program::run_with(Path::new("/proc/self/exe"), &args, deadline, &surroundings);
     let output = match ended {
         Ok(output) => output,

@@ -24,7 +24,7 @@ impl Deadline {
 
     /// The earlier of this one and `time` from now.
     pub fn at_most(self, time: Duration) -> Self {
-        Self(self.0.min(Instant::now() + time))
+        Instant::now().checked_add(time).map_or(self, |end| Self(self.0.min(end)))
     }
 
     /// The deadline this much before this one.

@@ -3,16 +3,15 @@
 use crate::host::clock::Pace;
 use crate::host::file;
 use crate::host::system::View;
-use anyhow::{Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::File;
+use anyhow::{Context, Result, bail};
+use std::fs::{File, TryLockError};
+use std::io;
 
 /// Held as long as this value; the kernel lets go of it however the process
 /// ends.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<File>,
+    _held: File,
 }
 
 /// Waits until nobody else of us holds what `name` stands for, at the longest
@@ -20,17 +19,24 @@ pub struct Lock {
 pub(super) fn take(view: &View, name: &str) -> Result<Lock> {
     file::trusted_dir(view.run_dir())?;
     let path = view.run_dir().join(format!("{name}.shared"));
-    let mut file = file::open_lock(&path)?;
+    let file = file::open_lock(&path)?;
     let mut pace = Pace::new();
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => return Ok(Lock { _held: held }),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
-            Err((_, err)) => bail!("cannot lock {}: {}", path.display(), err.desc()),
-        };
+    while !try_exclusive(&file).with_context(|| format!("cannot lock {}", path.display()))? {
         if view.deadline().has_passed() {
             bail!("another action is still at work on {name} ({} is held)", path.display());
         }
         pace.rest(view.deadline());
+    }
+    Ok(Lock { _held: file })
+}
+
+/// Locks the file, unless somebody else has: whether it did. Only the last
+/// close of the open file undoes it.
+pub(crate) fn try_exclusive(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(err)) if err.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(TryLockError::Error(err)) => Err(err),
     }
 }

@@ -14,6 +14,9 @@ use std::time::Duration;
 pub struct Signal(nix::sys::signal::Signal);
 
 impl Signal {
+    /// The one that nobody can ignore.
+    pub const KILL: Self = Self(nix::sys::signal::Signal::SIGKILL);
+
     /// `TERM`, `SIGTERM` or `15`.
     pub fn named(text: &str) -> Option<Self> {
         let number = text.parse::<i32>().ok().and_then(|number| number.try_into().ok());
@@ -63,6 +66,8 @@ pub struct Process {
     pub name: String,
     /// The number of its parent.
     pub parent: i32,
+    /// The number of its process group.
+    pub group: i32,
     /// When it was started, in ticks since the system was: tells it from a
     /// later one with the same number.
     pub started: u64,
@@ -86,10 +91,20 @@ impl Process {
             pid: pid.parse().ok()?,
             name: name.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
             is_zombie: matches!(*fields.first()?, "Z" | "X"),
         })
     }
+}
+
+/// Where in the kernel a process sleeps that no signal reaches.
+pub(crate) fn stuck_at(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    let place = if matches!(place.as_str(), "" | "0") { "the kernel".into() } else { place };
+    rest.starts_with('D').then_some(place)
 }
 
 /// The numbers of all processes, the youngest last.
@@ -200,6 +215,7 @@ mod tests {
             pid,
             name: name.into(),
             parent: 1,
+            group: 1,
             started: 0,
             is_zombie: false,
         };

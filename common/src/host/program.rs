@@ -3,7 +3,7 @@
 use crate::host::absence::Absent;
 use crate::host::clock::Deadline;
 use crate::host::pidfd::PidFd;
-use crate::host::secret;
+use crate::host::{process, secret};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -109,6 +109,16 @@ pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
     std::iter::once(name.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
+/// A running program's words, as /proc has them, fit for a message; none of
+/// one that has ended.
+pub(crate) fn masked_command(words: &[u8]) -> Option<String> {
+    let mut words = words.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let name = words.next().filter(|name| !name.is_empty())?;
+    let name = name.rsplit_once('/').map_or(&*name, |(_, name)| name).to_owned();
+    let words: Vec<String> = words.map(|word| word.into_owned()).collect();
+    Some(shown(&name, &words).trim_end().to_owned())
+}
+
 /// Runs the program to its end or to the deadline, whichever is earlier.
 ///
 /// The child stays in our process group, so that a cluster manager that kills
@@ -154,8 +164,8 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(
     let (stdout, stderr) = match listen(&mut child, deadline) {
         Ok(heard) => heard,
         Err(mut err) => {
-            if let Some(place) = stuck_at(child.id()) {
-                err = err.context(format!("stuck in the kernel at {place}"));
+            if let Some(place) = process::stuck_at(child.id().cast_signed()) {
+                err = err.context(format!("stuck in the kernel, in {place}"));
             }
             kill_tree(&mut child);
             return Err(err);
@@ -223,14 +233,6 @@ fn keep_open(command: &mut Command, fd: RawFd) {
             _ => Err(std::io::Error::last_os_error()),
         });
     }
-}
-
-/// Where in the kernel a process sleeps that no signal reaches.
-fn stuck_at(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    rest.starts_with('D').then_some(place)
 }
 
 /// Reads both streams until the child has ended. Something it left behind may

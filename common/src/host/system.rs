@@ -5,10 +5,10 @@ use crate::host::file;
 use crate::host::journal::{Journal, Level};
 use crate::host::lock::{self, Lock};
 use crate::host::program::{self, Missing, Output};
+use crate::host::stuck;
 use crate::host::way::{self, Links};
 use anyhow::{Context, Result, bail};
-use nix::fcntl::Flock;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -28,6 +28,8 @@ pub struct Options {
     pub journal: Journal,
     /// Directory for hints: `/run/resource-agents`.
     pub run_dir: PathBuf,
+    /// Whom programs that change the machine are started for.
+    pub owner: String,
     /// Whether to find no program at all, as a tester may ask.
     pub without_programs: bool,
 }
@@ -37,7 +39,8 @@ pub struct Options {
 pub struct View {
     root: PathBuf,
     options: Options,
-    lock: RefCell<Weak<Flock<File>>>,
+    deadline: Cell<Deadline>,
+    lock: RefCell<Weak<File>>,
     /// The file systems that did not answer in time.
     silent: RefCell<BTreeSet<String>>,
 }
@@ -65,17 +68,26 @@ impl View {
     pub fn below(root: &Path, deadline: Deadline) -> Self {
         let run_dir = root.join("run/resource-agents");
         let journal = Journal::default();
-        let options = Options { deadline, journal, run_dir, without_programs: false };
+        let owner = String::new();
+        let options = Options { deadline, journal, run_dir, owner, without_programs: false };
         Self::of(root.to_path_buf(), options)
     }
 
     fn of(root: PathBuf, options: Options) -> Self {
-        Self { root, options, lock: RefCell::default(), silent: RefCell::default() }
+        let deadline = Cell::new(options.deadline);
+        let (lock, silent) = (RefCell::default(), RefCell::default());
+        Self { root, options, deadline, lock, silent }
     }
 
     /// When every wait has to be over.
     pub fn deadline(&self) -> Deadline {
-        self.options.deadline
+        self.deadline.get()
+    }
+
+    /// Whether waits end this much before their time, so that there is some
+    /// left for clearing up.
+    pub(crate) fn keep_back(&self, time: Duration) {
+        self.deadline.set(self.options.deadline.sooner(time));
     }
 
     /// Adds a line to the trace.
@@ -127,7 +139,10 @@ impl View {
     /// Where a symbolic link of the kernel's or of udev's points, as it is
     /// written.
     pub fn link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
-        std::fs::read_link(self.path(path))
+        let path = self.path(path);
+        let read = std::fs::read_link(&path);
+        self.note(format_args!("link {} = {read:?}", path.display()));
+        read
     }
 
     /// Whether there is something of this name, a dangling link included. An
@@ -203,6 +218,9 @@ impl View {
         let begun = Instant::now();
         let shown = program::shown(name, args);
         self.note(format_args!("run {shown}"));
+        if deadline.has_passed() {
+            bail!("no time is left to run {shown}");
+        }
         let surroundings = program::Surroundings { env, kept: None };
         let output = program::run_with(&path, args, deadline, &surroundings)
             .with_context(|| format!("cannot run {shown}"))?;
@@ -245,7 +263,10 @@ impl View {
     /// What an earlier action left as a hint, or nothing. A hint is never
     /// proof: hold it against the kernel.
     pub fn hint(&self, name: &str) -> Option<String> {
-        file::read_trusted(&self.options.run_dir.join(name)).ok()
+        let read = file::read_trusted(&self.options.run_dir.join(name));
+        let shown = read.as_ref().map(|text| text.trim_end());
+        self.note(format_args!("hint {name} = {shown:?}"));
+        read.ok()
     }
 
     /// Hands write access to `act`, and takes it back.
@@ -254,12 +275,17 @@ impl View {
     }
 
     /// Lets children that work for this action share its lock.
-    pub(crate) fn share_lock(&self, lock: &Rc<Flock<File>>) {
+    pub(crate) fn share_lock(&self, lock: &Rc<File>) {
         *self.lock.borrow_mut() = Rc::downgrade(lock);
     }
 
+    /// The mark of what works for this action.
+    pub(crate) fn mark(&self) -> String {
+        stuck::mark(&self.options.owner)
+    }
+
     /// The lock that this action holds, as long as it does.
-    pub(crate) fn lock(&self) -> Option<Rc<Flock<File>>> {
+    pub(crate) fn lock(&self) -> Option<Rc<File>> {
         self.lock.borrow().upgrade()
     }
 
@@ -282,7 +308,13 @@ impl View {
 impl System<'_> {
     /// Runs a program that changes the machine.
     pub fn change<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Output> {
-        self.run(name, args)
+        self.change_within(Duration::MAX, &[], name, args)
+    }
+
+    /// Runs a program of the administrator's, which may leave others behind
+    /// that are none of our business.
+    pub fn script(&self, path: &Path) -> Result<Output> {
+        self.run::<&str>(&path.to_string_lossy(), &[])
     }
 
     /// As [`change`](Self::change), for no longer than `limit`, and with these
@@ -294,7 +326,9 @@ impl System<'_> {
         name: &str,
         args: &[S],
     ) -> Result<Output> {
-        self.run_until(self.deadline().at_most(limit), env, name, args)
+        let mark = self.mark();
+        let env: Vec<_> = env.iter().copied().chain([(stuck::MARK, mark.as_str())]).collect();
+        self.run_until(self.deadline().at_most(limit), &env, name, args)
     }
 
     /// Starts this binary again in a session of its own, as `--background WORD

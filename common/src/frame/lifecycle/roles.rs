@@ -1,6 +1,6 @@
 //! What is asked of the instances of a clone, and of what runs already.
 
-use super::Action;
+use super::{Action, unfinished};
 use crate::frame::agent::{Agent, Role, Status};
 use anyhow::{Result, bail};
 use ocf_meta::Code;
@@ -9,6 +9,7 @@ impl<A: Agent> Action<'_, A> {
     pub(super) fn promote(&self) -> Result<Code> {
         self.agent.validate()?;
         let _lock = self.lock()?;
+        unfinished::end(&self.view, &self.owner())?;
         let (found, status) = self.observe()?;
         let plan = self.agent.promote(&self.view, &found)?;
         if plan.is_empty() && status.is_promoted() {
@@ -23,6 +24,7 @@ impl<A: Agent> Action<'_, A> {
 
     pub(super) fn demote(&self) -> Result<Code> {
         let _lock = self.lock()?;
+        unfinished::end(&self.view, &self.owner())?;
         let (found, status) = self.observe()?;
         match status {
             Status::Stopped(_) => return Ok(Code::NotRunning),

@@ -247,6 +247,7 @@ mod tests {
         let view = View::new(Options {
             deadline: Deadline::after(Duration::from_secs(5)),
             journal: Journal::default(),
+            owner: String::new(),
             run_dir: "/run".into(),
             without_programs: false,
         });

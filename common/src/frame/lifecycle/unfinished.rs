@@ -1,0 +1,46 @@
+//! What earlier actions of the instance are still at.
+
+use crate::host::clock::Pace;
+use crate::host::process::{self, Process, Signal};
+use crate::host::stuck;
+use crate::host::system::View;
+use anyhow::{Result, bail};
+
+/// Whether nothing is, by now; the error names what is.
+pub(super) fn by_now(view: &View, owner: &str) -> Result<()> {
+    let found = stuck::find(view, owner)?;
+    if !found.is_empty() {
+        bail!("an earlier action on it is still under way: {}", stuck::shown(view, &found));
+    }
+    Ok(())
+}
+
+/// Kills what still works for the instance, without waiting for its end:
+/// whether there was anything.
+pub(super) fn end_at_once(view: &View, owner: &str) -> Result<bool> {
+    let found = stuck::find(view, owner)?;
+    found.iter().for_each(|process| kill(view, process));
+    Ok(!found.is_empty())
+}
+
+/// Kills it and waits until it has ended, until the deadline. The error names
+/// what has not.
+pub(super) fn end(view: &View, owner: &str) -> Result<()> {
+    let mut pace = Pace::new();
+    while end_at_once(view, owner)? {
+        if view.deadline().has_passed() {
+            return by_now(view, owner);
+        }
+        pace.rest(view.deadline());
+    }
+    Ok(())
+}
+
+/// Ours it is by its mark: whoever started it has told what has become of it.
+fn kill(view: &View, process: &Process) {
+    let sent =
+        view.with_write_access(|system| process::signal(system, process, Signal::KILL, || true));
+    if let Err(err) = sent {
+        view.warn(format_args!("{err:#}"));
+    }
+}
