@@ -3,6 +3,7 @@
 use crate::harness::{Cases, HARESOURCES, Machine, Program};
 use crate::sample;
 use ocf_meta::Meta;
+use std::fs::File;
 
 pub fn cases(cases: &mut Cases, meta: &'static Meta) {
     let name = meta.name;
@@ -16,6 +17,7 @@ pub fn cases(cases: &mut Cases, meta: &'static Meta) {
     add("through a link is the agent all the same", through_a_link);
     add("by hand takes words, options and names alike", by_hand);
     add("by heartbeat answers status with a word it knows", by_heartbeat);
+    add("by heartbeat in doubt is read as running by heartbeat itself", in_doubt);
     add("by heartbeat takes a placeholder and name=value", with_placeholder);
     add("to explain itself changes nothing", to_explain);
     if sample::can_run(name) {
@@ -111,6 +113,49 @@ fn by_heartbeat(machine: &Machine, name: &'static str) {
     }
     let link = format!("{HARESOURCES}/{name}");
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "{link}");
+}
+
+/// heartbeat takes a line apart by words, and any that is not `running` to it
+/// is a resource that it may start elsewhere.
+fn in_doubt(machine: &Machine, name: &'static str) {
+    let reader = heartbeat_reads(machine);
+    let is_running = |line: &str| {
+        machine.file("/run/line", line);
+        machine.run("sh", &["-c", &reader]).code == Some(0)
+    };
+    assert!(is_running("running") && !is_running("not running") && !is_running("stopped"));
+
+    let sample = sample::prepare(machine, name);
+    let words = sample.words_and("status");
+    let agent = machine.agent(name);
+    let told = agent.heartbeat(&words);
+    assert!(!is_running(&told.stdout), "nothing runs, and heartbeat reads {}", *told);
+
+    // Another action on it is under way: nothing can be told.
+    machine.must("sh", &["-c", "mkdir -p -m 755 /run/resource-agents"]);
+    agent.heartbeat(&sample.words_and("stop")).exits(0);
+    let locks = machine.must("sh", &["-c", "ls /run/resource-agents/*.lock"]);
+    let lock = File::open(locks.lines().next().expect("stop locks")).expect("it is there");
+    lock.lock().expect("nobody has it");
+    let told = agent.heartbeat(&words);
+    assert!(told.code == Some(4) && is_running(&told.stdout), "in doubt: {}", *told);
+    drop(lock);
+
+    // And where it ends before it has looked.
+    let nonsense = ["one", "two", "three", "four", "five", "six", "seven", "eight", "status"];
+    let told = agent.heartbeat(&nonsense);
+    assert!(told.code == Some(4) && is_running(&told.stdout), "ended early: {}", *told);
+}
+
+/// What heartbeat's own ResourceManager, as it is installed, does with the
+/// output of `status`: a script that succeeds where it takes it for running.
+fn heartbeat_reads(machine: &Machine) -> String {
+    let manager = "/usr/share/heartbeat/ResourceManager";
+    let text = std::fs::read_to_string(manager).expect("heartbeat is installed");
+    let from = text.find("we_own_resource() {").expect("it asks for the status");
+    let function = &text[from..from + text[from..].find("\n}\n").expect("it ends") + 3];
+    machine.script("says", "#!/bin/sh\ncat /run/line\n");
+    format!("resource2arg() {{ :; }}\nscriptpath() {{ echo says; }}\n{function}we_own_resource x\n")
 }
 
 fn with_placeholder(machine: &Machine, name: &'static str) {

@@ -21,6 +21,7 @@ mod ipaddr;
 mod itself;
 mod lvm;
 mod pacemaker;
+mod under_way;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
@@ -33,5 +34,6 @@ fn main() -> std::process::ExitCode {
         lvm::cases(cases);
         crash::cases(cases);
         pacemaker::cases(cases);
+        under_way::cases(cases);
     })
 }

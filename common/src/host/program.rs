@@ -3,7 +3,7 @@
 use crate::host::absence::Absent;
 use crate::host::clock::Deadline;
 use crate::host::pidfd::PidFd;
-use crate::host::{process, secret};
+use crate::host::{apart, process, secret};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -115,7 +115,12 @@ pub(crate) fn masked_command(words: &[u8]) -> Option<String> {
     let mut words = words.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let name = words.next().filter(|name| !name.is_empty())?;
     let name = name.rsplit_once('/').map_or(&*name, |(_, name)| name).to_owned();
-    let words: Vec<String> = words.map(|word| word.into_owned()).collect();
+    let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
+    // One of our own is better known by its task.
+    if words.len() > 1 && words[0] == apart::WORD {
+        let task = words.drain(..2).nth(1)?;
+        return Some(shown(&task, &words).trim_end().to_owned());
+    }
     Some(shown(&name, &words).trim_end().to_owned())
 }
 
