@@ -4,14 +4,12 @@ use crate::harness::{Case, Cases, Machine, Program};
 use std::time::{Duration, Instant};
 
 pub fn cases(cases: &mut Cases) {
-    let acts: [(&'static str, fn(&Machine)); 3] = [
-        ("stop: a mount that an earlier start left in the kernel is no stop", mount_goes_on),
-        ("stop: a mount that a killed start left in the kernel is no stop", mount_outlives_kill),
-        ("stop: a fsck that hangs on the disk is no stop", fsck_goes_on),
-    ];
-    for (name, act) in acts {
+    let mut frozen = |name: &'static str, act: fn(&Machine)| {
         cases.push(Case::new(name, act).needs(&["mkfs.ext4", "fsfreeze"]));
-    }
+    };
+    frozen("stop: a mount that an earlier start left in the kernel is no stop", mount_goes_on);
+    frozen("stop: a mount that a killed start left in the kernel is no stop", mount_outlives_kill);
+    frozen("stop: a fsck that hangs on the disk is no stop", fsck_goes_on);
     cases.push(
         Case::new("start: forty by hand, spelled in many ways, mount once", many_mount_once)
             .needs(&["mkfs.ext4"]),
