@@ -153,7 +153,7 @@ mod tests {
     fn autoactivation_is_told_of_unless_it_is_off() {
         let fake = machine("Primary");
         assert!(said(&fake).contains("LVM activates web by itself"));
-        fake.file("/answers/vgs", &GROUP.replace("enabled", ""));
+        fake.file("/answers/fullreport", &GROUP.replace("enabled", ""));
         assert_eq!(said(&fake), "");
         fake.file("/answers/fullreport", GROUP);
         for off in ["event_activation=0", "event_activation=1\nauto_activation_volume_list=[]"] {
