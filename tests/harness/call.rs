@@ -1,6 +1,7 @@
 //! One call of a resource agent, in the dialect of the one who calls.
 
 use super::machine::{AGENTS, HARESOURCES};
+use super::older::Version;
 use super::program::{Output, Program, Running};
 use std::ffi::{OsStr, OsString};
 use std::ops::Deref;
@@ -27,6 +28,7 @@ pub struct Call {
     limit: Duration,
     user: Option<u32>,
     closed_stdin: bool,
+    kernel: Option<Version>,
 }
 
 /// How a call ended.
@@ -46,6 +48,7 @@ impl Call {
             limit: TIMEOUT + Duration::from_secs(5),
             user: None,
             closed_stdin: false,
+            kernel: None,
         }
     }
 
@@ -85,6 +88,17 @@ impl Call {
         self
     }
 
+    /// Cuts the call off when its time is up, as execd does.
+    pub fn killed_at_its_timeout(mut self) -> Self {
+        self.limit = self.timeout;
+        self
+    }
+
+    /// Where the agent lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The check level of the operation.
     pub fn depth(self, level: &str) -> Self {
         self.env("OCF_CHECK_LEVEL", level)
@@ -104,6 +118,12 @@ impl Call {
 
     pub fn closed_stdin(mut self) -> Self {
         self.closed_stdin = true;
+        self
+    }
+
+    /// Calls it as on an older kernel.
+    pub fn on_kernel(mut self, version: Version) -> Self {
+        self.kernel = Some(version);
         self
     }
 
@@ -193,6 +213,9 @@ impl Call {
     fn surroundings(&self, mut program: Program) -> Program {
         for (name, value) in &self.environment {
             program = program.env(name, value);
+        }
+        if let Some(version) = self.kernel {
+            program = program.on_kernel(version);
         }
         if let Some(uid) = self.user {
             program = program.user(uid);

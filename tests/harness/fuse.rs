@@ -8,7 +8,6 @@
 //!
 //! Nothing is cached by the kernel, so that every look asks the server.
 
-use super::disk::Disk;
 use super::machine::Machine;
 use super::program::{Program, Running};
 use nix::mount::{MsFlags, mount};
@@ -25,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// The argument by which the test binary knows it is a server.
 const SERVER: &str = "--server-of-a-file-system";
+
+/// While this file is there, no write is answered, nor anything after it.
+const HOLD: &str = "/run/remote.hold";
+/// There once a write has come that is not answered.
+const HELD: &str = "/run/remote.held";
 
 /// The directory `source` as a FUSE mount on `directory`, for the time of this
 /// value.
@@ -54,10 +58,14 @@ impl Machine {
         remote
     }
 
-    /// A formatted disk that stops answering when `remote` is paused.
-    pub fn remote_disk(&self, remote: &Remote, fstype: &str) -> Disk {
+    /// The path of a formatted disk that stops answering when `remote` is
+    /// paused. It is kept to the end of the case: to close it might wait.
+    pub fn remote_disk(&self, remote: &Remote, fstype: &str) -> String {
         let image = self.image(remote.source.join("disk"), fstype);
-        self.attach(remote.directory.join(image.file_name().expect("a file")))
+        let disk = self.attach(remote.directory.join(image.file_name().expect("a file")));
+        let path = disk.path().to_owned();
+        self.keep(disk);
+        path
     }
 }
 
@@ -73,8 +81,19 @@ impl Remote {
         kill(self.pid(), Signal::SIGSTOP).expect("own child");
     }
 
+    /// From the next write on whoever asks has to wait.
+    pub fn pause_at_a_write(&self) {
+        fs::write(HOLD, "").expect("own /run");
+    }
+
+    /// Whether a write waits for its answer.
+    pub fn holds_a_write(&self) -> bool {
+        Path::new(HELD).exists()
+    }
+
     /// Whoever has waited is answered.
     pub fn resume(&self) {
+        let _ = fs::remove_file(HOLD);
         kill(self.pid(), Signal::SIGCONT).expect("own child");
     }
 
@@ -227,6 +246,10 @@ impl Server {
                 Ok(data)
             }
             op::WRITE => {
+                while Path::new(HOLD).exists() {
+                    fs::write(HELD, "")?;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 let (_handle, offset, size) = (fields.u64(), fields.u64(), fields.u32());
                 let data = &body[REQUEST_HEADER..][..size as usize];
                 self.file(node)?.write_all_at(data, offset)?;

@@ -117,14 +117,17 @@ impl Machine {
         fs::write(path, text).expect("own overlay");
     }
 
-    /// Pretends a file of `/proc` that this kernel does not have, for the
+    /// Pretends a file of `/proc` with what this kernel does not say, for the
     /// processes to come; they find each other through `/proc/self` only.
     pub fn pretend_proc(&self, name: &str, text: &str) {
         let line = "mkdir /run/proc && mount --bind /proc /run/proc && cd /run/proc \
                     && mount -t tmpfs none /proc && for entry in *; do \
                     ln -s \"/run/proc/$entry\" \"/proc/$entry\"; done; test -e /proc/self/fd";
         self.must("sh", &["-c", line]);
-        self.file(Path::new("/proc").join(name), text);
+        let file = Path::new("/proc").join(name);
+        // A link to the kernel's own, if it has one.
+        let _ = fs::remove_file(&file);
+        self.file(file, text);
     }
 
     /// Keeps a disk attached to the end of the case.

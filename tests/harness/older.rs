@@ -9,7 +9,8 @@ use std::process::Command;
 /// Names the version of the kernel that programs shall find, such as `4.18`.
 const VERSION: &str = "STURDY_KERNEL";
 
-type Version = (u32, u32);
+/// Of a kernel: 4.18 is `(4, 18)`.
+pub type Version = (u32, u32);
 
 /// System calls that some supported kernel lacks, and which was the first to
 /// have them. Those without a name in libc have one number everywhere.
@@ -53,8 +54,8 @@ pub fn kernel() -> Option<Version> {
 
 /// Has the program, and all that it starts, find the kernel asked for.
 #[allow(unsafe_code)]
-pub(super) fn before(command: &mut Command) {
-    let Some(version) = kernel() else { return };
+pub(super) fn before(command: &mut Command, wanted: Option<Version>) {
+    let Some(version) = wanted.or_else(kernel) else { return };
     let filter = filter(version);
     // SAFETY: between fork and exec there are only system calls, and the
     // filter lives in the closure.

@@ -1,5 +1,6 @@
 //! One run of one program: a bare environment, no input, an end.
 
+use super::older::Version;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ pub struct Program {
     command: Command,
     limit: Duration,
     closed_stdin: bool,
+    kernel: Option<Version>,
 }
 
 /// A program that has ended.
@@ -52,7 +54,7 @@ impl Program {
         command.env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
         // Its own group, like execd's children: a time limit ends them all.
         command.process_group(0);
-        Self { command, limit: LONGEST, closed_stdin: false }
+        Self { command, limit: LONGEST, closed_stdin: false, kernel: None }
     }
 
     pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
@@ -92,6 +94,12 @@ impl Program {
         self
     }
 
+    /// Runs it as on an older kernel.
+    pub fn on_kernel(mut self, version: Version) -> Self {
+        self.kernel = Some(version);
+        self
+    }
+
     pub fn run(self) -> Output {
         let limit = self.limit;
         self.spawn().wait(limit)
@@ -109,7 +117,7 @@ impl Program {
         let stderr = tempfile::tempfile().expect("the machine has a /tmp");
         let handle = |file: &File| Stdio::from(file.try_clone().expect("a spare descriptor"));
         self.command.stdin(Stdio::null()).stdout(handle(&stdout)).stderr(handle(&stderr));
-        super::older::before(&mut self.command);
+        super::older::before(&mut self.command, self.kernel);
         let since = Instant::now();
         let child = match self.command.spawn() {
             Ok(child) => child,
