@@ -407,3 +407,24 @@ fn outcome<T>(result: &io::Result<T>) -> String {
         Err(err) => err.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_program_is_started_when_the_time_is_over() {
+        let late = View::new(Options {
+            deadline: Deadline::after(Duration::ZERO),
+            journal: Journal::default(),
+            run_dir: "/nowhere".into(),
+            owner: "test".into(),
+            without_programs: false,
+        });
+        let begun = Instant::now();
+        let refused = late.query("sleep", &["5"]).unwrap_err();
+        assert_eq!(refused.to_string(), "no time is left to run sleep 5");
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(late.query_within(Duration::from_secs(5), "true", &[] as &[&str]).is_ok());
+    }
+}
