@@ -176,6 +176,8 @@ fn text_of<'a>(param: &'static Param, raw: &'a OsStr) -> Result<&'a str, Invalid
 pub trait Field: Sized {
     /// The type of the value inside.
     const KIND: Kind;
+    /// Whether it may be left without a value.
+    const OPTIONAL: bool = false;
 
     /// Reads the text or the default.
     fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid>;
@@ -204,6 +206,7 @@ impl<V: crate::Value> Field for V {
 
 impl<V: crate::Value> Field for Option<V> {
     const KIND: Kind = V::KIND;
+    const OPTIONAL: bool = true;
 
     fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid> {
         text.map(|text| V::read(param, Some(text))).transpose()
@@ -242,6 +245,54 @@ pub trait Params: Sized {
 /// In the brackets: `required`, `unique`, `reloadable`, `position = N`,
 /// `alias = "older_name"`. A field with neither `required` nor a default is an
 /// `Option`. The doc comment's first paragraph is the short description.
+///
+/// A table that contradicts itself does not compile. A word in brackets that is
+/// none of these:
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [requierd] device: String } }
+/// ```
+///
+/// What is neither required nor has a default, and is no `Option`:
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [position = 1] device: String } }
+/// ```
+///
+/// What is required and has a default, or is an `Option`:
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Tries.
+///     [required] tries: u32 = "6" } }
+/// ```
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Tries.
+///     [required] tries: Option<u32> } }
+/// ```
+///
+/// Two words in one place, a place that is left out, and a word that has to be
+/// given after one that may be missing:
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [required, position = 1] device: String, /// Type.
+///     [position = 1] fstype: Option<String> } }
+/// ```
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [required, position = 1] device: String, /// Type.
+///     [position = 3] fstype: Option<String> } }
+/// ```
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Type.
+///     [position = 1] fstype: Option<String>, /// Disk.
+///     [required, position = 2] device: String } }
+/// ```
 #[macro_export]
 macro_rules! params {
     ($(#[$outer:meta])* $vis:vis struct $name:ident { $(
@@ -251,6 +302,11 @@ macro_rules! params {
         $(#[$outer])*
         #[derive(Clone, Debug)]
         $vis struct $name { $($(#[doc = $doc])* pub $field: $type,)* }
+
+        const _: () = $crate::param::check(
+            <$name as $crate::Params>::TABLE,
+            &[$(<$type as $crate::param::Field>::OPTIONAL),*],
+        );
 
         impl $crate::Params for $name {
             const TABLE: &'static [$crate::Param] = &[$(
@@ -276,7 +332,65 @@ macro_rules! params {
     (@ required) => { true };
     (@ unique) => { true };
     (@ reloadable) => { true };
-    (@ $option:ident $value:expr) => { Some($value) };
+    (@ position $value:expr) => { Some($value) };
+    (@ alias $value:expr) => { Some($value) };
+    (@ $unknown:ident $($value:expr)?) => {
+        ::std::compile_error!(::std::concat!(
+            "there is no `", ::std::stringify!($unknown), "` for a parameter: it is `required`, ",
+            "`unique`, `reloadable`, `position = N` or `alias = \"older_name\"`",
+        ))
+    };
+}
+
+/// Whether a table can be meant; a constant of each table's, so that one that
+/// cannot does not compile.
+///
+/// # Panics
+/// With what is wrong with it.
+pub const fn check(table: &[Param], optional: &[bool]) {
+    let mut words = 0;
+    let mut at = 0;
+    while at < table.len() {
+        let param = &table[at];
+        let has_stand_in = param.default.is_some() || optional[at];
+        assert!(
+            param.required || has_stand_in,
+            "a parameter is `required`, has a default, or is an Option"
+        );
+        assert!(
+            !(param.required && has_stand_in),
+            "a parameter that is `required` has no default and is no Option"
+        );
+        words += param.position.is_some() as u8;
+        at += 1;
+    }
+    let (mut place, mut may_be_missing) = (1, false);
+    while place <= words {
+        let param = at_position(table, place);
+        assert!(
+            !(param.required && may_be_missing),
+            "a word that is `required` comes after one that may be missing"
+        );
+        may_be_missing |= !param.required;
+        place += 1;
+    }
+}
+
+const fn at_position(table: &[Param], place: u8) -> &Param {
+    let (mut at, mut found) = (0, None);
+    while at < table.len() {
+        if let Some(position) = table[at].position
+            && position == place
+        {
+            assert!(found.is_none(), "two parameters have the same `position`");
+            found = Some(at);
+        }
+        at += 1;
+    }
+    match found {
+        Some(at) => &table[at],
+        None => panic!("`position` counts from 1 and leaves none out"),
+    }
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ fn unit(wish: &Wish) -> Result<tally::Count> {
     let mut count = tally::watch("unit", &mut command)?;
     // What must not compile stands in the documentation.
     let mut examples = cargo();
-    examples.args(["test", "--package", "common", "--doc"]);
+    examples.args(["test", "--package", "common", "--package", "ocf-meta", "--doc"]);
     examples.args(filter).arg("--").args(options);
     count += tally::watch("unit", &mut examples)?;
     Ok(count)

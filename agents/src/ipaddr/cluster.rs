@@ -56,12 +56,15 @@ impl Standing {
     /// What it means that the address is here, but not our part of it.
     pub(super) fn status(&self, place: &str) -> Status {
         let failed = |what: &str| Status::Failed(Role::Started, format!("{place}, but {what}"));
-        match (&self.unknown, &self.absent, self.rest) {
+        match (&self.unknown, self.ours, self.rest) {
             (Some(unknown), _, _) => failed(unknown),
-            (None, None, _) => failed("takes the other nodes' clients as well"),
+            (None, Some(_), _) => failed("takes the other nodes' clients as well"),
+            (None, None, false) => failed("nothing shares out the clients"),
             // Another instance's part brings the address here as well.
-            (None, Some(absent), true) => Status::Stopped(absent.clone()),
-            (None, Some(_), false) => failed("nothing shares out the clients"),
+            (None, None, true) => match &self.absent {
+                Some(absent) => Status::Stopped(absent.clone()),
+                None => failed("nft's list of who is answered may be cut short"),
+            },
         }
     }
 
