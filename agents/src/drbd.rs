@@ -85,7 +85,7 @@ impl Agent for Drbd {
             "validate-all without a clone around it succeeds, as tools ask for it that way.",
             "allow-two-primaries missing in the configuration is code 5, since the configuration is a file of the node.",
             "A volume that is not Primary while others are makes monitor fail, so that a promotion cut short is recovered.",
-            "A resource that has given up a peer (StandAlone), as after a split brain, is reported as degraded, with code 190 or 191.",
+            "A resource that has given up a peer (StandAlone), as after a split brain, is reported as degraded, with code 190 or 191 where the cluster knows them (Pacemaker 2.0.5), and otherwise by a warning in the log.",
             "A demotion that fails because the device is in use says who uses it.",
             "unfence-peer is called when the disks have become up to date and every five minutes, instead of with every monitor.",
             "The action is reload-agent, which the cluster calls for parameters that can be changed while running.",

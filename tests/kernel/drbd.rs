@@ -11,6 +11,7 @@ pub fn cases(cases: &mut Cases) {
     add("drbd: a probe tells the score that /run says is known", probe_scores);
     add("drbd: the reason has the file and the line that drbdadm complains of", file_and_line);
     add("drbd: the reason says why the module cannot be loaded", no_such_module);
+    add("drbd: a cluster that knows no degraded resources hears of running ones", degraded);
     add("drbd: explain by hand is about the resource and not about the clone", explains);
     let mut fence = |name: &str, run: fn(&Machine)| {
         cases.push(Case::new(format!("drbd-fence-peer: {name}"), run).needs(&["cibadmin"]));
@@ -125,6 +126,26 @@ fn no_such_module(machine: &Machine) {
     drbd.action("start")
         .exits(5)
         .because("cannot load the module drbd: modprobe: FATAL: Module drbd not found");
+}
+
+fn degraded(machine: &Machine) {
+    load(machine, "9.2.12");
+    let said = EVENTS.replace(
+        "exists device",
+        "exists connection name:r1 peer-node-id:1 conn-name:node2 connection:StandAlone role:Unknown\nexists device",
+    );
+    machine.script("drbdsetup", "#!/bin/sh\ncat /run/events\n");
+    let drbd = machine.agent("drbd").set("drbd_resource", "r1");
+    for (role, codes) in [("Primary", (191, 8)), ("Secondary", (190, 0))] {
+        machine.file("/run/events", &said.replace("role:Primary", &format!("role:{role}")));
+        drbd.action("monitor").exits(codes.0).because("has given up node2 (StandAlone)");
+        for old in ["3.3.0", "3.0.14", ""] {
+            let monitor = drbd.clone().env("OCF_RESKEY_crm_feature_set", old).action("monitor");
+            let monitor = monitor.exits(codes.1);
+            assert_eq!(monitor.exit_reason(), None, "{old}");
+            assert!(monitor.stderr.contains("WARNING: degraded: r1 has given up"), "{monitor:?}");
+        }
+    }
 }
 
 fn explains(machine: &Machine) {

@@ -207,6 +207,10 @@ impl<A: Agent> Action<'_, A> {
             let code = if promoted { Code::FailedPromoted } else { Code::ErrGeneric };
             Report::new(dialect, code).because(reason).word(self.agent.word(&state))
         };
+        let well = |role| match role {
+            Role::Promoted => Code::RunningPromoted,
+            _ => Code::Success,
+        };
         let (role, code, reason) = match status {
             Status::Stopped(_) => {
                 if !request.probe {
@@ -215,8 +219,13 @@ impl<A: Agent> Action<'_, A> {
                 return Report::new(dialect, Code::NotRunning).word(self.agent.word(&state));
             }
             Status::Failed(role, reason) => return failed(role, reason),
-            Status::Running(role) if role == Role::Promoted => (role, Code::RunningPromoted, None),
-            Status::Running(role) => (role, Code::Success, None),
+            Status::Running(role) => (role, well(role), None),
+            Status::Degraded(role, reason)
+                if dialect == Dialect::Ocf && !request.knows_degraded =>
+            {
+                self.view.warn(format_args!("degraded: {reason}"));
+                (role, well(role), None)
+            }
             Status::Degraded(Role::Promoted, reason) => {
                 (Role::Promoted, Code::DegradedPromoted, Some(reason))
             }

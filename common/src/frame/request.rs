@@ -14,6 +14,9 @@ pub struct Request {
     pub probe: bool,
     /// Whether a person asks what would be done.
     pub explained: bool,
+    /// Whether the whole cluster knows the codes of a resource that runs with a
+    /// fault.
+    pub(crate) knows_degraded: bool,
     /// How deep a monitor is to look.
     pub level: u32,
     /// How long the cluster waits for the action.
@@ -64,6 +67,7 @@ impl Request {
             resource,
             probe: false,
             explained: false,
+            knows_degraded: knows_degraded(env),
             level,
             timeout: Duration::from_secs(timeout.into()),
             clone: None,
@@ -76,6 +80,13 @@ impl Request {
         }
         request.clone = request.read_clone();
         request
+    }
+
+    /// As if a cluster of another age had asked.
+    #[cfg(test)]
+    pub(crate) fn of_feature_set(version: &str) -> Self {
+        let env = [("OCF_RESKEY_crm_feature_set".into(), version.into())];
+        Self::read(&env, "r".into(), 20)
     }
 
     /// A request as unit tests make it: no probe, no clone, twenty seconds.
@@ -120,6 +131,16 @@ impl Request {
             promoted_node_max: promoted("promoted_node_max", "master_node_max"),
         })
     }
+}
+
+/// Pacemaker before 2.0.5 makes 1 of the codes 190 and 191, and restarts what
+/// they are said of. The number that it passes on is the oldest node's.
+fn knows_degraded(env: &[(OsString, OsString)]) -> bool {
+    const FIRST: [u32; 3] = [3, 6, 1];
+    let given = env.iter().find(|(name, _)| name == "OCF_RESKEY_crm_feature_set");
+    let version = given.and_then(|(_, value)| value.to_str()).unwrap_or_default();
+    let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+    numbers[..] >= FIRST[..]
 }
 
 /// The name with every byte that is special in a file name replaced. Names
@@ -167,6 +188,17 @@ mod tests {
         assert_eq!(read(&[]).timeout, Duration::from_secs(20));
         let given = read(&[("OCF_RESKEY_CRM_meta_timeout", "1500")]);
         assert_eq!(given.timeout, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn degradation_is_known_since_pacemaker_2_0_5() {
+        for known in ["3.6.1", "3.10.0", "3.20.5", "4.0", "3.7"] {
+            assert!(Request::of_feature_set(known).knows_degraded, "{known}");
+        }
+        for not in ["3.0.14", "3.3.0", "3.6.0", "3.6", "3", "", "new", "-3.6.1"] {
+            assert!(!Request::of_feature_set(not).knows_degraded, "{not}");
+        }
+        assert!(!read(&[]).knows_degraded);
     }
 
     #[test]
