@@ -290,7 +290,7 @@ impl FencePeer {
                     bail!("{} has barred this node from promotion", placed.owner)
                 }
                 Some(placed) if !lost.iter().any(|peer| placed.allows(peer)) => return Ok(()),
-                Some(placed) => constraint.replace(placed, system, role, CHANGE),
+                Some(placed) => constraint.within(placed).replace(placed, system, role, CHANGE),
             };
             placed = constraint.found(&Cib::query(system)?);
         }

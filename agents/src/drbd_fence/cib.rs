@@ -61,6 +61,14 @@ impl Constraint {
         self.owner == node || self.spared.contains(node)
     }
 
+    /// The same, without whom another one bars: what a node was barred for,
+    /// only whoever has barred it can know to be over.
+    pub fn within(&self, other: &Self) -> Self {
+        let mut narrower = self.clone();
+        narrower.spared.retain(|node| other.allows(node));
+        narrower
+    }
+
     fn xml(&self, role: &str) -> String {
         let [id, clone] = [&self.id, &self.clone].map(|text| xml::escaped(text));
         let expression = |node: &str, id: String| {

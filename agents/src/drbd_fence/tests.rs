@@ -134,7 +134,7 @@ fn a_constraint_that_changes_meanwhile_is_narrowed_again() {
     fs::rename(fake.path("/placed"), fake.path("/rival")).unwrap();
     put(&fake, &of("node2", &["node1", "node3"]));
     assert_eq!(called(&fake, &handler(false)).1, FENCED);
-    assert_eq!(placed(&fake), Some(of("node1", &["node2"])));
+    assert_eq!(placed(&fake), Some(of("node1", &[])), "node3 has barred node2");
 }
 
 #[test]

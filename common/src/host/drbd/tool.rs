@@ -231,11 +231,22 @@ pub fn complaint(said: &Output) -> String {
         if telling(line) || is_of_a_file {
             let all = std::iter::once(line).chain(lines.take_while(more));
             let all: Vec<&str> = all.take(MOST_LINES).map(str::trim).collect();
-            return all.join(" ");
+            return without_the_grammar(&all.join(" "));
         }
         last = Some(line).filter(|line| !line.trim().is_empty()).or(last);
     }
     last.map_or_else(|| said.reason(), |line| line.trim().to_owned())
+}
+
+/// Of all that the grammar has in a place, the first few are enough: the file,
+/// the line and the word that is wrong have to fit into a reason.
+fn without_the_grammar(text: &str) -> String {
+    const ENOUGH: usize = 3;
+    let shortened = |part: &str| match part.split(" | ").collect::<Vec<_>>() {
+        words if words.len() > ENOUGH => format!("{} | ...", words[..ENOUGH].join(" | ")),
+        _ => part.to_owned(),
+    };
+    text.split('\'').map(shortened).collect::<Vec<_>>().join("'")
 }
 
 /// No complaint goes on for longer.
@@ -314,9 +325,9 @@ mod tests {
         let no_module = "modinfo: ERROR: Module drbd not found.\n";
         assert_eq!(
             said(&format!(
-                "{no_module}drbd.d/r1.res:4: Parse error: 'protocol | on' expected,\n\tbut got 'fooo' (TK 281)\n"
+                "{no_module}drbd.d/r1.res:4: Parse error: 'protocol | on | disk | net | skip' expected,\n\tbut got 'fooo' (TK 281)\n"
             )),
-            "drbd.d/r1.res:4: Parse error: 'protocol | on' expected, but got 'fooo' (TK 281)"
+            "drbd.d/r1.res:4: Parse error: 'protocol | on | disk | ...' expected, but got 'fooo' (TK 281)"
         );
         assert_eq!(
             said(&format!(
