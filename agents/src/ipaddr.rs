@@ -2,13 +2,12 @@
 //!
 //! What is seen comes from the kernel's own tables, by rtnetlink: the address
 //! by its bytes, prefix, interface, label and flags; the link by its operational
-//! state. Which interface an address belongs on is asked of the kernel as the
-//! route it would take itself, so there is never more than one answer. A
-//! monitor asks for the one address, not for the list of all of them, and
-//! falls back to the list for anything but a plain yes. IPv4 tells prefix and
-//! label only in a list; where an interface has more addresses than the kernel
-//! tells in one breath, some forty, those two are taken to be what they were
-//! when they were last read, as long as the address is on the same interface.
+//! state. A monitor asks for the one address, not for the list of all of them,
+//! and falls back to the list for anything but a plain yes. Which interface an
+//! address belongs on is asked of the kernel as the route it would take itself,
+//! so there is never more than one answer; but only by start. Start notes what
+//! it adds, and that is what stop takes away, wherever it is by then: routes
+//! change, interfaces are renamed, and a network namespace outlives its name.
 //!
 //! What differs from the shell agents: no external program sends, probes or
 //! looks; the network hears of the address before start returns, and hears
@@ -22,6 +21,7 @@ mod holding;
 mod network;
 mod params;
 mod placing;
+mod record;
 mod removing;
 mod values;
 mod words;
@@ -30,10 +30,8 @@ use common::host::address::Uniqueness;
 use common::host::announce::Line;
 use common::host::claim::Claim;
 use common::host::netns::{self, Entered};
-use common::{
-    Absent, Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed,
-};
-use holding::{Holding, State};
+use common::{Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed};
+use holding::{Holding, State, Stray};
 use ocf_meta::{Examples, Meta, Params, Words, action};
 use params::IpaddrParams;
 use std::cell::{Cell, RefCell};
@@ -50,9 +48,9 @@ pub struct Ipaddr {
     tag: Option<String>,
     request: Request,
     share: Option<cluster::Share>,
-    entered: Cell<Option<bool>>,
-    /// Whether the address is being taken away.
-    leaving: Cell<bool>,
+    entered: RefCell<Option<Entered>>,
+    /// Whether something that was to be removed is still there.
+    leaves: Cell<bool>,
     silence: RefCell<Option<Claim>>,
     line: RefCell<Option<Line>>,
 }
@@ -101,6 +99,15 @@ nodes, each of which answers a part of the clients. This needs nftables.",
             "arp_sender and mac choose no program: there is none. Of send_arp_opts, -A asks for \
              replies only and -U for requests only.",
             "Duplicate address detection that fails, or has not ended, is a failure of monitor.",
+            "What start adds it notes: by the number of the interface and by its prefix. A stop \
+             takes that away whatever the routes say by then and whatever the interface is called, \
+             also out of a network namespace whose name was deleted. Without a note it takes away \
+             every copy of the address that is not on a loopback.",
+            "An address whose link is down is a failure of monitor, not a resource that is stopped.",
+            "Without cidr_netmask the address counts with any prefix.",
+            "Where no route names the network, the interface's own addresses do: a link that is \
+             down is set up, and one of a VRF or without a prefix route needs no cidr_netmask.",
+            "An address that is there already and would expire is given the lifetimes asked for.",
             "The removal of an address leaves the others of its network in place, whatever the \
              kernel's promote_secondaries says.",
             "An address without iflabel carries no alias label of its own.",
@@ -115,8 +122,7 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         let share = cluster::Share::of(&params, request);
         let number = request.clone.map_or(0, |clone| clone.number);
         let ip = if params.unique_clone_address { step(params.ip, number) } else { params.ip };
-        let (entered, leaving) = (Cell::new(None), Cell::new(false));
-        let (silence, line) = (RefCell::default(), RefCell::default());
+        let (entered, leaves, silence, line) = Default::default();
         Ok(Self {
             params,
             ip,
@@ -125,7 +131,7 @@ nodes, each of which answers a part of the clients. This needs nftables.",
             request: request.clone(),
             share,
             entered,
-            leaving,
+            leaves,
             silence,
             line,
         })
@@ -136,9 +142,7 @@ nodes, each of which answers a part of the clients. This needs nftables.",
     }
 
     fn suits(&self, view: &View) -> anyhow::Result<()> {
-        if !self.enter_namespace(view)? {
-            return Err(self.no_namespace());
-        }
+        self.need_namespace(view)?;
         if let Some(share) = &self.share {
             share.suits(view)?;
         }
@@ -146,34 +150,108 @@ nodes, each of which answers a part of the clients. This needs nftables.",
     }
 
     fn observe(&self, view: &View) -> anyhow::Result<State> {
-        if let Some(absent) = self.namespace_absent(view)? {
-            return Ok(State::nowhere("the network namespace is not there", Some(absent)));
-        }
-        let state = match self.glance(view)? {
+        let is_inside = matches!(self.enter_namespace(view)?, Entered::Inside);
+        let state = match self.glance(view).filter(|_| is_inside) {
             Some(state) => state,
             None => self.look(view)?,
         };
         match &self.share {
-            Some(share) => share.observe(view, state),
-            None => Ok(state),
+            Some(share) if is_inside => share.observe(view, state),
+            _ => Ok(state),
         }
     }
 
     fn status(&self, state: &State) -> Status {
         let failed = |reason: String| Status::Failed(Role::Started, reason);
-        let Some(found) = &state.found else {
-            return match (&state.gone, &state.absent) {
+        match &state.found {
+            Some(found) => self.status_of(found, state),
+            None => match (self.misplaced(state), &state.gone, &state.absent) {
+                (Some(misplaced), ..) => failed(misplaced),
                 // A probe, a start and a stop ask whether it runs; a monitor
                 // asks what has become of it.
-                (Some(gone), _) if !self.request.probe => failed(gone.clone()),
-                (_, Some(absent)) => Status::Stopped(absent.clone()),
-                (_, None) => failed(format!("{} may be anywhere", self.ip)),
-            };
-        };
+                (None, Some(gone), _) if !self.request.probe => failed(gone.clone()),
+                (None, _, Some(absent)) => Status::Stopped(absent.clone()),
+                (None, _, None) => failed(format!("it is not known where {} is", self.ip)),
+            },
+        }
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        let mut facts = vec![Fact::new("address", self.ip.to_string())];
+        let found = state.found.as_ref().map_or("on no interface".into(), Holding::to_string);
+        facts.push(Fact::new("found", state.gone.clone().unwrap_or(found)));
+        facts.extend(state.strays.iter().map(|stray| Fact::new("added", stray.to_string())));
+        for other in state.again.iter().chain(&state.others).chain(&state.local) {
+            facts.push(Fact::new("also", other.to_string()));
+        }
+        facts.extend(state.share.as_ref().map(|share| Fact::new("share", share.to_string())));
+        facts
+    }
+
+    fn start<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        self.need_namespace(view)?;
+        self.plan_start(view, from)
+    }
+
+    fn started<'a>(&'a self, view: &View, _state: &State) -> anyhow::Result<Plan<'a>> {
+        self.plan_settle(view)
+    }
+
+    fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        Ok(self.plan_stop(view, from))
+    }
+
+    fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        self.plan_refresh(view, &mut plan, state);
+        Ok(plan)
+    }
+
+    fn reload<'a>(&'a self, _view: &View, _from: &State) -> anyhow::Result<Plan<'a>> {
+        // What can be reloaded is read anew by each action.
+        Ok(Plan::new())
+    }
+
+    fn background(words: &[String], system: &System<'_>) -> anyhow::Result<()> {
+        announcing::background(words, system)
+    }
+}
+
+impl Ipaddr {
+    /// Looks, from now on, where the resource lives, if there is such a place.
+    fn enter_namespace(&self, view: &View) -> anyhow::Result<Entered> {
+        let entered = self.entered.borrow().clone();
+        match (entered, &self.params.network_namespace) {
+            (None, Some(name)) => {
+                let entered = netns::enter(view, name)?;
+                if let Entered::Inside = &entered {
+                    self.entered.replace(Some(entered.clone()));
+                }
+                Ok(entered)
+            }
+            _ => Ok(Entered::Inside),
+        }
+    }
+
+    fn need_namespace(&self, view: &View) -> anyhow::Result<()> {
+        match self.enter_namespace(view)? {
+            Entered::Inside => Ok(()),
+            Entered::Absent(_) => Err(installed(self.no_namespace())),
+        }
+    }
+
+    fn no_namespace(&self) -> String {
+        let name = self.params.network_namespace.as_deref().unwrap_or_default();
+        format!("there is no network namespace {name} on this node")
+    }
+
+    /// What an address means that is where it was asked for.
+    fn status_of(&self, found: &Holding, state: &State) -> Status {
+        let failed = |reason: String| Status::Failed(Role::Started, reason);
         let place = format!("{} is on {}", found.address_text(), found.nic);
-        // Nobody is served through a dead link. But a stop has to see the
-        // address gone: the link may come back.
-        if self.params.check_link_status && !found.carries && !self.leaving.get() {
+        // Nobody is served through a dead link. But the address is there, and
+        // the link may come back.
+        if self.params.check_link_status && !found.carries {
             return failed(format!("{place}, whose link is down"));
         }
         if let Some(wanted) = self.wrong_label(found) {
@@ -197,73 +275,38 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         }
     }
 
-    fn facts(&self, state: &State) -> Vec<Fact> {
-        let mut facts = vec![Fact::new("address", self.ip.to_string())];
-        let found = state.found.as_ref().map_or("on no interface".into(), Holding::to_string);
-        facts.push(Fact::new("found", state.gone.clone().unwrap_or(found)));
-        for other in state.again.iter().chain(&state.others) {
-            facts.push(Fact::new("also", other.to_string()));
+    /// Where the address is instead of where it was asked for, if it is ours
+    /// or may be: what start has added, or, where that is not known and the
+    /// interface has gone, any.
+    fn misplaced(&self, state: &State) -> Option<String> {
+        if let Some(Stray { held, was, within }) = state.strays.first() {
+            let mut place = format!("{} is on {}", held.address_text(), held.nic);
+            if *was != held.nic {
+                place += &format!(", which was {was} when it was added");
+            }
+            let name = self.params.network_namespace.as_deref();
+            return Some(match (within, name, &state.gone) {
+                (Some(within), Some(name), _) => format!(
+                    "{place}, in a network namespace that is not {name} any more and lives on in {}",
+                    within.holder()
+                ),
+                (Some(within), None, _) => {
+                    format!("{place}, in the network namespace of {}", within.holder())
+                }
+                (None, _, Some(gone)) => format!("{place}; {gone}"),
+                (None, ..) => format!("{place}, wanted {}", self.place_wanted()),
+            });
         }
-        facts.extend(state.share.as_ref().map(|share| Fact::new("share", share.to_string())));
-        facts
+        let gone = state.gone.as_ref().filter(|_| !state.recorded)?;
+        let other = state.others.first()?;
+        Some(format!("{} is on {}, and {gone}", other.address_text(), other.nic))
     }
 
-    fn start<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
-        if self.entered.get() == Some(false) {
-            return Err(self.no_namespace());
-        }
-        self.leaving.set(false);
-        self.plan_start(view, from)
-    }
-
-    fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
-        self.leaving.set(true);
-        Ok(self.plan_stop(view, from))
-    }
-
-    fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
-        let mut plan = Plan::new();
-        if let Some(found) = state.found.as_ref().filter(|_| state.thorough) {
-            self.plan_remember(view, &mut plan, found);
-        }
-        self.plan_refresh(view, &mut plan, state);
-        Ok(plan)
-    }
-
-    fn reload<'a>(&'a self, _view: &View, _from: &State) -> anyhow::Result<Plan<'a>> {
-        // What can be reloaded is read anew by each action.
-        Ok(Plan::new())
-    }
-
-    fn background(words: &[String], system: &System<'_>) -> anyhow::Result<()> {
-        announcing::background(words, system)
-    }
-}
-
-impl Ipaddr {
-    /// Looks, from now on, where the resource lives. Whether there is such a
-    /// place.
-    fn enter_namespace(&self, view: &View) -> anyhow::Result<bool> {
-        Ok(self.namespace_absent(view)?.is_none())
-    }
-
-    /// The same; proof that there is no such place, where there is none.
-    fn namespace_absent(&self, view: &View) -> anyhow::Result<Option<Absent>> {
-        let Some(name) = &self.params.network_namespace else { return Ok(None) };
-        if self.entered.get() == Some(true) {
-            return Ok(None);
-        }
-        let absent = match netns::enter(view, name)? {
-            Entered::Inside => None,
-            Entered::Absent(absent) => Some(absent),
-        };
-        self.entered.set(Some(absent.is_none()));
-        Ok(absent)
-    }
-
-    fn no_namespace(&self) -> anyhow::Error {
-        let name = self.params.network_namespace.as_deref().unwrap_or_default();
-        installed(format!("there is no network namespace {name} on this node"))
+    /// `10.0.0.9/24 on eth0`, as far as it was said.
+    fn place_wanted(&self) -> String {
+        let prefix = self.params.cidr_netmask.map(|prefix| format!("/{}", prefix.bits));
+        let nic = self.nic.as_ref().map(|nic| format!(" on {nic}"));
+        format!("{}{}{}", self.ip, prefix.unwrap_or_default(), nic.unwrap_or_default())
     }
 
     /// The label that was asked for, if the address has another one.

@@ -1,6 +1,8 @@
 //! IPaddr on real interfaces, with a neighbour that listens.
 
 mod place;
+mod record;
+mod settle;
 mod share;
 mod state;
 mod wire;
@@ -12,6 +14,8 @@ pub fn cases(cases: &mut Cases) {
     wire::cases(cases);
     place::cases(cases);
     state::cases(cases);
+    record::cases(cases);
+    settle::cases(cases);
     share::cases(cases);
 }
 

@@ -3,8 +3,11 @@
 use super::cluster;
 use common::Absent;
 use common::host::address::{Address, Uniqueness};
+use common::host::link::Link;
+use common::host::netns::Namespace;
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// The address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,50 +26,28 @@ pub struct Holding {
 }
 
 impl Holding {
-    pub(super) fn new(address: &Address, nic: &str, carries: bool) -> Self {
+    /// The address where it was found.
+    pub(super) fn new(address: &Address, link: &Link) -> Self {
+        Self { carries: link.carries(), ..Self::carried(address, &link.name) }
+    }
+
+    /// The address on an interface that is known to carry.
+    pub(super) fn carried(address: &Address, nic: &str) -> Self {
         Self {
             nic: nic.to_owned(),
             index: address.index,
             ip: address.ip,
             prefix: address.prefix,
             label: address.label.clone(),
-            carries,
+            carries: true,
             uniqueness: address.uniqueness(),
         }
     }
 
     /// The address as the kernel is asked to remove it.
     pub(super) fn address(&self) -> Address {
-        Address {
-            ip: self.ip,
-            prefix: self.prefix,
-            index: self.index,
-            label: self.label.clone(),
-            broadcast: None,
-            flags: 0,
-            scope: 0,
-        }
-    }
-
-    /// The line by which [`Holding::recall`] knows it again.
-    pub(super) fn remembered(&self) -> String {
-        let label = self.label.as_deref().unwrap_or(&self.nic);
-        format!("1 {} {} {} {} {label}\n", self.ip, self.prefix, self.index, self.nic)
-    }
-
-    /// What was remembered of this address.
-    pub(super) fn recall(ip: IpAddr, line: &str) -> Option<Self> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let ["1", remembered, prefix, index, nic, label] = *words else { return None };
-        Some(Self {
-            nic: nic.to_owned(),
-            index: index.parse().ok()?,
-            ip: remembered.parse().ok().filter(|remembered| *remembered == ip)?,
-            prefix: prefix.parse().ok()?,
-            label: Some(label.to_owned()),
-            carries: true,
-            uniqueness: Uniqueness::Settled,
-        })
+        let label = self.label.clone();
+        Address { label, ..Address::new(self.ip, self.prefix, self.index) }
     }
 
     pub(super) fn address_text(&self) -> String {
@@ -91,56 +72,54 @@ impl fmt::Display for Holding {
     }
 }
 
+/// What a start has put where it is not looked for any more.
+#[derive(Clone, Debug)]
+pub struct Stray {
+    pub held: Holding,
+    /// What its interface was called then.
+    pub was: String,
+    /// The network namespace, if it is not the one that is looked at.
+    pub within: Option<Rc<Namespace>>,
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.held.fmt(f)?;
+        if self.was != self.held.nic {
+            write!(f, ", which was {}", self.was)?;
+        }
+        match &self.within {
+            Some(within) => write!(f, ", in the network namespace of {}", within.holder()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What was seen of the address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     /// Where it is as it was asked for, apart from label and link.
     pub found: Option<Holding>,
     /// Where it is as well, in the same way.
     pub again: Vec<Holding>,
+    /// Where a start has put it, though it is asked for elsewhere now.
+    pub strays: Vec<Stray>,
     /// Where it is besides: on other interfaces, or with other prefixes.
     pub others: Vec<Holding>,
-    /// Why there is nowhere it could be.
+    /// Where it is on the loopback, and serves nobody.
+    pub local: Vec<Holding>,
+    /// Why there is nowhere it could be as it was asked for.
     pub gone: Option<String>,
     /// Proof that it is nowhere that counts.
     pub absent: Option<Absent>,
-    /// Whether everything was looked at, not only what was needed for a yes.
-    pub thorough: bool,
+    /// Whether it is known what start has added.
+    pub recorded: bool,
     /// What this node has of an address that several nodes share.
     pub share: Option<cluster::Standing>,
 }
 
 impl State {
-    /// There is no place for the address.
-    pub(super) fn nowhere(why: impl Into<String>, absent: Option<Absent>) -> Self {
-        Self { gone: Some(why.into()), absent, ..Self::default() }
-    }
-
     pub(super) fn at(found: Holding) -> Self {
         Self { found: Some(found), ..Self::default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_same_address_is_recalled() {
-        let held = Holding {
-            nic: "eth0".into(),
-            index: 3,
-            ip: "10.0.0.9".parse().unwrap(),
-            prefix: 24,
-            label: Some("eth0:web".into()),
-            carries: true,
-            uniqueness: Uniqueness::Settled,
-        };
-        let line = held.remembered();
-        assert_eq!(Holding::recall(held.ip, &line), Some(held));
-        assert_eq!(Holding::recall("10.0.0.8".parse().unwrap(), &line), None);
-        for torn in ["", "1 10.0.0.9 24 3", "2 10.0.0.9 24 3 eth0 eth0"] {
-            assert_eq!(Holding::recall("10.0.0.9".parse().unwrap(), torn), None);
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::holding::{Holding, State};
 use super::network::Place;
 use super::removing;
 use anyhow::{Context, Result, anyhow, bail};
-use common::host::address::{self, Address, Extras, Uniqueness};
+use common::host::address::{self, Address, Uniqueness};
 use common::host::announce::Line;
 use common::host::link::{self, Link};
 use common::host::netlink::Watch;
@@ -22,27 +22,39 @@ const DETECTION: Duration = Duration::from_secs(10);
 
 impl Ipaddr {
     pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        let seen = self.look(view)?;
         let place = match &from.found {
             Some(found) => self.place_of(view, found)?,
             None => self.place(view)?,
         };
-        for other in &from.others {
+        for other in &seen.others {
             let (ip, nic) = (place.address.ip, &place.link.name);
             view.warn(format_args!("{other}, while {ip} is to be on {nic}; it is left there"));
         }
         let mut plan = Plan::new();
+        if !seen.recorded && !seen.others.is_empty() {
+            // A start that fails is cleared up after.
+            plan.step(format!("note that {} is not ours there", self.ip), |system| {
+                self.note_nothing(system);
+                Ok(())
+            });
+        }
         self.plan_link(&mut plan, &place.link);
         self.plan_off_loopback(view, &mut plan)?;
         self.plan_script(&mut plan, self.params.local_start_script.as_deref());
         if let Some(share) = &self.share {
             share.plan_start(&mut plan, self.ip, &place.link);
         }
+        self.plan_recall(&mut plan, &seen.strays);
         match &from.found {
             Some(found) if self.wrong_label(found).is_some() => {
                 self.plan_remove(&mut plan, found);
                 self.plan_add(&mut plan, &place);
             }
-            Some(_) => {}
+            Some(found) => {
+                self.plan_note(view, &mut plan, found);
+                self.plan_renew(&mut plan, &place);
+            }
             None => {
                 if self.params.run_arping && self.ip.is_ipv4() && place.link.has_neighbours() {
                     self.plan_probe(&mut plan, place.link.clone());
@@ -53,8 +65,19 @@ impl Ipaddr {
         if let IpAddr::V6(ip) = self.ip {
             self.plan_v6(&mut plan, &place.link, ip);
         }
-        self.plan_remember(view, &mut plan, &Holding::new(&place.address, &place.link.name, true));
         self.plan_announce(&mut plan, &place.link, place.address.prefix);
+        Ok(plan)
+    }
+
+    /// What is left for a start to do where the address is there already: it
+    /// may not be this agent that has added it.
+    pub(super) fn plan_settle<'a>(&'a self, view: &View) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let seen = self.look(view)?;
+        let Some(found) = &seen.found else { return Ok(plan) };
+        self.plan_recall(&mut plan, &seen.strays);
+        self.plan_note(view, &mut plan, found);
+        self.plan_renew(&mut plan, &self.place_of(view, found)?);
         Ok(plan)
     }
 
@@ -62,13 +85,37 @@ impl Ipaddr {
     /// should be.
     fn place_of(&self, view: &View, found: &Holding) -> Result<Place> {
         let all = address::holding(view, self.ip)?;
-        let same = |a: &Address| (a.index, a.prefix) == (found.index, found.prefix);
-        let address = all.into_items().into_iter().find(same);
+        let same = |a: &&Address| (a.index, a.prefix) == (found.index, found.prefix);
+        let address = all.iter().find(same).cloned();
         let mut address = address.ok_or_else(|| anyhow!("{found} has just gone away"))?;
         let link = link::by_index(view, found.index)?;
         let link = link.ok_or_else(|| anyhow!("{} has just gone away", found.nic))?;
         address.label = self.label(&link.name).or(address.label);
-        Ok(Place { link, address, metric: None })
+        Ok(Place { link, address })
+    }
+
+    /// Adds the lifetimes that were asked for, if an address that is there has
+    /// others: it would be gone one day.
+    fn plan_renew<'a>(&'a self, plan: &mut Plan<'a>, place: &Place) {
+        let (wanted, held) = (self.wanted_lifetimes(), place.address.lifetimes);
+        let is_preferred_enough = match (wanted.preferred, held.preferred) {
+            (None, held) => held.is_none(),
+            // The kernel counts it down.
+            (Some(wanted), held) => held.is_some_and(|held| held <= wanted),
+        };
+        if held.valid.is_none() && is_preferred_enough {
+            return;
+        }
+        let expires = match held.valid {
+            Some(seconds) => format!(", which would be gone in {seconds} s"),
+            None => String::new(),
+        };
+        let Place { link, address } = place.clone();
+        let what = format!(
+            "set the lifetimes of {}/{} on {}{expires}",
+            address.ip, address.prefix, link.name
+        );
+        plan.step(what, move |system| address::renew(system, &address, wanted));
     }
 
     fn plan_link<'a>(&'a self, plan: &mut Plan<'a>, link: &Link) {
@@ -86,31 +133,20 @@ impl Ipaddr {
     }
 
     fn plan_add<'a>(&'a self, plan: &mut Plan<'a>, place: &Place) {
-        let (address, extras) = (place.address.clone(), self.extras(place));
-        let link = place.link.clone();
-        plan.step(removing::words("add", &address, "to", &place.link.name), move |system| {
+        let Place { link, address } = place.clone();
+        plan.step(removing::words("add", &address, "to", &link.name), move |system| {
             if self.ip.is_ipv6() && link.has_neighbours() {
                 // Whoever objects to the address is to be heard.
                 self.line.replace(Line::open(system, self.ip, &link).ok());
             }
-            address::add(system, &address, &extras)
+            // Said before it is done: a stop after a crash finds the note.
+            self.note_added(system, address.prefix, address.index, &link.name);
+            let added = address::add(system, &address);
+            if added.is_err() {
+                self.note_nothing(system);
+            }
+            added
         });
-    }
-
-    fn extras(&self, place: &Place) -> Extras {
-        let is_v6 = self.ip.is_ipv6();
-        let nodad = self.params.nodad || self.share.is_some();
-        let mut flags = 0;
-        if is_v6 && nodad {
-            flags |= address::NO_DETECTION;
-        }
-        if self.params.noprefixroute {
-            flags |= address::NO_ROUTE;
-        }
-        // The address must not make a better route to its network than the one
-        // that has led here.
-        let metric = place.metric.filter(|metric| is_v6 && *metric > 0);
-        Extras { flags, preferred: self.params.preferred_lft.0.filter(|_| is_v6), metric }
     }
 
     fn plan_v6<'a>(&'a self, plan: &mut Plan<'a>, link: &Link, ip: Ipv6Addr) {

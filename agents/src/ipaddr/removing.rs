@@ -2,30 +2,32 @@
 
 use super::Ipaddr;
 use super::cluster::Share;
-use super::holding::{Holding, State};
+use super::holding::{Holding, State, Stray};
 use anyhow::{Result, bail};
-use common::host::address::{self, Address, Extras};
+use common::host::address::{self, Address};
 use common::host::link;
+use common::host::netns::Entered;
 use common::{Plan, System, View};
 use std::net::IpAddr;
 
 impl Ipaddr {
     pub(super) fn plan_stop<'a>(&'a self, view: &View, from: &State) -> Plan<'a> {
         let mut plan = Plan::new();
-        if self.entered.get() == Some(false) {
-            return plan;
-        }
         // All of its places count now, not only the first.
-        let seen = self.look(view).unwrap_or_else(|err| {
+        let looked = self.look(view);
+        let seen = looked.as_ref().unwrap_or_else(|err| {
             view.warn(format_args!("{err:#}"));
-            from.clone()
+            from
         });
-        let held: Vec<&Holding> = seen.found.iter().chain(&seen.again).collect();
-        if !held.is_empty() || self.is_announcing(view) {
+        let strangers = self.strangers(view, seen);
+        let held: Vec<&Holding> = seen.found.iter().chain(&seen.again).chain(strangers).collect();
+        let is_there = !held.is_empty() || !seen.strays.is_empty();
+        if is_there || self.is_announcing(view) {
             self.plan_silence(&mut plan);
             self.plan_script(&mut plan, self.params.local_stop_script.as_deref());
         }
-        if self.params.lvs_ipv6_addrlabel {
+        let is_inside = matches!(self.enter_namespace(view), Ok(Entered::Inside));
+        if is_inside && self.params.lvs_ipv6_addrlabel {
             self.plan_unlabel(view, &mut plan);
         }
         match (&self.share, &from.share) {
@@ -36,13 +38,37 @@ impl Ipaddr {
             }
             _ => held.iter().for_each(|held| self.plan_remove(&mut plan, held)),
         }
-        self.plan_onto_loopback(view, &mut plan);
-        if view.hint(&self.hint_name()).is_some() {
-            plan.step(format!("forget where {} was", self.ip), move |system| {
-                system.drop_hint(&self.hint_name())
-            });
+        self.plan_recall(&mut plan, &seen.strays);
+        if is_inside {
+            self.plan_onto_loopback(view, &mut plan);
+        }
+        if is_there || self.record(view).is_some_and(|record| record.added().is_some()) {
+            self.plan_note_nothing(&mut plan);
         }
         plan
+    }
+
+    /// What has to go where it is not known what start has added: every copy
+    /// of the address but those on a loopback, and those that another instance
+    /// has noted as its own. Link-local addresses are of each link alone.
+    fn strangers<'s>(&self, view: &View, seen: &'s State) -> Vec<&'s Holding> {
+        let is_of_link =
+            matches!(self.ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && seen.gone.is_none();
+        if seen.recorded || is_of_link {
+            return Vec::new();
+        }
+        seen.others.iter().filter(|held| !self.is_of_another(view, held)).collect()
+    }
+
+    /// Adds the removal of what a start has put where it is not looked for any
+    /// more.
+    pub(super) fn plan_recall<'a>(&'a self, plan: &mut Plan<'a>, strays: &[Stray]) {
+        for stray in strays.iter().cloned() {
+            plan.step(format!("remove {stray}"), move |system| match &stray.within {
+                Some(within) => within.inside(system, || self.remove(system, &stray.held))?,
+                None => self.remove(system, &stray.held),
+            });
+        }
     }
 
     /// Adds the removal of what keeps an IPv6 address from being a source. It
@@ -66,7 +92,13 @@ impl Ipaddr {
     pub(super) fn plan_remove<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {
         let held = held.clone();
         let what = words("remove", &held.address(), "from", &held.nic);
-        plan.step(what, move |system| remove(system, &held));
+        plan.step(what, move |system| self.remove(system, &held));
+    }
+
+    fn remove(&self, system: &System<'_>, held: &Holding) -> Result<()> {
+        let removed = remove(system, held);
+        self.leaves.set(self.leaves.get() || removed.is_err());
+        removed
     }
 
     fn plan_leave<'a>(&'a self, plan: &mut Plan<'a>, share: &'a Share, held: &[&Holding]) {
@@ -74,7 +106,7 @@ impl Ipaddr {
         let nics: Vec<String> = held.iter().map(|held| held.nic.clone()).collect();
         plan.step(format!("give up our part of the clients of {}", self.ip), move |system| {
             share.leave(system, &nics, |system| {
-                held.iter().try_for_each(|held| remove(system, held))
+                held.iter().map(|held| self.remove(system, held)).fold(Ok(()), Result::and)
             })
         });
     }
@@ -86,11 +118,8 @@ impl Ipaddr {
         }
         let Some(lo) = link::by_name(view, "lo")? else { return Ok(()) };
         let held = address::holding(view, self.ip)?;
-        let Some(address) =
-            held.into_items().into_iter().find(|a| a.index == lo.index && a.prefix == 32)
-        else {
-            return Ok(());
-        };
+        let real = held.iter().find(|a| a.index == lo.index && a.prefix == 32).cloned();
+        let Some(address) = real else { return Ok(()) };
         plan.step(words("remove", &address, "from", "lo"), move |system| {
             // Said before it is done: a stop after a crash finds the hint.
             let label = address.label.as_deref().unwrap_or("lo");
@@ -109,10 +138,8 @@ impl Ipaddr {
         let label = words.next().filter(|label| *label != "lo").map(str::to_owned);
         plan.step(format!("put {}/32 back on lo", self.ip), move |system| {
             if let Some(lo) = link::by_name(system, "lo")? {
-                let (ip, index) = (self.ip, lo.index);
-                let (broadcast, flags) = (None, 0);
-                let address = Address { ip, prefix: 32, index, label, broadcast, flags, scope };
-                address::add(system, &address, &Extras::default())?;
+                let address = Address { label, scope, ..Address::new(self.ip, 32, lo.index) };
+                address::add(system, &address)?;
             }
             system.drop_hint(&hint)
         });
@@ -170,8 +197,7 @@ fn bring_back(system: &System<'_>, siblings: &[Address]) -> Result<()> {
     let mut failed = Vec::new();
     for lost in siblings.iter().filter(|sibling| !is_left(sibling)) {
         system.warn(format_args!("{}/{} went with its network; added again", lost.ip, lost.prefix));
-        let flags = lost.flags & address::NO_ROUTE;
-        if let Err(err) = address::add(system, lost, &Extras { flags, ..Extras::default() }) {
+        if let Err(err) = address::add(system, lost) {
             failed.push(format!("{err:#}"));
         }
     }

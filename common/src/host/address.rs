@@ -18,6 +18,34 @@ const FOREVER: u32 = u32::MAX;
 pub const NO_DETECTION: u32 = libc::IFA_F_NODAD;
 /// The address brings no route to its network.
 pub const NO_ROUTE: u32 = libc::IFA_F_NOPREFIXROUTE;
+/// The flags that are given with an address; the kernel decides on the others.
+const GIVEN: u32 = NO_DETECTION | NO_ROUTE;
+
+/// For how many seconds an address lives on; none is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// As the source of new connections.
+    pub preferred: Option<u32>,
+    /// At all: the kernel removes it then.
+    pub valid: Option<u32>,
+}
+
+impl Lifetimes {
+    /// Reads a `struct ifa_cacheinfo`.
+    fn read(value: &[u8]) -> Option<Self> {
+        let seconds = |at| u32_at(value, at).map(|n| (n != FOREVER).then_some(n));
+        Some(Self { preferred: seconds(0)?, valid: seconds(4)? })
+    }
+
+    /// A `struct ifa_cacheinfo`: both, and two times of change.
+    fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (to, seconds) in bytes.chunks_mut(4).zip([self.preferred, self.valid]) {
+            to.copy_from_slice(&seconds.unwrap_or(FOREVER).to_ne_bytes());
+        }
+        bytes
+    }
+}
 
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +64,10 @@ pub struct Address {
     pub flags: u32,
     /// `RT_SCOPE_*`.
     pub scope: u8,
+    /// How long it lives.
+    pub lifetimes: Lifetimes,
+    /// The metric of the route to its network; 0 is the kernel's own.
+    pub metric: u32,
 }
 
 /// How far duplicate address detection has come.
@@ -50,6 +82,14 @@ pub enum Uniqueness {
 }
 
 impl Address {
+    /// An address on the interface of this number, for ever, without anything
+    /// besides.
+    pub fn new(ip: IpAddr, prefix: u8, index: u32) -> Self {
+        let (label, broadcast, flags, scope, metric) = (None, None, 0, 0, 0);
+        let lifetimes = Lifetimes::default();
+        Self { ip, prefix, index, label, broadcast, flags, scope, lifetimes, metric }
+    }
+
     /// Whether the address can be used.
     pub fn uniqueness(&self) -> Uniqueness {
         let has = |flag: u32| self.flags & flag != 0;
@@ -119,14 +159,20 @@ pub fn all_v4(view: &View, index: u32) -> Result<Vec<Address>> {
     found.context("cannot list the addresses")
 }
 
-/// All IPv4 addresses of one interface, if they are so few (some 40) that the
-/// kernel tells them in one breath; the cost has a bound.
-pub fn few_v4(view: &View, index: u32) -> Result<Option<Vec<Address>>> {
-    let header = header(libc::AF_INET as u8, 0, 0, index);
-    let question = Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
-    let of_link = |body: &[u8]| read(body).filter(|address| address.index == index);
-    let found = Netlink::open().and_then(|line| line.short_list(question, of_link));
-    view.note(format_args!("addresses of link {index}, if few = {found:?}"));
+/// The other addresses of this interface, or any for 0, whose network `ip` is
+/// in, the smallest network first. They name it where no route does: the link
+/// is down, its routes are in a table of their own, or it has none.
+pub fn covering(view: &View, ip: IpAddr, index: u32) -> Result<Vec<Address>> {
+    let of_network = |body: &[u8]| {
+        read(body).filter(|other| {
+            other.ip != ip && other.prefix < width(ip) && in_network(ip, other.ip, other.prefix)
+        })
+    };
+    let found = list(family(&ip), index, of_network).map(|mut found| {
+        found.sort_by_key(|other| (u8::MAX - other.prefix, other.index));
+        found
+    });
+    view.note(format_args!("addresses of the network of {ip} on link {index} = {found:?}"));
     found.context("cannot list the addresses")
 }
 
@@ -157,38 +203,10 @@ pub fn one_v6(view: &View, wanted: Ipv6Addr, index: u32) -> Result<Option<Addres
     found.with_context(|| format!("cannot look for the address {wanted}"))
 }
 
-/// What to add beyond the address itself.
-#[derive(Clone, Debug, Default)]
-pub struct Extras {
-    /// `IFA_F_*`.
-    pub flags: u32,
-    /// For how many seconds it may be the source of new connections.
-    pub preferred: Option<u32>,
-    /// The metric of the route to its network.
-    pub metric: Option<u32>,
-}
-
 /// Adds the address. One that is there already, just like this, is no error.
-pub fn add(system: &System<'_>, new: &Address, extras: &Extras) -> Result<()> {
-    let bytes = octets(&new.ip);
-    let flags = extras.flags;
-    let broadcast = new.broadcast.map(|ip| ip.octets());
-    let label = new.label.as_ref().map(|label| [label.as_bytes(), &[0]].concat());
-    let lifetime = extras.preferred.map(|seconds| {
-        // A `struct ifa_cacheinfo`: preferred, valid, and two times of change.
-        [seconds.to_ne_bytes(), FOREVER.to_ne_bytes(), [0; 4], [0; 4]].concat()
-    });
-    let how = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let header = header(family(&new.ip), new.prefix, new.scope, new.index);
-    let order = Message::new(libc::RTM_NEWADDR, how, &header)
-        .with(LOCAL, &bytes)
-        .with(ADDRESS, &bytes)
-        .with_some(libc::IFA_BROADCAST, broadcast.as_ref().map(<[u8; 4]>::as_slice))
-        .with_some(libc::IFA_LABEL, label.as_deref())
-        .with_some(FLAGS, (flags != 0).then_some(flags.to_ne_bytes()).as_ref().map(|f| &f[..]))
-        .with_some(libc::IFA_CACHEINFO, lifetime.as_deref())
-        .with_some(PRIORITY, extras.metric.map(u32::to_ne_bytes).as_ref().map(|m| &m[..]));
-    let done = match Netlink::open().and_then(|line| line.tell(order)) {
+pub fn add(system: &System<'_>, new: &Address) -> Result<()> {
+    let how = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let done = match Netlink::open().and_then(|line| line.tell(order(new, how))) {
         // IPv6 also says so of the same address with another prefix.
         Err(err) if errno(&err) == Some(Errno::EEXIST) => {
             let same = |held: &Address| (held.index, held.prefix) == (new.index, new.prefix);
@@ -198,6 +216,31 @@ pub fn add(system: &System<'_>, new: &Address, extras: &Extras) -> Result<()> {
     };
     system.note(format_args!("add {new:?} = {done:?}"));
     done.with_context(|| format!("cannot add {}/{}", new.ip, new.prefix))
+}
+
+/// Gives an address that is there the lifetimes, and keeps it otherwise.
+pub fn renew(system: &System<'_>, held: &Address, lifetimes: Lifetimes) -> Result<()> {
+    let new = Address { lifetimes, ..held.clone() };
+    let done = Netlink::open().and_then(|line| line.tell(order(&new, libc::NLM_F_REPLACE)));
+    system.note(format_args!("renew {new:?} = {done:?}"));
+    done.with_context(|| format!("cannot set the lifetimes of {}/{}", new.ip, new.prefix))
+}
+
+fn order(address: &Address, how: i32) -> Message {
+    let bytes = octets(&address.ip);
+    let broadcast = address.broadcast.map(|ip| ip.octets());
+    let label = address.label.as_ref().map(|label| [label.as_bytes(), &[0]].concat());
+    let flags = Some(address.flags & GIVEN).filter(|flags| *flags != 0).map(u32::to_ne_bytes);
+    let metric = Some(address.metric).filter(|metric| *metric > 0).map(u32::to_ne_bytes);
+    let header = header(family(&address.ip), address.prefix, address.scope, address.index);
+    Message::new(libc::RTM_NEWADDR, libc::NLM_F_ACK | how, &header)
+        .with(LOCAL, &bytes)
+        .with(ADDRESS, &bytes)
+        .with_some(libc::IFA_BROADCAST, broadcast.as_ref().map(<[u8; 4]>::as_slice))
+        .with_some(libc::IFA_LABEL, label.as_deref())
+        .with_some(FLAGS, flags.as_ref().map(<[u8; 4]>::as_slice))
+        .with(libc::IFA_CACHEINFO, &address.lifetimes.bytes())
+        .with_some(PRIORITY, metric.as_ref().map(<[u8; 4]>::as_slice))
 }
 
 /// Removes the address; one that is not there, or whose interface is gone, is
@@ -283,6 +326,7 @@ fn read(body: &[u8]) -> Option<Address> {
     let &[_, prefix, flags, scope, ..] = body else { return None };
     let (mut local, mut address) = (None, None);
     let (mut label, mut broadcast, mut flags) = (None, None, u32::from(flags));
+    let (mut lifetimes, mut metric) = (Lifetimes::default(), 0);
     for (kind, value) in Attributes(body.get(8..)?) {
         match kind {
             LOCAL => local = ip(value),
@@ -291,6 +335,8 @@ fn read(body: &[u8]) -> Option<Address> {
             libc::IFA_LABEL => label = Some(text(value)),
             libc::IFA_BROADCAST => broadcast = ip(value),
             FLAGS => flags = u32_at(value, 0)?,
+            libc::IFA_CACHEINFO => lifetimes = Lifetimes::read(value)?,
+            PRIORITY => metric = u32_at(value, 0)?,
             _ => {}
         }
     }
@@ -299,7 +345,7 @@ fn read(body: &[u8]) -> Option<Address> {
         _ => None,
     };
     let (ip, index) = (local.or(address)?, u32_at(body, 4)?);
-    Some(Address { ip, prefix, index, label, broadcast, flags, scope })
+    Some(Address { ip, prefix, index, label, broadcast, flags, scope, lifetimes, metric })
 }
 
 #[cfg(test)]
@@ -307,8 +353,7 @@ mod tests {
     use super::*;
 
     fn address(ip: &str, prefix: u8, flags: u32) -> Address {
-        let ip = ip.parse().unwrap();
-        Address { ip, prefix, index: 2, label: None, broadcast: None, flags, scope: 0 }
+        Address { flags, ..Address::new(ip.parse().unwrap(), prefix, 2) }
     }
 
     #[test]
@@ -321,6 +366,15 @@ mod tests {
         assert!(in_network(ip("fd00::1"), ip("fe80::2"), 0));
         assert!(!in_network(ip("fd00::1"), ip("fd00::2"), 128));
         assert!(!in_network(ip("10.0.0.9"), ip("fd00::2"), 0));
+    }
+
+    #[test]
+    fn lifetimes_are_read_as_they_were_written() {
+        for (preferred, valid) in [(None, None), (Some(0), None), (Some(30), Some(60))] {
+            let lifetimes = Lifetimes { preferred, valid };
+            assert_eq!(Lifetimes::read(&lifetimes.bytes()), Some(lifetimes));
+        }
+        assert_eq!(Lifetimes::read(&[0; 7]), None);
     }
 
     #[test]

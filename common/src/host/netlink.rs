@@ -31,10 +31,6 @@ const PART: usize = 32 << 10;
 /// No message is larger than this.
 const LARGEST: usize = 4 << 20;
 
-/// How much of a list is looked at where only a short one is of interest. The
-/// kernel fills as much as was asked for last, read or not.
-const SHORT_PART: usize = 4 << 10;
-
 /// What the kernel answers at once cannot take longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -111,26 +107,6 @@ impl Netlink {
             found.extend(read(body));
             ControlFlow::Continue(())
         })
-    }
-
-    /// Asks for all objects of a kind, and gives up if they do not fit into the
-    /// first part of the kernel's answer: to look at a few costs little, and
-    /// to learn that there are many costs no more.
-    pub(crate) fn short_list<T>(
-        &self,
-        question: Message,
-        mut read: impl FnMut(&[u8]) -> Option<T>,
-    ) -> io::Result<Option<Vec<T>>> {
-        let mut found = Vec::new();
-        // The end may come in a part of its own.
-        let heard = self.hear(question, &mut [0; SHORT_PART], |part, body| match part {
-            0 => {
-                found.extend(read(body));
-                ControlFlow::Continue(())
-            }
-            _ => ControlFlow::Break(()),
-        })?;
-        Ok((heard == Heard::End).then_some(found))
     }
 
     /// Asks until an answer was whole, or `take` had enough of it. What was

@@ -9,6 +9,7 @@ pub fn cases(cases: &mut Cases) {
     cases.push(case("IPaddr: a shared address answers its part of the clients", answers_its_part));
     cases.push(case("IPaddr: two parts on one node answer every client", both_parts));
     cases.push(case("IPaddr: lost rules fail the monitor of a shared address", lost_rules));
+    cases.push(case("IPaddr: a share that nft cannot tell of has failed, and is stopped", untold));
     cases.add("IPaddr: without nft an address cannot be shared", without_nft);
 }
 
@@ -85,6 +86,32 @@ fn lost_rules(machine: &Machine) {
     first.action("monitor").exits(1).because("nothing shares out");
     first.action("stop").exits(0);
     assert_eq!(machine.address(VIP), None);
+}
+
+fn untold(machine: &Machine) {
+    let _peer = neighbour(machine);
+    let first = part(machine, "0");
+    let lost = first.clone().env("OCF_TESTER_FAIL_HAVE_BINARY", "1");
+    let refused = "#!/bin/sh\necho 'netlink: Error: cache initialization failed' >&2\nexit 1\n";
+    let nothing = "#!/bin/sh\n";
+    for (call, broken, why) in [
+        (&lost, None, "nft is not installed"),
+        (&first, Some(refused), "cache initialization failed"),
+        (&first, Some(nothing), "nothing shares out the clients"),
+    ] {
+        first.action("start").exits(0);
+        if let Some(broken) = broken {
+            machine.script("nft", broken);
+        }
+        call.probe().exits(1).because(why);
+        call.action("monitor").exits(1).because(why);
+        call.action("stop").exits(0);
+        assert_eq!(machine.address(VIP), None);
+        call.probe().exits(7);
+        if broken.is_some() {
+            machine.must("rm", &["/usr/local/sbin/nft"]);
+        }
+    }
 }
 
 fn without_nft(machine: &Machine) {
