@@ -74,7 +74,8 @@ impl Agent for Drbd {
         ],
         examples: Examples {
             pacemaker: "p_r1 ocf:sturdy:drbd params drbd_resource=r1",
-            haresources: "drbd::r1",
+            // The word is DRBD's init script there, which brings all resources up.
+            haresources: "",
             by_hand: "r1 status",
         },
         differences: &[

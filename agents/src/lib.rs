@@ -33,6 +33,11 @@ pub const ALL: &[&Meta] = &[
     meta_of::<lvm2::Lvm2>(),
 ];
 
+/// The names besides its own under which an agent is installed: those of the
+/// agents whose place it takes. Only with them is it enough for a user to
+/// change the provider.
+pub const ALIASES: &[(&str, &[&str])] = &[("IPaddr", &["IPaddr2"]), ("LVM", &["LVM-activate"])];
+
 /// The programs that are no agents, each with the other names it answers to.
 pub const HANDLERS: &[(&str, &[&str])] = &[("drbd-fence-peer", &["drbd-unfence-peer"])];
 

@@ -50,7 +50,9 @@ pub struct Meta {
 pub struct Examples {
     /// `crm configure` syntax, after `primitive`.
     pub pacemaker: &'static str,
-    /// One haresources entry.
+    /// One haresources entry. None, which is an empty text, for an agent that
+    /// heartbeat is not to be given: an init script has its name, and does
+    /// something else.
     pub haresources: &'static str,
     /// The words after the agent's name at a prompt.
     pub by_hand: &'static str,
@@ -100,6 +102,11 @@ impl Meta {
     /// The parameter of this name or alias.
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.all_params().find(|param| param.answers_to(name))
+    }
+
+    /// Whether heartbeat is to find the agent under its name.
+    pub fn is_for_heartbeat(&self) -> bool {
+        !self.examples.haresources.is_empty()
     }
 
     /// Whether the cluster may call an action of this name.

@@ -57,6 +57,9 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
         ("heartbeat, in /etc/ha.d/haresources:", format!("node1 {}", examples.haresources)),
         ("By hand:", format!("{name} {}", examples.by_hand)),
     ] {
+        if label.starts_with("heartbeat") && !meta.is_for_heartbeat() {
+            continue;
+        }
         writeln!(out, ".PP\n{label}\n.PP\n.RS 4\n.nf\n{}\n.fi\n.RE", roff(&line))?;
     }
     Ok(())
@@ -70,9 +73,11 @@ fn synopsis(meta: &Meta, out: &mut String) -> std::fmt::Result {
         out,
         "primitive \\fIid\\fR ocf:{PROVIDER}:{name} params \\fIname\\fR=\\fIvalue\\fR ..."
     )?;
-    let words = words::form(meta, "::");
-    let between = if words.starts_with('[') || words.is_empty() { "" } else { "::" };
-    writeln!(out, "\\fInode\\fR {name}{between}{}", roff(&words))?;
+    if meta.is_for_heartbeat() {
+        let words = words::form(meta, "::");
+        let between = if words.starts_with('[') || words.is_empty() { "" } else { "::" };
+        writeln!(out, "\\fInode\\fR {name}{between}{}", roff(&words))?;
+    }
     writeln!(out, "{name} {} \\fIaction\\fR", roff(&words::form(meta, " ")))?;
     writeln!(out, "{name} explain ... [\\-\\-json]\n.fi")
 }

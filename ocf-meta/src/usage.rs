@@ -51,6 +51,9 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
         ("haresources", examples.haresources),
         ("by hand", &by_hand),
     ] {
+        if use_ == "haresources" && !meta.is_for_heartbeat() {
+            continue;
+        }
         writeln!(out, "{use_:<12} {}", text::wrap(example, 13, 79).trim())?;
     }
     writeln!(out, "\nAll of it: man 7 ocf_{PROVIDER}_{name}, or {name} --man | man -l -")

@@ -84,17 +84,16 @@ fn is_there(witness: &str) -> bool {
 
 /// Builds the agents as they are shipped and returns the directory they lie in.
 pub fn build_agents() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace())
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "agents",
-            "--bins",
-            "--message-format=json-render-diagnostics",
-        ])
+    build_agents_of(&workspace())
+}
+
+/// The same for a workspace at another place.
+pub fn build_agents_of(workspace: &Path) -> Result<PathBuf> {
+    let output = cargo()
+        .current_dir(workspace)
+        .args(["build", "--release", "--package", "agents", "--bins"])
+        .arg("--message-format=json-render-diagnostics")
+        .args(["--config", &same_paths_everywhere()?])
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .output()
@@ -106,4 +105,44 @@ pub fn build_agents() -> Result<PathBuf> {
         .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
         .find_map(|binary| Some(binary.parent()?.to_path_buf()))
         .context("cargo built no binary")
+}
+
+/// Panics carry the paths of sources, those of crates and of the library with
+/// the builder's own directories in front. cargo adds these flags to the ones
+/// of the workspace's configuration.
+fn same_paths_everywhere() -> Result<String> {
+    let crates = cargo_home()?.join("registry/src");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = said(Command::new(rustc).args(["--print", "sysroot"]))?;
+    let library = Path::new(&sysroot).join("lib/rustlib/src/rust");
+    let flags = [(crates, "/cargo"), (library, "/rust")]
+        .map(|(from, to)| format!("{:?}", format!("--remap-path-prefix={}={to}", from.display())));
+    Ok(format!(
+        "target.'cfg(all(target_os = \"linux\", target_env = \"gnu\"))'.rustflags = [{}]",
+        flags.join(", ")
+    ))
+}
+
+/// Where cargo keeps what it has fetched.
+pub fn cargo_home() -> Result<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
+/// The cargo that runs this task.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// What a program that must succeed prints, without the last line's end.
+pub fn said(command: &mut Command) -> Result<String> {
+    let name = command.get_program().display().to_string();
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} ended with {}: {}", output.status, stderr.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }

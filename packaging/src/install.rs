@@ -1,33 +1,32 @@
-//! `cargo xtask install`: lays out what the packages ship.
+//! `cargo xtask install`: lays out what the packages have in them, below a
+//! directory, for a machine whose package manager shall not know of it.
 
 use crate::host;
-use anyhow::{Context, Result, bail, ensure};
-use ocf_meta::{Meta, PROVIDER, completion, man};
+use crate::payload::{self, Content, DROP_IN, Distribution, HARESOURCES, Item, Package};
+use anyhow::{Context, Result, bail};
+use ocf_meta::PROVIDER;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "Usage: cargo xtask install --destdir DIR [--replace]
+const USAGE: &str = "Usage: cargo xtask install --destdir DIR [--haresources]
 
   --destdir DIR  the root to install below; / for this machine
-  --replace      put an agent of ours in the place of another package's script in
-                 /etc/ha.d/resource.d, which is kept beside it as NAME.before-sturdy";
+  --haresources  have heartbeat take the agents for the scripts of its haresources,
+                 from its next start";
 
-/// Where heartbeat looks for its scripts.
-const HARESOURCES: &str = "etc/ha.d/resource.d";
-
-/// The directory that hints and locks lie in; it may be there already.
-const TMPFILES: &str = "d /run/resource-agents 1755 root root\n";
+/// Where an earlier version put links in the place of heartbeat's scripts.
+const OLD_LINKS: &str = "etc/ha.d/resource.d";
 
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
     let mut destdir = None;
-    let mut replace = false;
+    let mut packages = vec![Package::Agents];
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--destdir" => destdir = words.next().map(PathBuf::from),
-            "--replace" => replace = true,
+            "--haresources" => packages.push(Package::Haresources),
             "-h" | "--help" => {
                 println!("{USAGE}");
                 return Ok(());
@@ -37,113 +36,92 @@ pub fn run(words: &[String]) -> Result<()> {
     }
     let root = destdir.with_context(|| format!("where to?\n{USAGE}"))?;
     let built = host::build_agents()?;
-    install(&built, &root, replace)?;
+    install(&built, &root, &packages)?;
     println!("{} agents installed below {}", agents::ALL.len(), root.display());
-    Ok(())
-}
-
-/// Installs the agents that lie in `built` below `root`.
-pub fn install(built: &Path, root: &Path, replace: bool) -> Result<()> {
-    for meta in agents::ALL {
-        let binary = built.join(meta.name);
-        ensure!(is_static(&binary)?, "{} is not static", binary.display());
-        let home = format!("usr/lib/ocf/resource.d/{PROVIDER}");
-        put(root, &format!("{home}/{}", meta.name), &fs::read(&binary)?, 0o755)?;
-        link(root, meta, replace)?;
-        documents(root, meta)?;
+    if packages.contains(&Package::Haresources) {
+        println!(
+            "heartbeat takes them from its next start, after systemctl daemon-reload; to undo it, \
+             remove {}\nWhere there is no systemd, /etc/default/heartbeat needs the line\n  \
+             HA_RESOURCEDIR=\"/{HARESOURCES} /{OLD_LINKS}\"",
+            root.join(DROP_IN).display()
+        );
     }
-    for (name, others) in agents::HANDLERS {
-        handler(built, root, name, others)?;
-    }
-    put(root, &format!("usr/lib/tmpfiles.d/{PROVIDER}.conf"), TMPFILES.as_bytes(), 0o644)?;
-    for name in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-        let text = fs::read(host::workspace().join(name)).with_context(|| format!("no {name}"))?;
-        put(root, &format!("usr/share/doc/{PROVIDER}/{name}"), &text, 0o644)?;
+    for advice in old_links(&root) {
+        eprintln!("{advice}");
     }
     Ok(())
 }
 
-/// A program that others call by its whole path, under each of its names.
-fn handler(built: &Path, root: &Path, name: &str, others: &[&str]) -> Result<()> {
-    let binary = built.join(name);
-    ensure!(is_static(&binary)?, "{} is not static", binary.display());
-    let home = format!("usr/lib/{PROVIDER}");
-    put(root, &format!("{home}/{name}"), &fs::read(&binary)?, 0o755)?;
-    for other in others {
-        let path = root.join(&home).join(other);
-        match symlink(name, &path) {
-            Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(err).with_context(|| format!("cannot make {}", path.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+/// Lays out the packages below `root`, with the agents that lie in `built`.
+pub fn install(built: &Path, root: &Path, packages: &[Package]) -> Result<()> {
+    let items = payload::list(built, Distribution::here())?;
+    items
+        .iter()
+        .filter(|item| packages.contains(&item.package))
+        .try_for_each(|item| put(root, item))
 }
 
-fn documents(root: &Path, meta: &Meta) -> Result<()> {
-    let name = meta.name;
-    for (path, text) in [
-        (format!("man/man7/{}", man::file_name(meta)), man::render(meta)),
-        (format!("bash-completion/completions/{name}"), completion::bash(meta)),
-        (format!("zsh/vendor-completions/_{name}"), completion::zsh(meta)),
-        (format!("fish/vendor_completions.d/{name}.fish"), completion::fish(meta)),
-    ] {
-        put(root, &format!("usr/share/{path}"), text.as_bytes(), 0o644)?;
-    }
-    Ok(())
-}
-
-/// Writes a file under a new name first, so that a running agent's is never
-/// half written.
-fn put(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
-    let path = root.join(path);
+/// Puts it in its place under a new name first, so that what is running or
+/// being looked at is never half written.
+pub fn put(root: &Path, item: &Item) -> Result<()> {
+    let path = root.join(&item.path);
     let dir = path.parent().expect("below the root");
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let new = dir.join(format!(".{}.new", path.file_name().unwrap_or_default().display()));
-    fs::write(&new, content)
-        .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(mode)))
-        .and_then(|()| fs::rename(&new, &path))
+    let _ = fs::remove_file(&new);
+    let made = match &item.content {
+        Content::Link(target) => symlink(target, &new),
+        Content::File(content) => fs::write(&new, content)
+            .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(item.mode))),
+    };
+    made.and_then(|()| fs::rename(&new, &path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Links the agent to where heartbeat looks for it.
-fn link(root: &Path, meta: &Meta, replace: bool) -> Result<()> {
-    let dir = root.join(HARESOURCES);
-    fs::create_dir_all(&dir)?;
-    let path = dir.join(meta.name);
-    let target = PathBuf::from(format!("../../../usr/lib/ocf/resource.d/{PROVIDER}/{}", meta.name));
-    match fs::symlink_metadata(&path) {
-        Ok(_) if fs::read_link(&path).is_ok_and(|found| found == target) => return Ok(()),
-        Ok(_) if replace => {
-            let kept = dir.join(format!("{}.before-{PROVIDER}", meta.name));
-            fs::rename(&path, &kept)?;
-            // heartbeat takes whatever is executable there for a resource.
-            fs::set_permissions(&kept, fs::Permissions::from_mode(0o644))?;
-            println!("{} kept as {}", path.display(), kept.display());
-        }
-        Ok(_) => {
-            bail!("{} belongs to another package; --replace puts ours in its place", path.display())
-        }
-        Err(_) => {}
-    }
-    symlink(&target, &path).with_context(|| format!("cannot link {}", path.display()))
+/// How to get rid of the links of earlier versions. dpkg takes such a link for
+/// the script whose place it is in, and removes what it leads to.
+fn old_links(root: &Path) -> Vec<String> {
+    let home = root.join(OLD_LINKS);
+    let entries = fs::read_dir(&home).into_iter().flatten().flatten();
+    let mut advice: Vec<_> = entries
+        .filter(|entry| {
+            let ours = format!("ocf/resource.d/{PROVIDER}");
+            fs::read_link(entry.path()).is_ok_and(|to| to.parent().is_some_and(|at| at.ends_with(&ours)))
+        })
+        .map(|entry| {
+            let link = entry.path();
+            let (link, kept) = (link.display(), format!("{}.before-{PROVIDER}", link.display()));
+            match Path::new(&kept).exists() {
+                true => format!(
+                    "{link} is a link of an earlier version, and a purge of heartbeat would remove our \
+                     agent through it: chmod 755 {kept} && mv -f {kept} {link}"
+                ),
+                false => format!("{link} is a link of an earlier version: rm {link}"),
+            }
+        })
+        .collect();
+    advice.sort_unstable();
+    advice
 }
 
-/// Whether an ELF file asks for no interpreter, which only static ones do not.
-pub fn is_static(binary: &Path) -> Result<bool> {
-    const PT_INTERP: u32 = 3;
-    let elf = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    let field = |at: usize, size: usize| -> Result<usize> {
-        let bytes = elf.get(at..at + size).context("the file is cut short")?;
-        Ok(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
-    };
-    ensure!(elf.starts_with(b"\x7fELF\x02\x01"), "{} is not a 64-bit ELF file", binary.display());
-    let (start, size, count) = (field(32, 8)?, field(54, 2)?, field(56, 2)?);
-    for number in 0..count {
-        if u32::try_from(field(start + number * size, 4)?)? == PT_INTERP {
-            return Ok(false);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_of_an_earlier_version_is_told_of_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join(OLD_LINKS);
+        fs::create_dir_all(&home).unwrap();
+        symlink("../../../usr/lib/ocf/resource.d/sturdy/IPaddr", home.join("IPaddr")).unwrap();
+        symlink("../../../usr/lib/ocf/resource.d/sturdy/LVM", home.join("LVM")).unwrap();
+        symlink("../rc.d/other", home.join("Other")).unwrap();
+        fs::write(home.join("IPaddr.before-sturdy"), "").unwrap();
+        fs::write(home.join("Filesystem"), "").unwrap();
+        let advice = old_links(root.path());
+        assert_eq!(advice.len(), 2, "{advice:?}");
+        assert!(advice[0].contains("mv -f") && advice[0].contains("IPaddr.before-sturdy"));
+        assert!(advice[1].ends_with("LVM"));
+        assert!(fs::symlink_metadata(home.join("IPaddr")).is_ok());
     }
-    Ok(true)
 }

@@ -3,10 +3,12 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod host;
 mod install;
 mod lab;
 mod ledger;
+mod payload;
 #[allow(dead_code)]
 mod quiet;
 mod test;
@@ -29,6 +31,11 @@ const TASKS: &[Task] = &[
         name: "install",
         about: "lay out what the packages ship, below a directory",
         run: install::run,
+    },
+    Task {
+        name: "dist",
+        about: "make the packages, for Debian and for distributions with rpm",
+        run: dist::run,
     },
     Task {
         name: "test",

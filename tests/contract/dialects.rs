@@ -41,9 +41,12 @@ fn for_help(machine: &Machine, name: &'static str) {
             assert!(lines.len() <= 24, "{word}: {} lines", lines.len());
             let wide = lines.iter().find(|line| line.chars().count() > 80);
             assert!(wide.is_none(), "{word}: {wide:?}");
-            for shown in ["Usage: ", "Pacemaker ", "haresources ", "by hand "] {
+            for shown in ["Usage: ", "Pacemaker ", "by hand "] {
                 assert!(outcome.stdout.contains(shown), "{word} lacks {shown:?}");
             }
+            let meta = agents::ALL.iter().find(|meta| meta.name == name).unwrap();
+            let for_heartbeat = outcome.stdout.contains("\nharesources ");
+            assert_eq!(for_heartbeat, meta.is_for_heartbeat(), "{word}: {}", *outcome);
         }
     }
 }

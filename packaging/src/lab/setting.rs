@@ -6,11 +6,15 @@ use super::article::{Article, Group, Mount, Owner, Who};
 use super::client::{Lab, Machine};
 use super::guest::{FENCE, REAL, SELF};
 use super::{disk, heartbeat, pacemaker};
+use crate::payload::{HARESOURCES, Package};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Where heartbeat looks for scripts unless it is told of another place.
+const STOCK_HARESOURCES: &str = "/etc/ha.d/resource.d";
 
 /// The nodes.
 pub const NODES: [&str; 2] = ["node1", "node2"];
@@ -211,7 +215,8 @@ impl Setting {
     /// init scripts.
     fn agent_paths(&self) -> Vec<String> {
         let path = |agent: &str| match self.engine {
-            Engine::Heartbeat => format!("/etc/ha.d/resource.d/{agent}"),
+            Engine::Heartbeat if self.agents == Agents::Sturdy => format!("/{HARESOURCES}/{agent}"),
+            Engine::Heartbeat => format!("{STOCK_HARESOURCES}/{agent}"),
             Engine::Pacemaker => {
                 format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
             }
@@ -243,9 +248,14 @@ impl Setting {
         ));
         script += &each(&format!("ln -sf {SELF} PATH"));
         script += "mkdir -p /usr/lib/ocf/resource.d/lab\n";
+        if self.engine == Engine::Heartbeat && self.agents == Agents::Sturdy {
+            script += &format!(
+                "echo 'HA_RESOURCEDIR=\"/{HARESOURCES} {STOCK_HARESOURCES}\"' >> /etc/default/heartbeat\n"
+            );
+        }
         script += &format!("ln -sf {SELF} {FENCE}\n");
         for word in service.words().iter().filter(|word| word.stand_in) {
-            for directory in ["/etc/ha.d/resource.d", "/usr/lib/ocf/resource.d/lab"] {
+            for directory in [STOCK_HARESOURCES, "/usr/lib/ocf/resource.d/lab"] {
                 script += &format!("ln -sf {SELF} {directory}/{}\n", word.name);
             }
         }
@@ -364,7 +374,7 @@ pub fn on_both(act: impl Fn(&'static str) -> Result<()> + Sync) -> Result<()> {
 pub fn pack_agents() -> Result<Vec<u8>> {
     let built = crate::host::build_agents()?;
     let root = tempfile::tempdir()?;
-    crate::install::install(&built, root.path(), false)?;
+    crate::install::install(&built, root.path(), Package::ALL)?;
     pack(root.path())
 }
 
@@ -372,7 +382,7 @@ fn pack(root: &Path) -> Result<Vec<u8>> {
     let output = Command::new("tar")
         .args(["--owner=0", "--group=0", "-cC"])
         .arg(root)
-        .args(["usr/lib/ocf", "usr/lib/sturdy", "etc"])
+        .arg("usr")
         .output()
         .context("cannot run tar")?;
     ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
