@@ -192,7 +192,8 @@ impl Agent for Filesystem {
             "A check level in between counts as the next lower one, as the standard has it.",
             "A depth of 10 reads at three places, past the cache; on what has no device it asks \
                 the file system itself.",
-            "The status file of depth 20 is compared with what was written, and removed by stop.",
+            "The status file of depth 20 is compared with what was written, and removed by stop. No \
+                link that a user of the mount has put in its way is followed.",
             "force_unmount=safe finds the same processes as true: both go by the mount itself.",
             "All that a stop has to unmount shares the time of the stop.",
             "A stop fails while another mount namespace still has the device mounted.",

@@ -5,6 +5,7 @@ pub mod absence;
 pub mod address;
 pub mod announce;
 pub mod apart;
+mod beneath;
 pub mod block;
 pub mod claim;
 pub mod clock;

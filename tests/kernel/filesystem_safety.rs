@@ -2,9 +2,15 @@
 //! answer.
 
 use crate::harness::{Call, Case, Cases, Machine, Outcome};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Duration;
 
 const DATA: &str = "/srv/data";
+
+/// Where the monitor of depth 20 writes, and what it is called.
+const STATUS: &str = "/srv/data/.Filesystem_status";
+const STATUS_FILE: &str = "test_node1";
 
 /// A mount whose server can be paused.
 const REMOTE: &str = "/srv/remote";
@@ -21,6 +27,11 @@ pub fn cases(cases: &mut Cases) {
     add("what is not mounted is stopped, whoever does not answer", silence_is_no_doubt);
     add("an image that cannot be looked for is no missing image", silence_before_the_image);
     add("a bind whose source does not answer is watched and stopped", silence_of_the_source);
+    add("a link in the place of the status file's directory is not followed", link_is_refused);
+    add("a link in the place of the status file is not followed", file_link_is_refused);
+    add("a second name of another file is not written to", hard_link_is_refused);
+    add("a status file is not written to another mount", other_mount_is_refused);
+    add("a link beside the mount point is no place to move the mount to", no_move_by_a_link);
 }
 
 fn given(machine: &Machine, device: &str, directory: &str) -> Call {
@@ -117,4 +128,75 @@ fn silence_of_the_source(machine: &Machine) {
     agent.probe().exits(7);
     blames(agent.action("start"));
     remote.resume();
+}
+
+/// Started, and something of root's elsewhere that nobody may touch.
+fn started(machine: &Machine) -> Call {
+    let disk = machine.formatted("ext4");
+    let agent = given(machine, disk.path(), DATA);
+    machine.keep(disk);
+    agent.action("start").exits(0);
+    machine.file(Path::new("/srv/precious").join(STATUS_FILE), "precious");
+    agent
+}
+
+/// Neither written to nor removed, by a monitor of depth 20 nor by the stop
+/// after it.
+#[track_caller]
+fn is_refused(machine: &Machine, agent: &Call, why: &str, precious: &str) {
+    agent.clone().depth("20").action("monitor").exits(1).because(why);
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+    agent.clone().depth("10").action("monitor").exits(0);
+    if precious.starts_with(DATA) {
+        machine.must("mkdir", &["/srv/copy"]);
+        machine.must("cp", &["-a", "/srv/data/.", "/srv/copy"]);
+    }
+    agent.action("stop").exits(0);
+    assert!(machine.mounts_at(DATA).is_empty());
+    let precious = precious.replace(DATA, "/srv/copy");
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+}
+
+fn link_is_refused(machine: &Machine) {
+    let agent = started(machine);
+    // The one that stop is to remove.
+    agent.clone().depth("20").action("monitor").exits(0);
+    std::fs::remove_dir_all(STATUS).unwrap();
+    symlink("/srv/precious", STATUS).unwrap();
+    is_refused(machine, &agent, "is a link or a file", "/srv/precious/test_node1");
+}
+
+fn file_link_is_refused(machine: &Machine) {
+    let agent = started(machine);
+    std::fs::create_dir(STATUS).unwrap();
+    symlink("/srv/precious/test_node1", Path::new(STATUS).join(STATUS_FILE)).unwrap();
+    is_refused(machine, &agent, "is no regular file", "/srv/precious/test_node1");
+}
+
+fn hard_link_is_refused(machine: &Machine) {
+    let agent = started(machine);
+    std::fs::create_dir(STATUS).unwrap();
+    std::fs::write("/srv/data/precious", "precious").unwrap();
+    std::fs::hard_link("/srv/data/precious", Path::new(STATUS).join(STATUS_FILE)).unwrap();
+    is_refused(machine, &agent, "one of several names", "/srv/data/precious");
+}
+
+fn other_mount_is_refused(machine: &Machine) {
+    let agent = started(machine);
+    std::fs::create_dir(STATUS).unwrap();
+    machine.must("mount", &["--bind", "/srv/precious", STATUS]);
+    is_refused(machine, &agent, "is another mount", "/srv/precious/test_node1");
+}
+
+fn no_move_by_a_link(machine: &Machine) {
+    let agent = started(machine).set("force_unmount", "false,move");
+    std::fs::create_dir("/srv/elsewhere").unwrap();
+    symlink("/srv/elsewhere", "/srv/.data").unwrap();
+    let held = std::fs::File::open(DATA).unwrap();
+    agent.action("stop").exits(1);
+    assert!(machine.mounts_at("/srv/elsewhere").is_empty());
+    assert_eq!(machine.mounts_at(DATA).len(), 1);
+    drop(held);
+    agent.action("stop").exits(0);
+    assert!(machine.mounts_at(DATA).is_empty());
 }

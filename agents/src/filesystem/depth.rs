@@ -29,14 +29,15 @@ impl Filesystem {
             };
         }
         if level >= 20 {
-            let file = mount.directory.join(self.status_file(view));
+            let (directory, below) = (mount.directory.clone(), self.status_file(view));
+            let file = directory.join(&below);
             plan.step(format!("write and read back {}", file.display()), move |system| {
                 let shown = file.display();
                 if system.hint(&self.status_record()).is_none() {
                     system.keep_hint(&self.status_record(), &format!("{shown}\n"))?;
                 }
                 let text = format!("{} {}\n", self.request.resource, clock::local_time("%F %T %z"));
-                trial::write(system, &file, &text, system.deadline())
+                trial::write(system, &directory, &below, &text, system.deadline())
                     .with_context(|| format!("on {shown}"))
             });
         }

@@ -53,8 +53,10 @@ impl Filesystem {
         let table = Table::read(view)?;
         if let Some(file) = view.hint(&self.status_record()) {
             let file = PathBuf::from(file.trim_end());
+            let directory = mount.directory.clone();
             plan.step(format!("remove the status file {}", file.display()), move |system| {
-                trial::remove(system, &file, system.deadline().at_most(BRIEF))?;
+                let below = file.strip_prefix(&directory).unwrap_or(&file);
+                trial::remove(system, &directory, below, system.deadline().at_most(BRIEF))?;
                 system.drop_hint(&self.status_record())
             });
         }

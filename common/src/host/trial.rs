@@ -3,16 +3,17 @@
 //! answer.
 
 use crate::host::apart;
+use crate::host::beneath::{Missing, Place};
 use crate::host::clock::Deadline;
 use crate::host::mount::statmount;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Devices are read in blocks of this size, which any sector size divides.
@@ -48,15 +49,27 @@ pub fn answers(view: &View, directory: &Path, deadline: Deadline) -> Result<()> 
     apart::run(view, "answer", &[directory], deadline)
 }
 
-/// Writes a file, reads it back and compares.
-pub fn write(system: &System<'_>, file: &Path, text: &str, deadline: Deadline) -> Result<()> {
-    apart::run(system, "write", &[file.as_os_str(), OsStr::new(text)], deadline)
+/// Writes a file below a directory, reads it back and compares.
+pub fn write(
+    system: &System<'_>,
+    directory: &Path,
+    below: &Path,
+    text: &str,
+    deadline: Deadline,
+) -> Result<()> {
+    let words = [directory.as_os_str(), below.as_os_str(), OsStr::new(text)];
+    apart::run(system, "write", &words, deadline)
 }
 
-/// Removes the file that was written, and the directory if nothing else is
-/// in it.
-pub fn remove(system: &System<'_>, file: &Path, deadline: Deadline) -> Result<()> {
-    apart::run(system, "remove", &[file], deadline)
+/// Removes the file that was written, and the directory it lies in if nothing
+/// else is there.
+pub fn remove(
+    system: &System<'_>,
+    directory: &Path,
+    below: &Path,
+    deadline: Deadline,
+) -> Result<()> {
+    apart::run(system, "remove", &[directory, below], deadline)
 }
 
 /// Whether nobody holds the device any more; what is cached of it is dropped
@@ -137,17 +150,13 @@ pub(crate) fn answer_apart(words: &[OsString]) -> Result<()> {
 
 /// In the child.
 pub(crate) fn write_apart(words: &[OsString]) -> Result<()> {
-    let [path, text] = apart::take(words)?;
-    let path = Path::new(path);
-    if let Some(dir) = path.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
-        made.with_context(|| format!("cannot make {}", dir.display()))?;
-    }
+    let [directory, below, text] = apart::take(words)?;
+    let place = Place::walk(Path::new(directory), Path::new(below), Missing::Made)?;
     let mut written = Aligned::new();
     let bytes = text.as_encoded_bytes();
     let length = bytes.len().min(BLOCK);
     written.bytes()[..length].copy_from_slice(&bytes[..length]);
-    let mut file = open_past_cache(path).context("cannot write the status file")?;
+    let mut file = place.emptied().context("cannot write the status file")?;
     file.write_all(written.bytes()).context("cannot write the status file")?;
     file.sync_data().context("cannot write the status file to the disk")?;
     file.rewind()?;
@@ -159,38 +168,17 @@ pub(crate) fn write_apart(words: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Not every file system does direct input and output.
-fn open_past_cache(path: &Path) -> std::io::Result<File> {
-    let open = |flags| {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | flags)
-            .open(path)
-    };
-    match open(libc::O_DIRECT) {
-        Err(err) if err.raw_os_error() == Some(libc::EINVAL) => open(0),
-        opened => opened,
+/// In the child.
+pub(crate) fn remove_apart(words: &[OsString]) -> Result<()> {
+    let [directory, below] = apart::take(words)?;
+    match Place::walk(Path::new(directory), Path::new(below), Missing::Refused) {
+        Err(err) if is_not_there(&err) => Ok(()),
+        place => place?.remove().context("cannot remove the status file"),
     }
 }
 
-/// In the child.
-pub(crate) fn remove_apart(words: &[OsString]) -> Result<()> {
-    let [path] = apart::take(words)?;
-    match std::fs::remove_file(path) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-            return Err(err).context("cannot remove the status file");
-        }
-        _ => {}
-    }
-    if let Some(dir) = Path::new(path).parent() {
-        // Other resources may have their files there.
-        let _ = std::fs::remove_dir(dir);
-    }
-    Ok(())
+fn is_not_there(err: &anyhow::Error) -> bool {
+    err.chain().any(|cause| cause.downcast_ref::<Errno>() == Some(&Errno::ENOENT))
 }
 
 /// In the child.

@@ -1,11 +1,11 @@
 //! Mounting: by the kernel's own calls, or through mount(8) where a helper or
 //! an option needs it.
 
-use crate::host::apart;
 use crate::host::mount::options::{Bind, Options};
 use crate::host::secret;
 use crate::host::system::{System, View};
 use crate::host::trial;
+use crate::host::{apart, beneath};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr, OsString};
@@ -197,9 +197,9 @@ fn said(context: OwnedFd) -> String {
 }
 
 fn put(mount: &OwnedFd, directory: &OsStr) -> Result<()> {
-    let directory_text = text(directory)?;
-    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH as usize;
-    let to = [libc::AT_FDCWD as usize, directory_text.as_ptr() as usize, flags];
+    let target = beneath::exactly(Path::new(directory))?;
+    let flags = (libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH) as usize;
+    let to = [fd(&target), c"".as_ptr() as usize, flags];
     call(libc::SYS_move_mount, &[&[fd(mount), c"".as_ptr() as usize], &to[..]].concat())
         .with_context(|| format!("not on {}", directory.display()))
 }

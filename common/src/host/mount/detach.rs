@@ -1,14 +1,16 @@
 //! Unmounting and moving.
 
-use crate::host::apart;
 use crate::host::clock::Deadline;
 use crate::host::mount::table::unescaped;
 use crate::host::system::{System, View};
 use crate::host::way::{self, Links};
-use anyhow::{Context, Result};
+use crate::host::{apart, beneath};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::fchdir;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// How hard to unmount.
@@ -88,13 +90,21 @@ pub(crate) fn unmount_apart(words: &[OsString]) -> Result<()> {
     if force == "force" {
         flags |= MntFlags::MNT_FORCE;
     }
-    umount2(Path::new(directory), flags).context("the kernel refuses")
+    let directory = Path::new(directory);
+    // From where it lies: with the directory itself open it would be busy.
+    let (Some(above), Some(name)) = (directory.parent(), directory.file_name()) else {
+        bail!("{} is no mount to be unmounted", directory.display());
+    };
+    fchdir(beneath::exactly(above)?)?;
+    umount2(Path::new(name), flags).context("the kernel refuses")
 }
 
 /// In the child.
 pub(crate) fn shift_apart(words: &[OsString]) -> Result<()> {
     let [from, to] = apart::take(words)?;
     let nothing = None::<&Path>;
-    mount(Some(Path::new(from)), Path::new(to), nothing, MsFlags::MS_MOVE, nothing)
+    let target = beneath::exactly(Path::new(to))?;
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    mount(Some(Path::new(from)), Path::new(&target), nothing, MsFlags::MS_MOVE, nothing)
         .context("the kernel refuses")
 }
