@@ -115,6 +115,7 @@ fn act(words: &[OsString]) -> Result<()> {
         "mount" => mount::attach::mount_apart(words),
         "bind" => mount::attach::bind_apart(words),
         "unmount" => mount::detach::unmount_apart(words),
+        "unmount-hidden" => mount::reach::unmount_apart(words),
         "move" => mount::detach::shift_apart(words),
         "release" => trial::release_apart(words),
         "read" => trial::read_apart(words),

@@ -4,6 +4,8 @@ use crate::host::system::View;
 use crate::host::way::{self, Links};
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A device's number, as the kernel compares devices.
@@ -106,6 +108,71 @@ pub fn is_there(view: &View, disk: Number) -> io::Result<bool> {
         .unwrap_or_default();
     let dead = ["offline", "transport-offline", "deleted", "cancel", "dead", "deleting"];
     Ok(!dead.contains(&state.trim()))
+}
+
+/// The type of the file system that the kernel has on the device of this name,
+/// mounted or not. Of some types the kernel does not tell.
+pub fn file_system(view: &View, name: &str) -> Option<String> {
+    const ALL: &str = "/sys/fs";
+    let has = |path: String| view.exists(path).unwrap_or(false);
+    let members = |fstype: &str| {
+        let sets = view.list(format!("{ALL}/{fstype}")).unwrap_or_default();
+        sets.into_iter().any(|set| has(format!("{ALL}/{fstype}/{set}/devices/{name}")))
+    };
+    // Of others it has what is no file system on a device, with names of its own.
+    const TYPES: &[&str] =
+        &["bcachefs", "btrfs", "erofs", "ext4", "f2fs", "nilfs2", "ntfs3", "xfs"];
+    let is_on_it = |fstype: &&str| match *fstype {
+        "btrfs" => members("btrfs"),
+        fstype => has(format!("{ALL}/{fstype}/{name}")),
+    };
+    TYPES.iter().copied().find(|fstype| is_on_it(fstype)).map(str::to_owned)
+}
+
+/// Whether the disk refuses to be written.
+pub fn is_protected(view: &View, name: &str) -> bool {
+    view.read(format!("/sys/class/block/{name}/ro")).is_ok_and(|text| text.trim() == "1")
+}
+
+/// The loop devices that show something.
+pub fn loops(view: &View) -> Vec<Number> {
+    let names = view.list("/sys/block").unwrap_or_default();
+    let names = names.into_iter().filter(|name| name.starts_with("loop"));
+    let in_use =
+        names.filter(|name| view.exists(format!("/sys/block/{name}/loop")).unwrap_or(true));
+    let number = |name: String| Number::parse(&view.read(format!("/sys/block/{name}/dev")).ok()?);
+    in_use.filter_map(number).collect()
+}
+
+/// The device and the inode of the file that a loop device shows.
+pub fn shown_by_loop(view: &View, number: Number) -> Option<(Number, u64)> {
+    let node = Path::new("/dev").join(name(view, number)?);
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(view.path(node));
+    let shown = file.ok().and_then(|file| loop_status(&file));
+    view.note(format_args!("loop device {number} shows {shown:?}"));
+    shown
+}
+
+/// The device and the inode of a file, links followed.
+pub fn inode(view: &View, path: &Path) -> io::Result<(Number, u64)> {
+    // Ends where somebody on the way does not answer.
+    view.exists(path)?;
+    let found = std::fs::metadata(view.path(path))?;
+    let dev = found.dev();
+    Ok((Number { major: libc::major(dev), minor: libc::minor(dev) }, found.ino()))
+}
+
+/// `LOOP_GET_STATUS64`: of `struct loop_info64` the first two of 29 numbers.
+#[allow(unsafe_code)]
+fn loop_status(file: &std::fs::File) -> Option<(Number, u64)> {
+    const GET_STATUS64: libc::c_ulong = 0x4C05;
+    let mut answer = [0u64; 29];
+    // SAFETY: the kernel writes a `struct loop_info64`, 232 bytes, which is as
+    // much room as there is in a local that outlives the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), GET_STATUS64 as _, answer.as_mut_ptr()) };
+    let [dev, inode, ..] = answer;
+    (done == 0).then_some((Number { major: libc::major(dev), minor: libc::minor(dev) }, inode))
 }
 
 #[cfg(test)]

@@ -26,11 +26,7 @@ pub fn of_device(view: &View, device: &str) -> Vec<String> {
     if let Some(number) = view.read(format!("/sys/class/block/{device}/dev")).ok().as_deref() {
         found.extend(Number::parse(number).into_iter().flat_map(|number| mounts(view, number)));
     }
-    if kernel::swaps(view).contains(&path) {
-        found.push("swap".to_owned());
-    }
-    let stores = kernel::backstores(view).into_iter().filter(|(_, served)| *served == path);
-    found.extend(stores.map(|(name, _)| format!("iSCSI backstore {name}")));
+    found.extend(served(view, &path));
     if found.is_empty() {
         found.extend(processes(view, &path));
     }
@@ -38,15 +34,31 @@ pub fn of_device(view: &View, device: &str) -> Vec<String> {
     found
 }
 
+/// What has the device of this name to itself and is no file system, a clause
+/// for each: as long as there is one, the kernel lets no file system have it.
+pub fn claims(view: &View, device: &str) -> Vec<String> {
+    let mut found = stacked(view, device);
+    found.extend(served(view, &Path::new("/dev").join(device)));
+    found.truncate(ENOUGH);
+    found
+}
+
 /// The devices on top of it: device-mapper, RAID, loop, DRBD.
 pub fn above(view: &View, device: &str) -> Vec<String> {
+    let path = Path::new("/dev").join(device);
+    let mut found = stacked(view, device);
+    let loops = kernel::loops(view).into_iter().filter(|(_, backing)| *backing == path);
+    found.extend(loops.map(|(name, _)| format!("loop device {name}")));
+    found
+}
+
+/// Those that claim it.
+fn stacked(view: &View, device: &str) -> Vec<String> {
     let path = Path::new("/dev").join(device);
     let names = view.list(format!("/sys/class/block/{device}/holders")).unwrap_or_default();
     // DRBD 9 is among them, and is better known by its resource.
     let names = names.iter().filter(|name| !name.starts_with("drbd"));
     let mut found: Vec<String> = names.map(|name| described(view, name)).collect();
-    let loops = kernel::loops(view).into_iter().filter(|(_, backing)| *backing == path);
-    found.extend(loops.map(|(name, _)| format!("loop device {name}")));
     let resources = drbd::known(view);
     let lies_here = |resource: &&drbd::Resource| {
         let disks = resource.volumes.iter().filter_map(|volume| volume.backing.as_deref());
@@ -54,6 +66,17 @@ pub fn above(view: &View, device: &str) -> Vec<String> {
     };
     let upon = resources.iter().filter(lies_here);
     found.extend(upon.map(|resource| format!("DRBD resource {}", resource.name)));
+    found
+}
+
+/// Who serves from it without a device of its own.
+fn served(view: &View, path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    if kernel::swaps(view).iter().any(|swap| swap == path) {
+        found.push("swap".to_owned());
+    }
+    let stores = kernel::backstores(view).into_iter().filter(|(_, served)| served == path);
+    found.extend(stores.map(|(name, _)| format!("iSCSI backstore {name}")));
     found
 }
 
@@ -182,10 +205,14 @@ pub fn below(view: &View, directories: &[&Path]) -> Vec<String> {
     found
 }
 
-/// Who else still has the file system mounted once it is gone here: processes
-/// of other mount namespaces, and mounts that have it as a layer.
+/// Who else still has the file system mounted once it is gone here: other
+/// directories, processes of other mount namespaces, and mounts that have it
+/// as a layer.
 pub fn of_file_system(view: &View, table: &Table, device: Number, directory: &Path) -> Vec<String> {
-    let mut found = in_other_namespaces(view, device);
+    let here = table.iter().filter(|mount| mount.device == device);
+    let mut found: Vec<String> =
+        here.map(|mount| format!("it is mounted on {}", mount.directory.display())).collect();
+    found.extend(in_other_namespaces(view, device));
     let layered = table.iter().filter(|mount| mount.fstype == "overlay");
     let layered = layered.filter(|mount| layers(mount).any(|path| path.starts_with(directory)));
     found.extend(layered.map(|mount| format!("the overlay on {}", mount.directory.display())));

@@ -7,10 +7,12 @@
 //! | `options.rs`   | the words after `-o`, and who understands them         |
 //! | `attach.rs`    | mounting, by the kernel or through mount(8)            |
 //! | `detach.rs`    | unmounting and moving                                  |
+//! | `reach.rs`     | which mount a path leads to; unmounting where none does |
 
 pub mod attach;
 pub mod detach;
 pub mod options;
+pub mod reach;
 pub mod statmount;
 pub mod table;
 

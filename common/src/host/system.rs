@@ -269,6 +269,13 @@ impl View {
         read.ok()
     }
 
+    /// The names of the hints that begin and end so.
+    pub fn hints(&self, beginning: &str, end: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(beginning) && name.ends_with(end)).collect()
+    }
+
     /// Hands write access to `act`, and takes it back.
     pub(crate) fn with_write_access<T>(&self, act: impl FnOnce(&System<'_>) -> T) -> T {
         act(&System(self))

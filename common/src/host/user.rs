@@ -5,6 +5,7 @@ use crate::host::block::Number;
 use crate::host::mount::{Mount, Table, statmount};
 use crate::host::process::{self, Process};
 use crate::host::system::View;
+use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -68,6 +69,9 @@ pub struct Targets {
     directories: BTreeSet<PathBuf>,
     /// Whether the file systems may be asked, or their server may be gone.
     silent: bool,
+    /// The mounts that some namespace still has, where those are meant that
+    /// none has.
+    attached: Option<BTreeSet<u64>>,
 }
 
 impl Targets {
@@ -82,6 +86,7 @@ impl Targets {
             devices: mounts.iter().map(|mount| mount.device).collect(),
             directories: mounts.iter().map(|mount| mount.directory.clone()).collect(),
             silent,
+            attached: None,
         };
         if mounts.iter().any(|mount| mount.peers.is_some()) {
             for (_, table) in other_namespaces(view) {
@@ -95,7 +100,37 @@ impl Targets {
         targets
     }
 
+    /// Mounts of the device that are in no namespace's table any more, since
+    /// they were taken out while somebody used them: `umount -l`.
+    pub fn detached(view: &View, device: Number) -> Result<Self> {
+        let mut attached: BTreeSet<u64> = Table::read(view)?.iter().map(|mount| mount.id).collect();
+        for (_, table) in other_namespaces(view) {
+            attached.extend(table.iter().map(|mount| mount.id));
+        }
+        Ok(Self {
+            ids: BTreeSet::new(),
+            devices: BTreeSet::from([device]),
+            directories: BTreeSet::new(),
+            silent: false,
+            attached: Some(attached),
+        })
+    }
+
+    /// Whether the mount is meant, of which `link` of /proc leads to something.
+    fn has(&self, id: u64, link: &Path) -> bool {
+        match &self.attached {
+            None => self.ids.contains(&id),
+            Some(attached) => {
+                let on_device = |device: Number| self.devices.contains(&device);
+                !attached.contains(&id) && statmount::device_of(link).is_ok_and(on_device)
+            }
+        }
+    }
+
     fn may_hold(&self, path: &Path) -> bool {
+        if self.attached.is_some() {
+            return true;
+        }
         self.directories.iter().any(|directory| path.starts_with(directory))
     }
 }
@@ -213,7 +248,8 @@ fn open_file(process: &Path, targets: &Targets) -> Option<i32> {
     entries.flatten().find_map(|entry| {
         let info = fs::read_to_string(entry.path()).ok()?;
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-        let ours = targets.ids.contains(&id.trim().parse().ok()?);
+        let link = process.join("fd").join(entry.file_name());
+        let ours = targets.has(id.trim().parse().ok()?, &link);
         ours.then(|| entry.file_name().to_str()?.parse().ok()).flatten()
     })
 }
@@ -230,11 +266,11 @@ fn leads_there(link: &Path, targets: &Targets) -> bool {
         return true;
     }
     match statmount::id_of(link) {
-        Ok(id) => targets.ids.contains(&id),
+        Ok(id) => targets.has(id, link),
         Err(err) if err.kind() == io::ErrorKind::NotFound => false,
         // A file system that is past answering: there is only the path to go
-        // by.
-        Err(_) => true,
+        // by, and not even that to one that is detached.
+        Err(_) => targets.attached.is_none(),
     }
 }
 
@@ -270,6 +306,7 @@ mod tests {
             devices: BTreeSet::from([Number { major: 253, minor: 0 }]),
             directories: BTreeSet::from([PathBuf::from("/srv/data")]),
             silent: true,
+            attached: None,
         }
     }
 

@@ -84,9 +84,20 @@ pub fn at(view: &View, directory: &Path) -> Option<Mount> {
 
 /// The mount with this number, which is never given twice.
 pub fn by_id(unique: u64) -> Option<Mount> {
-    let answer = ask(unique)?;
+    find(unique).ok().flatten()
+}
+
+/// The same, and what the kernel says: none where it knows no such mount here,
+/// an error where it was not to be asked.
+pub fn find(unique: u64) -> io::Result<Option<Mount>> {
+    let answer = match ask(unique) {
+        Ok(answer) => answer,
+        Err(err) if err.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(err) => return Err(err),
+    };
     if answer.mask & NEEDED != NEEDED {
-        return None;
+        // One that no path from our root leads to has no directory.
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     let path = |offset: u32| PathBuf::from(std::ffi::OsStr::from_bytes(answer.text(offset)));
     let word = |offset: u32| String::from_utf8_lossy(answer.text(offset)).into_owned();
@@ -97,7 +108,7 @@ pub fn by_id(unique: u64) -> Option<Mount> {
         fstype = format!("{fstype}.{}", word(answer.fs_subtype));
     }
     let group = |group: u64| (group != 0).then_some(group);
-    Some(Mount {
+    Ok(Some(Mount {
         id: answer.id_old.into(),
         unique: Some(unique),
         parent: answer.parent_old.into(),
@@ -113,7 +124,7 @@ pub fn by_id(unique: u64) -> Option<Mount> {
         },
         peers: group(answer.peers),
         master: group(answer.master),
-    })
+    }))
 }
 
 /// Whether anything is mounted on the mount, or the kernel will not say.
@@ -169,6 +180,13 @@ pub(crate) fn id_of_open(file: BorrowedFd<'_>) -> io::Result<u64> {
     id.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
 }
 
+/// The device that what is open, or the directory that is worked in, lies on,
+/// and its mount, by a link of /proc. The file system is not asked.
+pub fn device_of(link: &Path) -> io::Result<Number> {
+    let found = statx_at(libc::AT_FDCWD, link, 0, libc::STATX_TYPE)?;
+    Ok(Number { major: found.stx_dev_major, minor: found.stx_dev_minor })
+}
+
 /// Has the file system's root directory looked up where it is kept, and not
 /// where it is remembered. May take for ever.
 pub(crate) fn ask_for_real(path: &Path) -> io::Result<()> {
@@ -201,8 +219,8 @@ fn statx(from: i32, path: &Path, flags: i32, mask: libc::c_uint) -> io::Result<l
 }
 
 #[allow(unsafe_code)]
-fn ask(unique: u64) -> Option<Box<Answer>> {
-    let size = u32::try_from(size_of::<Request>()).ok()?;
+fn ask(unique: u64) -> io::Result<Box<Answer>> {
+    let size = u32::try_from(size_of::<Request>()).map_err(io::Error::other)?;
     let request = Request { size, spare: 0, id: unique, mask: WANTED };
     // SAFETY: both structs are plain data in the kernel's layout, for which
     // all-zero is a valid value; the kernel is told their sizes, and they
@@ -216,7 +234,7 @@ fn ask(unique: u64) -> Option<Box<Answer>> {
             size_of::<Answer>(),
             0,
         );
-        (done == 0).then_some(answer)
+        if done == 0 { Ok(answer) } else { Err(io::Error::last_os_error()) }
     }
 }
 

@@ -59,17 +59,6 @@ impl Table {
         self.mounts.iter()
     }
 
-    /// The mount on the directory that no other one covers.
-    pub fn uppermost(&self, directory: &Path) -> Option<&Mount> {
-        let here = || self.iter().filter(|mount| mount.directory == directory);
-        here().rfind(|mount| here().all(|other| other.parent != mount.id))
-    }
-
-    /// The mount that a path without links lies on.
-    pub fn holding(&self, path: &Path) -> Option<&Mount> {
-        path.ancestors().find_map(|above| self.uppermost(above))
-    }
-
     /// Whatever is mounted on this mount, on those, and so on; what has to go
     /// first comes first.
     pub fn upon(&self, mount: &Mount) -> Vec<&Mount> {
@@ -188,7 +177,7 @@ fn mount(line: &str) -> Option<Mount> {
 
 /// A path as it is: the kernel writes blanks, tabs, line breaks, `#` and
 /// backslashes as three octal digits.
-pub(crate) fn unescaped(field: &str) -> PathBuf {
+pub fn unescaped(field: &str) -> PathBuf {
     let bytes = field.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;
