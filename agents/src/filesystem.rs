@@ -12,7 +12,8 @@
 //! | `device.rs`   | the forms of the device parameter                       |
 //! | `force.rs`    | what a stop may do to those who use the mount           |
 //! | `jfs.rs`      | the one journal that the kernel does not replay         |
-//! | `identity.rs` | whether a mount is ours                                 |
+//! | `identity.rs` | whether a mount on the directory is ours                |
+//! | `survey.rs`   | which mounts are ours, wherever they are                |
 //! | `record.rs`   | what start remembers for a time when names have vanished |
 //! | `start.rs`    | the way up                                              |
 //! | `stop.rs`     | the way down                                            |
@@ -34,8 +35,9 @@ mod kind;
 mod record;
 mod start;
 mod stop;
+mod survey;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use common::host::mount::options::Options;
 use common::host::mount::{self, Mount, Table, statmount};
 use common::{Absent, Agent, Fact, Plan, Request, Role, Status, View, configured};
@@ -134,8 +136,11 @@ pub enum State {
     Failed(Box<Mount>, String),
     /// Something else; and the proof that ours is not beneath it.
     Foreign(Box<Mount>, Absent),
-    /// Nothing here; others still have the file system mounted, as the clause
+    /// No mount of ours, but the kernel has the file system still, as the clause
     /// tells.
+    Lingering(String),
+    /// Nothing here; others still have the file system mounted at the end of a
+    /// stop, as the clause tells.
     HeldElsewhere(String),
 }
 
@@ -196,7 +201,13 @@ impl Agent for Filesystem {
                 link that a user of the mount has put in its way is followed.",
             "force_unmount=safe finds the same processes as true: both go by the mount itself.",
             "All that a stop has to unmount shares the time of the stop.",
-            "A stop fails while another mount namespace still has the device mounted.",
+            "A mount is known by its number: it is ours when its source, its directory or one above \
+                is renamed, and a monitor fails where no path leads to it any more.",
+            "A stop takes all of ours that are stacked on the directory, and reaches what another \
+                file system on a directory above hides; what other resources have mounted is left.",
+            "A stop fails while the kernel still has the file system on the device: mounted in \
+                another mount namespace, on a directory of another resource's, or detached and in \
+                use.",
             "A block device that cannot be written is not silently mounted read-only.",
             "After a power cut a jfs is checked, without which the kernel refuses it; not by a \
                 fsck.jfs that loses the journal, as Debian's does.",
@@ -267,7 +278,7 @@ impl Agent for Filesystem {
         match state {
             State::Unmounted(absent) => Status::Stopped(absent.clone()),
             State::Mounted(_) => Status::Running(Role::Started),
-            State::Failed(_, why) | State::HeldElsewhere(why) => {
+            State::Failed(_, why) | State::Lingering(why) | State::HeldElsewhere(why) => {
                 Status::Failed(Role::Started, why.clone())
             }
             // Where the cluster asks if it happens to run here, it does not.
@@ -283,7 +294,9 @@ impl Agent for Filesystem {
         ];
         match state {
             State::Unmounted(_) => facts.push(Fact::new("mounted", "nothing")),
-            State::HeldElsewhere(who) => facts.push(Fact::new("held", who.clone())),
+            State::Lingering(who) | State::HeldElsewhere(who) => {
+                facts.push(Fact::new("held", who.clone()))
+            }
             State::Mounted(mount) | State::Failed(mount, _) | State::Foreign(mount, _) => {
                 facts.push(Fact::new("mounted", mount.what()));
                 facts.push(Fact::new("type", mount.fstype.clone()));
@@ -312,97 +325,15 @@ impl Filesystem {
     fn quick(&self, view: &View, record: Option<&Record>) -> Option<Mount> {
         match self.kind.backing {
             // The path may lead to a server that is gone. The mount that start
-            // has made is known by its number.
+            // has made is known by its number, and the path is followed as far
+            // as the kernel knows it by heart.
             Backing::Server | Backing::Bind => {
                 let mount = record.and_then(|record| record.mount())?;
-                let same = statmount::unique(&mount.directory) == mount.unique;
+                let same = statmount::unique(&self.params.directory) == mount.unique;
                 Some(mount).filter(|mount| same && !statmount::has_upon(mount))
             }
             _ => statmount::at(view, &self.params.directory),
         }
-    }
-
-    fn thorough(&self, view: &View, record: Option<&Record>) -> Result<State> {
-        let table = Table::read(view)?;
-        let judge = |mount: &Mount| self.judge(view, mount, Some(&table), record);
-        let directory = match table.resolve(view, &self.params.directory) {
-            Ok(directory) => directory,
-            Err(silence) => return self.out_of_reach(view, &table, record, silence),
-        };
-        let Some(top) = table.uppermost(&directory) else {
-            return self.parked(view, &table, &directory, record);
-        };
-        match judge(top)? {
-            Verdict::Ours => {
-                return Ok(match table.is_reached(view, top) {
-                    Ok(()) => self.condition(top.clone(), record),
-                    Err(silence) => State::Failed(Box::new(top.clone()), silence.to_string()),
-                });
-            }
-            Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
-            Verdict::Foreign => {}
-        }
-        let mut ours = None;
-        for beneath in table.iter().filter(|mount| mount.directory == directory) {
-            match judge(beneath)? {
-                Verdict::Ours => ours = Some(beneath),
-                Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
-                Verdict::Foreign => {}
-            }
-        }
-        match table.lacks(|mount| ours.is_some_and(|ours| ours.id == mount.id)) {
-            Some(absent) => Ok(State::Foreign(Box::new(top.clone()), absent)),
-            None => {
-                let covered = ours.unwrap_or(top);
-                let why = format!("{} covers it on {}", top.what(), directory.display());
-                Ok(State::Failed(Box::new(covered.clone()), why))
-            }
-        }
-    }
-
-    /// Somebody on the way to the directory does not answer. Where nothing of
-    /// ours is mounted at all, there is nothing there either.
-    fn out_of_reach(
-        &self,
-        view: &View,
-        table: &Table,
-        record: Option<&Record>,
-        silence: std::io::Error,
-    ) -> Result<State> {
-        let may_be_ours = |mount: &Mount| {
-            !matches!(self.judge(view, mount, Some(table), record), Ok(Verdict::Foreign))
-        };
-        let absent = table.lacks(may_be_ours);
-        absent.map(State::Unmounted).ok_or_else(|| {
-            let directory = self.params.directory.display();
-            anyhow::Error::new(silence).context(format!("cannot tell what is on {directory}"))
-        })
-    }
-
-    /// Nothing is on the directory: unless a stop has been interrupted that
-    /// had moved the mount out of the way.
-    fn parked(
-        &self,
-        view: &View,
-        table: &Table,
-        directory: &Path,
-        record: Option<&Record>,
-    ) -> Result<State> {
-        let parking = stop::parking(directory);
-        let parked = parking.as_ref().and_then(|parking| table.uppermost(parking));
-        if let Some(mount) = parked {
-            match self.judge(view, mount, Some(table), record)? {
-                Verdict::Ours => {
-                    let place = mount.directory.display();
-                    let why = format!("an unfinished stop has left it on {place}");
-                    return Ok(State::Failed(Box::new(mount.clone()), why));
-                }
-                Verdict::Doubt(why) => return Err(anyhow::Error::msg(why)),
-                Verdict::Foreign => {}
-            }
-        }
-        let absent = table.lacks(|mount| mount.directory == directory);
-        absent.map(State::Unmounted).context("the mount table has changed while it was read")
     }
 
     /// What is ours: well, or not.
@@ -442,6 +373,13 @@ impl Filesystem {
 
     fn foreign(&self, other: &Mount) -> String {
         let directory = self.params.directory.display();
+        if other.fstype == "autofs" {
+            let who = other.source.as_deref().unwrap_or("autofs");
+            return format!(
+                "{directory} is an automount point of {who}, which mounts at the first access: \
+                 stop its automount unit, or take it out of autofs's maps"
+            );
+        }
         format!("{} is mounted on {directory}, wanted {}", other.what(), self.device)
     }
 

@@ -1,6 +1,8 @@
 //! Filesystem on real file systems: what is mounted, who is in the way, and
 //! what is left alone.
 
+mod truth;
+
 use crate::harness::{Call, Case, Cases, Disk, Machine, Program, Running};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,7 @@ pub fn cases(cases: &mut Cases) {
     add("a vanished device node does not unmount anything", node_may_vanish);
     add("a wiped /run changes nothing", record_may_vanish);
     add("a link to the mount point is followed", link_is_followed);
+    truth::cases(cases);
 }
 
 fn given(machine: &Machine, disk: &Disk) -> Call {

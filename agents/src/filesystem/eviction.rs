@@ -7,9 +7,10 @@ use common::host::block::Number;
 use common::host::clock::{Deadline, Pace};
 use common::host::holders;
 use common::host::mount::detach::{self, Unmounted};
-use common::host::mount::{Mount, Table};
+use common::host::mount::{Mount, Table, reach};
 use common::host::process::{self, Process};
 use common::host::user::{self, Search, Targets};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ pub(super) struct Victim {
 
 impl Victim {
     pub(super) fn of(mount: &Mount) -> Self {
-        Self { id: mount.id, device: mount.device, directory: mount.directory.clone() }
+        let directory = mount.directory.clone();
+        Self { id: mount.id, device: mount.device, directory }
     }
 
     fn is(&self, mount: &Mount) -> bool {
@@ -47,7 +49,38 @@ struct Siege {
     last: Option<Instant>,
 }
 
+/// The hunt for those who use a mount that was detached.
+pub(super) struct Chase(Siege);
+
+impl Chase {
+    pub(super) fn new(system: &System<'_>) -> Self {
+        let left = system.deadline().left();
+        Self(Siege {
+            begun: Instant::now(),
+            end: system.deadline().sooner(LAST_WORDS),
+            half: left / 2,
+            round: 0,
+            last: None,
+        })
+    }
+}
+
 impl Filesystem {
+    /// One round against those who use what was detached of the device.
+    pub(super) fn chase(
+        &self,
+        system: &System<'_>,
+        device: Number,
+        chase: &mut Chase,
+    ) -> Result<()> {
+        let targets = Targets::detached(system, device)?;
+        let found = user::search(system, &targets);
+        let signalled = self.signal(system, &found, &targets, &mut chase.0)?;
+        let patience = self.params.signal_delay.max(Duration::from_millis(20));
+        process::await_end(&signalled, patience.min(chase.0.end.left()));
+        Ok(())
+    }
+
     /// Unmounts the victim and all that is upon it by then. The time left is
     /// shared with those that come after, `waiting` with this one.
     pub(super) fn take_down(
@@ -104,17 +137,25 @@ impl Filesystem {
         for (place, member) in table.upon(mount).into_iter().chain([mount]).enumerate() {
             let directory = &member.directory;
             // After the first, the table is old: look again.
-            let top = if place == 0 {
-                table.uppermost(directory).cloned()
-            } else {
-                Table::read(system)?.uppermost(directory).cloned()
+            let table = match place {
+                0 => Cow::Borrowed(table),
+                _ => Cow::Owned(Table::read(system)?),
             };
-            if top.as_ref().is_none_or(|top| top.id != member.id) {
-                let what = top.map_or("something".into(), |top| top.what());
-                bail!("cannot unmount {}: {what} hides it", directory.display());
+            if table.iter().all(|mount| mount.id != member.id) {
+                continue;
             }
-            let done = detach::unmount(system, directory, force, system.deadline())
-                .with_context(|| format!("cannot unmount {}", directory.display()))?;
+            let done = match table.hiding(member) {
+                None => detach::unmount(system, directory, force, system.deadline()),
+                Some(hiding) if hiding.directory == *directory => {
+                    bail!("cannot unmount {}: {} hides it", directory.display(), hiding.what());
+                }
+                Some(hiding) => {
+                    reach::unmount(system, member, system.deadline()).with_context(|| {
+                        format!("{} on {} hides it", hiding.what(), hiding.directory.display())
+                    })
+                }
+            };
+            let done = done.with_context(|| format!("cannot unmount {}", directory.display()))?;
             match done {
                 Unmounted::Busy => return Ok(Some(member)),
                 Unmounted::Done => system.info(format_args!("unmounted {}", directory.display())),

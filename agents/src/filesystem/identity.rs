@@ -1,4 +1,4 @@
-//! Whether a mount is what was asked for.
+//! Whether a mount on the directory is what was asked for.
 
 use super::record::Record;
 use super::{Backing, Device, Filesystem};
@@ -31,7 +31,7 @@ impl Filesystem {
         }
         let ours = match self.kind.backing {
             Backing::Device => return self.judge_device(view, mount, record),
-            Backing::Image => backing_file(view, mount.device).as_deref() == self.path(),
+            Backing::Image => self.is_image(view, mount.device),
             Backing::Bind => {
                 let table = whole(view, table)?;
                 let shown = Some((mount.device, mount.root.clone()));
@@ -54,6 +54,7 @@ impl Filesystem {
     }
 
     fn judge_device(&self, view: &View, mount: &Mount, record: Option<&Record>) -> Result<Verdict> {
+        let record = record.filter(|record| record.is_as_asked);
         let found = match self.device.find(view) {
             Ok(None) if record.is_none() => self.device.search(view).unwrap_or(None),
             found => found.unwrap_or(None),
@@ -83,6 +84,29 @@ impl Filesystem {
             mount.directory.display(),
             self.device
         ))
+    }
+
+    /// Whether the loop device of a mount shows the image, by whichever of its
+    /// names. Where the image cannot be looked at, its name has to do.
+    pub(super) fn is_image(&self, view: &View, device: Number) -> bool {
+        match self.shows_image(view, device) {
+            Some(same) => same,
+            None => self.has_name_of_image(view, device),
+        }
+    }
+
+    /// Whether the loop device shows the file that the image is; none if that
+    /// cannot be told.
+    pub(super) fn shows_image(&self, view: &View, device: Number) -> Option<bool> {
+        let image = block::inode(view, self.path()?).ok()?;
+        Some(block::shown_by_loop(view, device)? == image)
+    }
+
+    /// A loop device is the whole machine's: in another mount namespace the
+    /// same name may be another file's.
+    pub(super) fn has_name_of_image(&self, view: &View, device: Number) -> bool {
+        let shown = backing_file(view, device);
+        shown.is_some() && shown.as_deref() == self.path()
     }
 
     fn path(&self) -> Option<&Path> {
@@ -122,7 +146,7 @@ fn has_own_number(mount: &Mount) -> bool {
 }
 
 /// Whether a file system with a number of its own lies on the device.
-fn is_backed_by(view: &View, mount: &Mount, device: Number) -> Result<bool> {
+pub(super) fn is_backed_by(view: &View, mount: &Mount, device: Number) -> Result<bool> {
     let source = match &mount.source {
         Some(source) => Cow::Borrowed(source.as_str()),
         None => {

@@ -14,7 +14,9 @@ impl Filesystem {
         match from {
             State::Mounted(_) => return Ok(Plan::new()),
             State::Foreign(other, _) => bail!("{}", self.foreign(other)),
-            State::Failed(_, why) | State::HeldElsewhere(why) => bail!("{why}; stop it first"),
+            State::Failed(_, why) | State::Lingering(why) | State::HeldElsewhere(why) => {
+                bail!("{why}; stop it first")
+            }
             State::Unmounted(_) => {}
         }
         let table = Table::read(view)?;

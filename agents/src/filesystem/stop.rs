@@ -1,6 +1,7 @@
 //! The way down.
 
-use super::eviction::Victim;
+use super::device::Found;
+use super::eviction::{Chase, Victim};
 use super::record::Record;
 use super::{Backing, Filesystem, State};
 use anyhow::{Context, Result, bail};
@@ -28,30 +29,38 @@ pub(super) fn parking(directory: &Path) -> Option<PathBuf> {
 impl Filesystem {
     pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
+        let record = Record::of(self, view);
         match from {
             State::HeldElsewhere(who) => bail!("{who}"),
             State::Mounted(mount) | State::Failed(mount, _) => {
-                self.plan_way_down(view, mount, &mut plan)?;
-                self.plan_end(mount.device, mount.directory.clone(), &mut plan);
+                self.plan_way_down(view, mount, record.as_ref(), &mut plan)?;
+                self.plan_end(mount.directory.clone(), &mut plan);
             }
-            State::Unmounted(_) | State::Foreign(..) => {
+            State::Unmounted(_) | State::Lingering(_) | State::Foreign(..) => {
                 // A stop that was killed may have been through with the mount,
-                // and not with what comes after.
-                if let Some(record) = Record::of(self, view) {
-                    self.plan_end(record.device(), record.directory(), &mut plan);
-                } else if view.hint(&self.record_name()).is_some() {
-                    plan.step("forget a mount of other parameters", |system| {
-                        system.drop_hint(&self.record_name())
-                    });
+                // and not with what comes after; and what others have done to
+                // the mount need not be all that became of the file system.
+                let directory = record.as_ref().map(Record::directory);
+                let has_device = !self.nodes(view, record.as_ref()).is_empty();
+                if has_device || view.hint(&self.record_name()).is_some() {
+                    let directory = directory.unwrap_or_else(|| self.params.directory.clone());
+                    self.plan_end(directory, &mut plan);
                 }
             }
         }
         Ok(plan)
     }
 
-    fn plan_way_down<'a>(&'a self, view: &View, mount: &Mount, plan: &mut Plan<'a>) -> Result<()> {
+    fn plan_way_down<'a>(
+        &'a self,
+        view: &View,
+        mount: &Mount,
+        record: Option<&Record>,
+        plan: &mut Plan<'a>,
+    ) -> Result<()> {
         let table = Table::read(view)?;
-        if let Some(file) = view.hint(&self.status_record()) {
+        let is_led_to = table.hiding(mount).is_none();
+        if let Some(file) = view.hint(&self.status_record()).filter(|_| is_led_to) {
             let file = PathBuf::from(file.trim_end());
             let directory = mount.directory.clone();
             plan.step(format!("remove the status file {}", file.display()), move |system| {
@@ -60,49 +69,27 @@ impl Filesystem {
                 system.drop_hint(&self.status_record())
             });
         }
+        let survey = self.survey(view, &table, record)?;
+        for (mount, whose) in &survey.left {
+            let (what, place) = (mount.what(), mount.directory.display());
+            view.warn(format_args!("{what} on {place} is left to {whose}"));
+        }
+        let doomed = doomed(&table, mount, &survey.ours());
+        self.spare_others(view, &table, &survey, &doomed)?;
         let away = parking(&mount.directory).filter(|_| self.params.force_unmount.moves);
-        if let Some(away) = away {
+        if let Some(away) = away.filter(|_| is_led_to && mount.directory == survey.directory) {
             let from = mount.directory.clone();
             let what = format!("move {} to {}", from.display(), away.display());
             plan.step(what, move |system| self.park(system, &from, &away));
         }
-        let victims = self.victims(view, &table, mount);
-        let count = victims.len();
-        for (place, victim) in victims.into_iter().enumerate() {
+        let count = doomed.len();
+        for (place, victim) in doomed.into_iter().map(Victim::of).enumerate() {
             let ending =
                 if self.params.force_unmount.ends_users { ", ending its users" } else { "" };
             let what = format!("unmount {}{ending}", victim.directory.display());
             plan.step(what, move |system| self.take_down(system, &victim, count - place));
         }
         Ok(())
-    }
-
-    /// All that has to go, in order: other mounts of the device, what is
-    /// mounted below, the mount itself.
-    fn victims(&self, view: &View, table: &Table, mount: &Mount) -> Vec<Victim> {
-        let same = |other: &&Mount| other.device == mount.device && other.id != mount.id;
-        let mut others: Vec<&Mount> = table.iter().filter(same).collect();
-        if !matches!(self.kind.backing, Backing::Device | Backing::Image) {
-            others.clear();
-        }
-        // A device that the system itself runs from is not the resource's
-        // alone, as with one of several subvolumes.
-        if others.iter().any(|other| other.directory == Path::new("/")) {
-            view.warn(format_args!("{} is also the root; left mounted elsewhere", mount.what()));
-            others.clear();
-        }
-        let mut victims: Vec<&Mount> = Vec::new();
-        for doomed in others.into_iter().rev().chain([mount]) {
-            for member in table.upon(doomed).into_iter().chain([doomed]) {
-                // The mount itself goes last, with whatever is upon it.
-                if victims.iter().all(|known| known.id != member.id) {
-                    victims.push(member);
-                }
-            }
-        }
-        victims.retain(|victim| victim.id != mount.id);
-        let own = table.iter().find(|listed| listed.id == mount.id).unwrap_or(mount);
-        victims.into_iter().chain([own]).map(Victim::of).collect()
     }
 
     /// Where the mount above hears of what its peers do, the kernel does not
@@ -120,20 +107,20 @@ impl Filesystem {
         Ok(())
     }
 
-    fn plan_end<'a>(&'a self, device: Number, directory: PathBuf, plan: &mut Plan<'a>) {
+    fn plan_end<'a>(&'a self, directory: PathBuf, plan: &mut Plan<'a>) {
         let what = format!("see that nobody else has {} mounted", self.device);
-        plan.step(what, move |system| self.end(system, device, &directory));
+        plan.step(what, move |system| self.end(system, &directory));
     }
 
     /// Once the mount is gone: nobody else may have the device, and nothing
     /// may remind of it.
-    fn end(&self, system: &System<'_>, device: Number, directory: &Path) -> Result<()> {
+    fn end(&self, system: &System<'_>, directory: &Path) -> Result<()> {
         let record = Record::of(self, system);
         if let State::Mounted(_) | State::Failed(..) = self.thorough(system, record.as_ref())? {
             return Ok(());
         }
-        if self.kind.backing == Backing::Device {
-            self.await_release(system, device, directory)?;
+        for node in self.nodes(system, record.as_ref()) {
+            self.await_release(system, &node, directory)?;
         }
         if let Some(parking) = parking(&self.params.directory)
             && self.params.force_unmount.moves
@@ -145,23 +132,68 @@ impl Filesystem {
         system.drop_hint(&self.record_name())
     }
 
-    fn await_release(&self, system: &System<'_>, device: Number, directory: &Path) -> Result<()> {
-        let Some(found) = self.device.find(system).unwrap_or(None) else { return Ok(()) };
+    /// The device, or those that show the image, under a name that is there.
+    fn nodes(&self, view: &View, record: Option<&Record>) -> Vec<Found> {
+        let named = |number| {
+            let path = Path::new("/dev").join(block::name(view, number)?);
+            Some(Found { path, number })
+        };
+        match self.kind.backing {
+            Backing::Device => {
+                let found = self.device.find(view).unwrap_or(None);
+                found.or_else(|| named(self.number(view, record)?)).into_iter().collect()
+            }
+            Backing::Image => {
+                let recorded = record.filter(|record| record.is_as_asked).map(Record::device);
+                let shows = |number: &Number| match self.shows_image(view, *number) {
+                    Some(same) => same,
+                    None => recorded == Some(*number) && self.has_name_of_image(view, *number),
+                };
+                block::loops(view).into_iter().filter(shows).filter_map(named).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Waits until the kernel has no file system on the device any more; whoever
+    /// uses one that was detached is ended, as with one that is mounted.
+    fn await_release(&self, system: &System<'_>, node: &Found, directory: &Path) -> Result<()> {
+        let name = block::name(system, node.number).unwrap_or_default();
+        let mut chase = Chase::new(system);
         let mut pace = Pace::new();
         loop {
-            let released = trial::is_released(system, &found.path, system.deadline());
+            let released = trial::is_released(system, &node.path, system.deadline());
             if released.with_context(|| format!("cannot ask who holds {}", self.device))? {
                 return Ok(());
             }
             let table = Table::read(system)?;
-            let who = holders::of_file_system(system, &table, device, directory);
+            let survey = self.survey(system, &table, Record::of(self, system).as_ref())?;
+            let mut who = self.remaining(system, &table, node.number, directory);
             if who.is_empty() {
-                let name = block::name(system, found.number).unwrap_or_default();
-                let who = holders::of_device(system, &name).join(", ");
-                system.warn(format_args!("{} is unmounted and still in use: {who}", self.device));
+                let claims = holders::claims(system, &name).join(", ");
+                if !claims.is_empty() {
+                    system.warn(format_args!("{} is unmounted, and used by {claims}", self.device));
+                    return Ok(());
+                }
+                who = holders::of_device(system, &name);
+            }
+            let is_left = |clause: &String| {
+                let whose =
+                    |mount: &Mount| format!("it is mounted on {}", mount.directory.display());
+                survey.left.iter().any(|(mount, _)| whose(mount) == *clause)
+            };
+            if !survey.left.is_empty() && who.iter().all(is_left) {
                 return Ok(());
             }
+            self.chase(system, node.number, &mut chase)?;
             if system.deadline().left() < LAST_LOOK {
+                if who.is_empty() {
+                    let fstype = block::file_system(system, &name);
+                    let what = fstype.map(|fstype| format!("the kernel still has its {fstype}"));
+                    who.push(
+                        what.unwrap_or_else(|| "something that cannot be found holds it".into()),
+                    );
+                }
                 let who = format!("{} is unmounted here, but {}", self.device, who.join(", "));
                 *self.held.borrow_mut() = Some(who.clone());
                 bail!("{who}");
@@ -175,4 +207,20 @@ impl Filesystem {
         let found = self.device.find(view).unwrap_or(None).map(|found| found.path);
         found.or_else(|| Some(Path::new("/dev").join(block::name(view, mount.device)?)))
     }
+}
+
+/// All that has to go, in order: each of ours after what is mounted upon it,
+/// the one that the state is about last.
+fn doomed<'t>(table: &'t Table, mount: &Mount, ours: &[&'t Mount]) -> Vec<&'t Mount> {
+    let is_it = |own: &&&Mount| own.id == mount.id;
+    let others = ours.iter().filter(|own| !is_it(own));
+    let mut doomed: Vec<&Mount> = Vec::new();
+    for own in others.chain(ours.iter().filter(is_it)) {
+        for member in table.upon(own).into_iter().chain([*own]) {
+            if doomed.iter().all(|known| known.id != member.id) {
+                doomed.push(member);
+            }
+        }
+    }
+    doomed
 }
