@@ -16,6 +16,7 @@
 //! | `survey.rs`   | which mounts are ours, wherever they are                |
 //! | `record.rs`   | what start remembers for a time when names have vanished |
 //! | `start.rs`    | the way up                                              |
+//! | `refusal.rs`  | why a mount was refused, as the device itself tells     |
 //! | `stop.rs`     | the way down                                            |
 //! | `eviction.rs` | taking one mount down, whoever uses it                  |
 //! | `depth.rs`    | monitors that try the file system out                   |
@@ -33,6 +34,7 @@ mod identity;
 mod jfs;
 mod kind;
 mod record;
+mod refusal;
 mod start;
 mod stop;
 mod survey;
@@ -209,6 +211,9 @@ impl Agent for Filesystem {
                 another mount namespace, on a directory of another resource's, or detached and in \
                 use.",
             "A block device that cannot be written is not silently mounted read-only.",
+            "A start that is refused says what the device carries, that a device with the same UUID \
+                is mounted, or that the disk is write-protected.",
+            "An image is known by the file that it is, whatever path leads to it.",
             "After a power cut a jfs is checked, without which the kernel refuses it; not by a \
                 fsck.jfs that loses the journal, as Debian's does.",
         ],

@@ -2,7 +2,7 @@
 
 use super::device::Found;
 use super::{Backing, Check, Filesystem, State, jfs, kind};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use common::host::mount::{Table, attach};
 use common::host::systemd;
 use common::{Plan, System, View, configured, installed};
@@ -72,11 +72,12 @@ impl Filesystem {
                     Backing::Bind => view.is_dir(&path)?,
                     _ => view.exists(&path)?,
                 };
-                return match fits {
-                    true => Ok(()),
-                    false => {
+                return match (fits, self.kind.backing) {
+                    (true, _) => Ok(()),
+                    (false, Backing::Bind) => {
                         Err(installed(format!("there is no directory {} to bind", self.device)))
                     }
+                    (false, _) => Err(installed(format!("the image {} is not there", self.device))),
                 };
             }
             Backing::Device => {}
@@ -167,8 +168,14 @@ impl Filesystem {
             fstype: self.kind.name.as_deref(),
             options: self.option_text(),
         };
-        attach::mount(system, wanted)
-            .with_context(|| format!("cannot mount {} on {}", self.device, directory.display()))?;
+        if let Err(err) = attach::mount(system, wanted) {
+            let what = format!("cannot mount {} on {}", self.device, directory.display());
+            let why = self.refusal(system, source.as_ref());
+            return Err(match why.is_empty() {
+                true => err.context(what),
+                false => anyhow!("{what}: {err:#}: {}", why.join("; ")),
+            });
+        }
         let mount = self.uppermost(system)?;
         let mount =
             mount.ok_or_else(|| anyhow!("nothing is mounted on {}", directory.display()))?;

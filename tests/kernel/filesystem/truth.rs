@@ -35,6 +35,13 @@ pub fn cases(cases: &mut Cases) {
     add("the stop of one subvolume leaves another resource's", btrfs, subvolumes);
     add("what another resource has mounted below is refused by name", ext4, other_resource_below);
     add("a bind of another resource is refused by name", ext4, other_resource_binds);
+    add("a start with the wrong type says what is there", ext4, wrong_type_is_said);
+    add("a start says that there is nothing on the disk", &["blkid"], empty_disk_is_said);
+    add("a start says which disk has the same UUID", &["mkfs.xfs"], twin_is_said);
+    add("a start says that the disk is write-protected", ext4, protection_is_said);
+    add("a start says that the image is missing", &[], missing_image_is_said);
+    add("an image is the same by another path, until it is another file", ext4, image_is_known);
+    add("an automount point on the directory is named", &[], automount_is_named);
     add("two resources of one device are stopped one by one", ext4, one_device_twice);
 }
 
@@ -302,4 +309,80 @@ fn one_device_twice(machine: &Machine) {
     agent.action("monitor").exits(0);
     agent.action("stop").exits(0);
     assert!(!mounted(machine, disk.path()));
+}
+
+fn wrong_type_is_said(machine: &Machine) {
+    let disk = machine.formatted("ext4");
+    let agent = given(machine, &disk).set("fstype", "xfs");
+    agent.action("start").exits(1).because("carries ext4, not xfs");
+    // ext4 itself mounts what was made as ext2.
+    agent.set("fstype", "ext4").set("options", "nonsense").action("start").exits(1);
+}
+
+fn empty_disk_is_said(machine: &Machine) {
+    let disk = machine.disk(16);
+    given(machine, &disk).action("start").exits(1).because("carries nothing that blkid knows");
+}
+
+fn twin_is_said(machine: &Machine) {
+    let first = machine.image("/srv/images/first", "xfs");
+    machine.must("cp", &["--sparse=always", "/srv/images/first", "/srv/images/copy"]);
+    let (first, copy) = (machine.attach(first), machine.attach("/srv/images/copy".into()));
+    machine.must("mount", &[first.path(), "/mnt"]);
+    let agent = given(machine, &copy).set("fstype", "xfs");
+    agent.action("start").exits(1).because(first.path()).because("has the same UUID");
+    agent.set("options", "nouuid").action("start").exits(0);
+}
+
+fn protection_is_said(machine: &Machine) {
+    let image = machine.image("/srv/images/disk", "ext4");
+    let disk = machine.write_protected(image);
+    let agent = given(machine, &disk);
+    agent.action("start").exits(1).because("write-protected");
+    agent.set("options", "ro").action("start").exits(0);
+}
+
+fn missing_image_is_said(machine: &Machine) {
+    let parameters = [("device", "/srv/none"), ("directory", DATA), ("options", "loop")];
+    let agent = machine.agent("Filesystem").with(&parameters).set("fstype", "ext4");
+    agent.action("start").exits(5).because("the image /srv/none is not there");
+}
+
+fn image_is_known(machine: &Machine) {
+    machine.image("/srv/images/disk", "ext4");
+    machine.must("mkdir", &["/srv/pool", DATA]);
+    machine.must("mount", &["--bind", "/srv/images", "/srv/pool"]);
+    machine.must("mount", &["-o", "loop", "/srv/images/disk", DATA]);
+    let parameters = [("device", "/srv/pool/disk"), ("directory", DATA), ("options", "loop")];
+    let agent = machine.agent("Filesystem").with(&parameters).set("fstype", "ext4");
+    agent.action("monitor").exits(0);
+    agent.action("stop").exits(0);
+    assert!(machine.mounts_at(DATA).is_empty());
+    // A copy of it is another one.
+    machine.must("cp", &["/srv/images/disk", "/srv/images/copy"]);
+    machine.must("mount", &["-o", "loop", "/srv/images/copy", DATA]);
+    agent.action("monitor").exits(1).because("wanted /srv/pool/disk");
+    agent.action("stop").exits(0);
+    assert_eq!(machine.mounts_at(DATA).len(), 1);
+}
+
+fn automount_is_named(machine: &Machine) {
+    std::fs::create_dir_all(DATA).unwrap();
+    let trap = "import ctypes, os, sys, time\n\
+        r, w = os.pipe()\n\
+        data = b'fd=%d,pgrp=%d,minproto=5,maxproto=5,direct' % (w, os.getpgrp())\n\
+        libc = ctypes.CDLL(None, use_errno=True)\n\
+        done = libc.mount(b'systemd-1', b'/srv/data', b'autofs', 0, data)\n\
+        open('/tmp/ready', 'w').write(str(ctypes.get_errno() if done else 0))\n\
+        time.sleep(100)\n";
+    machine.file("/tmp/trap.py", trap);
+    let daemon = user(machine, "exec python3 /tmp/trap.py");
+    assert_eq!(machine.mounts_at(DATA).len(), 1);
+    let disk = machine.formatted("ext4");
+    let agent = given(machine, &disk);
+    let why = "is an automount point of systemd-1";
+    let (monitor, start) = (agent.action("monitor"), agent.action("start"));
+    daemon.kill();
+    monitor.exits(1).because(why);
+    start.exits(1).because(why);
 }
