@@ -138,7 +138,8 @@ static META: Meta = Meta {
     },
     differences: &[
         "A group runs when every volume that start made active still is; ocf:heartbeat:LVM and LVM-activate are \
-         content with any one.",
+         content with any one. One that is not active is missed unless the group has it no more, by the metadata on \
+         its disks.",
         "A group or a volume is known by its identity: where it has been renamed while active, the monitor fails and \
          says so, and stop deactivates it under the name it has now. The shell agents take it for stopped.",
         "A disk that is gone or offline makes the monitor fail, also beneath encryption, multipath or a thin pool; \

@@ -27,6 +27,8 @@ pub(super) struct Beneath {
     there: BTreeMap<Number, bool>,
     /// Those of them that a volume leads to.
     pub(super) disks: BTreeSet<Number>,
+    /// What the volumes lie on directly: the group's disks as LVM sees them.
+    pub(super) carriers: BTreeSet<Number>,
     /// Disks that are gone, and the volumes on them.
     pub(super) lost: BTreeMap<Number, BTreeSet<String>>,
     /// Volumes that are held back or lead nowhere, and what that means.
@@ -121,6 +123,7 @@ impl Look<'_> {
             self.note_stuck(volume, &table);
             for beneath in table.beneath {
                 for disk in self.disks(volume, beneath)? {
+                    self.seen.carriers.insert(beneath);
                     self.note_disk(volume, disk);
                 }
             }

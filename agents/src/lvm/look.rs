@@ -6,9 +6,14 @@ use super::record::Record;
 use anyhow::Result;
 use common::host::block::{self, Number};
 use common::host::dm::Mapper;
-use common::host::lvm::{self, Volume, escaped};
+use common::host::lvm::{self, Volume, escaped, label};
 use common::{Absent, Fact, View};
 use std::fmt;
+use std::time::Duration;
+
+/// So long the disks are asked, of a volume that is missed, whether the group
+/// still has it.
+const INQUIRY: Duration = Duration::from_secs(5);
 
 /// A group, or a volume in it.
 #[derive(Clone, Debug)]
@@ -150,6 +155,7 @@ impl Target {
             let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();
             let which = if self.is_asked_again { Which::Some } else { Which::All };
             state.beneath = Beneath::look(view, &mapper, &state.active, &noted, which)?;
+            self.leave_out_removed(view, &mut state);
             // Of those that start has noted, it has asked.
             let new = state.disks().filter(|disk| !noted.contains(disk));
             match backing::find(view, new) {
@@ -227,6 +233,26 @@ impl Target {
     fn includes(&self, name: &str) -> bool {
         let Some(wanted) = &self.volume else { return true };
         name == wanted || lvm::is_part(name, wanted)
+    }
+
+    /// Leaves out of what is missing the volumes that the group has no more, by
+    /// its metadata on its disks: they were removed since start, and nobody
+    /// misses them. Where no disk can be read, they stay missed.
+    fn leave_out_removed(&self, view: &View, state: &mut State) {
+        let (Some(record), false) = (&state.record, state.missing.is_empty()) else { return };
+        let group = &state.renamed.as_ref().unwrap_or(self).group;
+        let share = INQUIRY.min(view.deadline().left() / 4);
+        let deadline = view.deadline().at_most(share);
+        let metadata = state.beneath.carriers.iter().find_map(|disk| {
+            let path = view.path(disk_name(view, *disk));
+            let read = label::metadata(view, &path, group, deadline);
+            read.map_err(|err| view.note(format_args!("{err:#}"))).ok()
+        });
+        let Some(metadata) = metadata.filter(|found| found.id == record.group()) else { return };
+        let is_there = |id: &str| metadata.volumes.iter().any(|volume| volume.id == id);
+        let removed =
+            |name: &String| record.volumes().any(|(id, noted)| noted == name && !is_there(id));
+        state.missing.retain(|name| !removed(name));
     }
 
     fn look_for_missing(&self, state: &mut State) {

@@ -10,7 +10,8 @@ use common::host::block::{self, Number};
 use common::host::lvm::report::{self, Disk, Group};
 use common::host::lvm::scope::Scope;
 use common::host::lvm::settings::Settings;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// A DRBD device, and the disk beneath it where LVM sees the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,11 +114,10 @@ pub(crate) fn find(view: &View, group: &Group) -> Result<Vec<Twin>> {
 /// beneath.
 fn twin(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Twin> {
     let number = disk.number.filter(|number| number.major == DRBD)?;
-    let backing = beneath(view, number);
+    let beneath = Beneath::look(view, number);
     let others: Vec<&Disk> =
         places.iter().copied().filter(|place| place.path != disk.path).collect();
-    let lies_beneath = |other: &&Disk| backing.iter().any(|path| is_at(view, other, path));
-    others.iter().all(lies_beneath).then(|| Twin {
+    others.iter().all(|other| beneath.has(other)).then(|| Twin {
         device: disk_name(view, number).into(),
         number,
         id: disk.id.clone(),
@@ -125,24 +125,36 @@ fn twin(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Twin> {
     })
 }
 
-/// The disks beneath a DRBD device, and beneath those that are DRBD's in turn.
-fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut left = vec![device];
-    while let Some(device) = left.pop() {
-        for path in sight::beneath(view, device) {
-            let number = block::number(view, &path).ok().flatten();
-            let lower = number.filter(|number| number.major == DRBD);
-            if !found.contains(&path) {
-                left.extend(lower);
-                found.push(path);
-            }
-        }
-    }
-    found
+/// What lies beneath a DRBD device: the disk that the kernel's DRBD has, and
+/// what that is made of in turn.
+#[derive(Default)]
+struct Beneath {
+    paths: Vec<PathBuf>,
+    numbers: BTreeSet<Number>,
 }
 
-fn is_at(view: &View, disk: &Disk, path: &Path) -> bool {
-    let number = || block::number(view, path).ok().flatten();
-    disk.path == path || (disk.number.is_some() && disk.number == number())
+impl Beneath {
+    fn look(view: &View, device: Number) -> Self {
+        let mut found = Self::default();
+        let mut left = vec![device];
+        while let Some(device) = left.pop() {
+            let number = |path: &PathBuf| block::number(view, path).ok().flatten();
+            let below: Vec<Number> = match device.major {
+                DRBD => {
+                    let paths = sight::beneath(view, device);
+                    let numbers = paths.iter().filter_map(number).collect();
+                    found.paths.extend(paths);
+                    numbers
+                }
+                _ => block::below(view, device),
+            };
+            left.extend(below.into_iter().filter(|number| found.numbers.insert(*number)));
+        }
+        found
+    }
+
+    fn has(&self, disk: &Disk) -> bool {
+        let by_number = disk.number.is_some_and(|number| self.numbers.contains(&number));
+        by_number || self.paths.contains(&disk.path)
+    }
 }

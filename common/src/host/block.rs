@@ -90,6 +90,13 @@ pub fn name(view: &View, number: Number) -> Option<String> {
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
+/// The devices that a mapping, an array or the like is made of; none of a disk.
+pub fn below(view: &View, device: Number) -> Vec<Number> {
+    let slaves = format!("/sys/dev/block/{device}/slaves");
+    let number = |name: String| Number::parse(&view.read(format!("{slaves}/{name}/dev")).ok()?);
+    view.list(&slaves).unwrap_or_default().into_iter().filter_map(number).collect()
+}
+
 /// Whether the kernel has the disk and does not hold it to be dead. An error
 /// where sysfs does not tell of disks at all.
 pub fn is_there(view: &View, disk: Number) -> io::Result<bool> {

@@ -1,9 +1,9 @@
-//! LVM's metadata as text: what a group was made of when this machine last
-//! saw it. LVM leaves a copy in /etc/lvm/backup whenever it has changed or
-//! activated a group, and a copy can be read while the disks cannot.
+//! LVM's metadata as text: what a group is made of. It is on the group's disks,
+//! and LVM leaves a copy in /etc/lvm/backup whenever it has changed or activated
+//! a group. The copy can be read while the disks cannot; it may be old, and
+//! nothing but advice is made of it.
 
 use crate::host::system::View;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A copy of a group's metadata.
@@ -24,8 +24,6 @@ pub struct Volume {
     pub name: String,
     /// Its identity, without dashes.
     pub id: String,
-    /// Whether activating the group makes a device of it for people to use.
-    pub is_wanted: bool,
 }
 
 /// The copy that this machine has, if it has one that can be read.
@@ -40,21 +38,13 @@ pub fn parse(text: &str, group: &str) -> Option<Metadata> {
     let found = root.section(group)?;
     let id = |section: &Section<'_>| section.value("id").replace('-', "");
     let disks = found.section("physical_volumes").into_iter().flat_map(Section::sections);
-    let volumes: Vec<_> =
-        found.section("logical_volumes").into_iter().flat_map(Section::sections).collect();
-    // A snapshot's own volume is not marked as visible; the volume that ties
-    // it to its origin is, and never becomes a device.
-    let stores: BTreeSet<&str> =
-        volumes.iter().filter_map(|(_, volume)| volume.segment()?.text("cow_store")).collect();
-    let volume = |(name, section): (&str, &Section<'_>)| Volume {
-        name: name.to_owned(),
-        id: id(section),
-        is_wanted: section.is_used() || stores.contains(name),
-    };
+    let volumes = found.section("logical_volumes").into_iter().flat_map(Section::sections);
+    let volume =
+        |(name, section): (&str, &Section<'_>)| Volume { name: name.to_owned(), id: id(section) };
     Some(Metadata {
         id: id(found),
         disks: disks.filter_map(|(_, disk)| Some(disk.text("device")?.into())).collect(),
-        volumes: volumes.into_iter().map(volume).collect(),
+        volumes: volumes.map(volume).collect(),
     })
 }
 
@@ -112,18 +102,6 @@ impl<'t> Section<'t> {
 
     fn value(&self, name: &str) -> &'t str {
         self.text(name).unwrap_or_default()
-    }
-
-    fn segment(&self) -> Option<&Self> {
-        self.section("segment1")
-    }
-
-    /// Of a volume: whether it is made active with its group.
-    fn is_used(&self) -> bool {
-        let kind = self.segment().map_or("", |segment| segment.value("type"));
-        self.raw("status").contains("\"VISIBLE\"")
-            && !self.raw("flags").contains("\"ACTIVATION_SKIP\"")
-            && !matches!(kind, "snapshot" | "cache-pool")
     }
 }
 
