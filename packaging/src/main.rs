@@ -8,6 +8,7 @@ mod host;
 mod install;
 mod lab;
 mod ledger;
+mod new;
 mod payload;
 #[allow(dead_code)]
 mod quiet;
@@ -41,6 +42,11 @@ const TASKS: &[Task] = &[
         name: "test",
         about: "every tier of the tests, or those named, with what they need set up first",
         run: test::run,
+    },
+    Task {
+        name: "new",
+        about: "the skeleton of an agent, listed wherever it has to be",
+        run: new::run,
     },
     Task {
         name: "bench",
