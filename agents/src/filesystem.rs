@@ -189,7 +189,7 @@ impl Agent for Filesystem {
                 alone; start refuses to mount over it.",
             "Binds, network file systems and devices named by UUID or label are compared with what \
                 is mounted, not taken on trust.",
-            "A password among the options of cifs and a secret among those of ceph are in no \
+            "The passwords among the options of cifs, commas in them included, and a secret among those of ceph are in no \
                 process's words: the helper gets them by its environment, or from a file without \
                 a name.",
             "options=bind,ro makes the bind read-only, not the file system behind it.",

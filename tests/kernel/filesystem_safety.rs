@@ -27,6 +27,7 @@ pub fn cases(cases: &mut Cases) {
     add("what is not mounted is stopped, whoever does not answer", silence_is_no_doubt);
     add("an image that cannot be looked for is no missing image", silence_before_the_image);
     add("a bind whose source does not answer is watched and stopped", silence_of_the_source);
+    add("no part of a password is in any process's words or in the trace", passwords_are_hidden);
     add("a link in the place of the status file's directory is not followed", link_is_refused);
     add("a link in the place of the status file is not followed", file_link_is_refused);
     add("a second name of another file is not written to", hard_link_is_refused);
@@ -199,4 +200,26 @@ fn no_move_by_a_link(machine: &Machine) {
     drop(held);
     agent.action("stop").exits(0);
     assert!(machine.mounts_at(DATA).is_empty());
+}
+
+fn passwords_are_hidden(machine: &Machine) {
+    machine.pretend_proc("filesystems", "nodev\tcifs\n");
+    // mount(8) knows its helpers by their place, and hands its own words on.
+    let helper = "#!/bin/sh\necho \"$@\" >/srv/words\n\
+                  echo \"$PASSWD $PASSWD2\" >/srv/passwords\nexit 32\n";
+    machine.file("/sbin/mount.cifs", helper);
+    machine.must("chmod", &["755", "/sbin/mount.cifs"]);
+    for written in ["nut,,crack", "nut,crack", "\"nut,crack\""] {
+        let options = format!("user=a,password={written},password2=wal,,nut,noserverino");
+        let agent = given(machine, "//nas/x", DATA).set("fstype", "cifs").set("options", options);
+        let traced = agent.env("OCF_TRACE_RA", "1").env("OCF_TRACE_FILE", "/srv/trace");
+        traced.action("start").exits(1);
+        assert_eq!(std::fs::read_to_string("/srv/passwords").unwrap(), "nut,crack wal,nut\n");
+        let words = std::fs::read_to_string("/srv/words").unwrap();
+        assert!(words.contains("user=a") && words.contains("noserverino"), "{words}");
+        for seen in [words, std::fs::read_to_string("/srv/trace").unwrap()] {
+            let hidden = ["nut", "crack", "wal,"].iter().all(|part| !seen.contains(part));
+            assert!(hidden, "{seen}");
+        }
+    }
 }

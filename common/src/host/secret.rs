@@ -1,47 +1,135 @@
 //! Secrets in option lists, kept out of argument lists, logs and traces.
 
+use crate::host::mount::options::is_generic;
 use anyhow::{Context, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
-/// The options whose value is nobody's business.
-const SECRET: &[&str] = &["password", "password2", "passwd", "pass", "secret"];
+/// The options whose value is nobody's business. Those of cifs may hold commas.
+const PASSWORDS: &[&str] = &["password", "password2", "passwd", "pass", "pass2"];
+const KEYS: &[&str] = &["secret"];
 
-/// Whether the option's name says that its value is a secret.
-fn is_secret(option: &str) -> bool {
-    let name = option.split_once('=').map_or(option, |(name, _)| name);
-    SECRET.iter().any(|secret| name.trim().eq_ignore_ascii_case(secret))
+/// Where in an option the value of its secret begins. The option may have
+/// something in front of it: `OCF_RESKEY_options=`.
+fn secret_in(option: &str, names: &[&str]) -> Option<usize> {
+    let mut from = 0;
+    for name in option.split_inclusive('=') {
+        let bare = name.strip_suffix('=')?.trim();
+        from += name.len();
+        if names.iter().any(|secret| bare.eq_ignore_ascii_case(secret)) {
+            return Some(from);
+        }
+    }
+    None
+}
+
+/// The options of a comma-separated list, as they are written. A comma in
+/// double quotes is part of its option.
+///
+/// In a password a comma is doubled, as for the kernel; and where a single one
+/// is not followed by an option that cifs or mount(8) knows, it is the
+/// password that goes on: better a mount that is refused than half a password
+/// in everybody's sight.
+pub fn options(list: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = list;
+    loop {
+        let length = match secret_in(&rest[..first(rest)], PASSWORDS) {
+            Some(value) => value + password(&rest[value..]),
+            None => first(rest),
+        };
+        found.push(&rest[..length]);
+        match rest[length..].strip_prefix(',') {
+            Some(after) => rest = after,
+            None => return found,
+        }
+    }
+}
+
+/// How long the first option is, commas in quotes included.
+fn first(list: &str) -> usize {
+    let mut quoted = false;
+    let end = list.bytes().position(|byte| {
+        quoted ^= byte == b'"';
+        byte == b',' && !quoted
+    });
+    end.unwrap_or(list.len())
+}
+
+/// How long the password is that the list begins with.
+fn password(list: &str) -> usize {
+    if let Some(end) = list.strip_prefix('"').and_then(|rest| rest.find('"')) {
+        let end = end + 2;
+        if list[end..].is_empty() || list[end..].starts_with(',') {
+            return end;
+        }
+    }
+    let mut at = 0;
+    loop {
+        at += list[at..].find(',').unwrap_or(list.len() - at);
+        let Some(after) = list[at..].strip_prefix(',') else { return at };
+        if after.starts_with(',') {
+            at += 2;
+        } else if after.is_empty() || is_option(&after[..first(after)]) {
+            return at;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// The password as it is typed.
+fn typed(written: &str) -> String {
+    let quoted = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match quoted.filter(|inside| inside.contains(',')) {
+        Some(inside) => inside.to_owned(),
+        None => written.replace(",,", ","),
+    }
+}
+
+/// Whether the word is an option of cifs or of mount(8).
+fn is_option(word: &str) -> bool {
+    /// Those of fs/smb/client/fs_context.c and of mount.cifs, by their names;
+    /// the kernel takes most flags with `no` before them.
+    const CIFS: &str = "ac acdirmax acl acregmax actimeo addr autotune backupgid backupuid blocksend \
+        brl bsize cache cifsacl closetimeo compress cred credentials cruid dfltperm dfs dir_mode \
+        direct dirm dirmode dmask dom domain domainauto dynperm echo_interval esize file_mode fmask \
+        forcedirectio forceforcegid forcegid forcemand forcemandatorylock forceuid fsc gid guest \
+        handlecache handletimeout hard idsfromsid ignore_signature ignorecase intr iocharset ip \
+        lease linux locallease lock loose mand mapchars mapposix max_cached_dirs max_channels \
+        max_credits mfsymlinks min_enc_offload modefromsid modesid multichannel multiuser \
+        nativesocket netbiosname pass pass2 passwd password password2 path perm persistenthandles \
+        port posix posixpaths prefixpath rasize rdma reparse resilienthandles retrans rootfs rsize \
+        rwpidforward seal sec sep serverino servern setuidfromacl setuids sfu sharesock sign \
+        signloosely sloppy snapshot soft source sparse srcaddr strictcache strictsync symlink \
+        symlinkroot target tcpnodelay uid unc unicode unix upcall_target user user_xattr username \
+        ver vers witness workgroup wsize";
+    let name = word.split_once('=').map_or(word, |(name, _)| name).trim();
+    let is_of_cifs = |name: &str| CIFS.split_whitespace().any(|known| known == name);
+    is_of_cifs(name) || name.strip_prefix("no").is_some_and(is_of_cifs) || is_generic(word.trim())
 }
 
 /// The text with stars for the value of each secret in a comma-separated list.
 pub fn masked(text: &str) -> String {
-    let mask = |option: &str| match option.rsplit_once('=') {
-        // The list may have something in front of it: `OCF_RESKEY_options=`.
-        Some((names, _)) if is_secret(names.rsplit('=').next().unwrap_or(names)) => {
-            format!("{names}=***")
-        }
-        _ => option.to_owned(),
+    let mask = |option: &&str| match secret_in(option, &[PASSWORDS, KEYS].concat()) {
+        Some(value) => format!("{}***", &option[..value]),
+        None => (*option).to_owned(),
     };
-    if SECRET.iter().all(|secret| !text.contains(secret)) {
-        return text.to_owned();
-    }
-    text.split(',').map(mask).collect::<Vec<_>>().join(",")
+    options(text).iter().map(mask).collect::<Vec<_>>().join(",")
 }
 
-/// The list without the options of these names in it, and the value of the
-/// last of them.
-pub fn taken_out<'a>(options: &'a str, names: &[&str]) -> (String, Option<&'a str>) {
-    let mut secret = None;
-    let mut kept: Vec<&str> = Vec::new();
-    for option in options.split(',') {
+/// The list without the options of these names in it, and their values.
+pub fn taken_out(list: &str, names: &[&str]) -> (String, Vec<String>) {
+    let (mut kept, mut secrets) = (Vec::new(), Vec::new());
+    for option in options(list) {
         match option.split_once('=') {
-            Some((name, value)) if names.contains(&name) => secret = Some(value),
+            Some((name, value)) if names.contains(&name.trim()) => secrets.push(typed(value)),
             _ => kept.push(option),
         }
     }
-    (kept.join(","), secret)
+    (kept.join(","), secrets)
 }
 
 /// A file without a name, for a program that takes a secret from a file and
@@ -76,11 +164,37 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_taken_out_of_its_list() {
+    fn a_key_that_ends_with_equals_signs_is_masked() {
+        assert_eq!(masked("name=a,secret=AQB+x==,noatime"), "name=a,secret=***,noatime");
+        assert_eq!(masked("OCF_RESKEY_options=password=a=b"), "OCF_RESKEY_options=password=***");
+    }
+
+    #[test]
+    fn a_comma_in_a_password_ends_neither_the_stars_nor_the_password() {
         let names = &["password", "pass"];
-        let (kept, password) = taken_out("user=a,password=b=c,vers=3", names);
-        assert_eq!((kept.as_str(), password), ("user=a,vers=3", Some("b=c")));
-        assert_eq!(taken_out("rw", names), ("rw".to_owned(), None));
+        for (list, kept, password) in [
+            ("user=a,password=b=c,vers=3", "user=a,vers=3", "b=c"),
+            ("user=a,password=x,,y,vers=3", "user=a,vers=3", "x,y"),
+            ("password=x,,,,y,ro", "ro", "x,,y"),
+            ("password=x,,,ro", "ro", "x,"),
+            ("password=,,x,ro", "ro", ",x"),
+            ("password=x,y,vers=3", "vers=3", "x,y"),
+            ("password=x,y=z,_netdev", "_netdev", "x,y=z"),
+            ("pass=\"x,ro\",noserverino", "noserverino", "x,ro"),
+            ("pass=\"x\",ro", "ro", "\"x\""),
+            ("pass=x\"y,ro", "ro", "x\"y"),
+            ("password=x,", "", "x"),
+            ("password=x,,bind", "", "x,bind"),
+        ] {
+            let (rest, secrets) = taken_out(list, names);
+            assert_eq!(secrets, [password], "{list}");
+            assert_eq!(rest.trim_end_matches(','), kept, "{list}");
+            assert_eq!(masked(list).matches("***").count(), 1, "{list}");
+            assert_eq!(masked(list).len(), masked(&list.replace('x', "xxxx")).len(), "{list}");
+        }
+        assert_eq!(taken_out("rw", names), ("rw".to_owned(), vec![]));
+        let (rest, both) = taken_out("password=a,password2=b,,c,ro", &["password", "password2"]);
+        assert_eq!((rest.as_str(), both), ("ro", vec!["a".to_owned(), "b,c".to_owned()]));
     }
 
     #[test]

@@ -48,11 +48,13 @@ fn takes_password(fstype: &str) -> bool {
 /// Whether the type's secret is among the options, where only its helper can
 /// take it from a file instead.
 fn takes_secret(fstype: &str, options: &str) -> bool {
-    fstype == "ceph" && secret::taken_out(options, SECRET).1.is_some()
+    fstype == "ceph" && !secret::taken_out(options, KEY).1.is_empty()
 }
 
-const PASSWORD: &[&str] = &["password", "pass"];
-const SECRET: &[&str] = &["secret"];
+/// The names of a password, and the variable that mount.cifs takes it from.
+const PASSWORDS: [(&[&str], &str); 2] =
+    [(&["password", "pass"], "PASSWD"), (&["password2", "pass2"], "PASSWD2")];
+const KEY: &[&str] = &["secret"];
 
 /// Mounts it, by the deadline.
 pub fn mount(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
@@ -80,19 +82,23 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
     }
     // Everybody can read the words of a process, root alone its environment and
     // what it has open.
-    let (mut options, mut env, mut file) = (wanted.options.to_owned(), Vec::new(), None);
+    let mut options = wanted.options.to_owned();
+    let (mut env, mut file): (Vec<(&str, String)>, _) = (Vec::new(), None);
     match wanted.fstype {
         Some(fstype) if takes_password(fstype) => {
-            let (kept, password) = secret::taken_out(wanted.options, PASSWORD);
-            options = kept;
-            env.extend(password.map(|value| ("PASSWD", value)));
+            for (names, variable) in PASSWORDS {
+                let (kept, values) = secret::taken_out(&options, names);
+                options = kept;
+                // Of several, mount.cifs takes the first.
+                env.extend(values.into_iter().next().map(|value| (variable, value)));
+            }
         }
         Some(fstype) if takes_secret(fstype, wanted.options) => {
             if let Err(missing) = system.program("mount.ceph") {
                 bail!("{missing}, and without it everybody could see the secret");
             }
-            let (kept, value) = secret::taken_out(wanted.options, SECRET);
-            let nameless = secret::Nameless::holding(value.unwrap_or_default())?;
+            let (kept, mut values) = secret::taken_out(wanted.options, KEY);
+            let nameless = secret::Nameless::holding(&values.pop().unwrap_or_default())?;
             let comma = if kept.is_empty() { "" } else { "," };
             options = format!("{kept}{comma}secretfile={}", nameless.path());
             file = Some(nameless);
@@ -103,6 +109,7 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
         args.extend([OsStr::new("-o"), options.as_ref()]);
     }
     args.extend([OsStr::new("--"), wanted.source, wanted.directory.as_os_str()]);
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let output = system.change_within(system.deadline().left(), &env, "mount", &args)?;
     drop(file);
     if !output.success() {
@@ -249,7 +256,7 @@ mod tests {
         let said = root.path().join("said");
         let text = format!(
             "#!/bin/sh\nfile=${{4##*secretfile=}}\n\
-             {{ tr '\\0' ' ' </proc/$$/cmdline; echo; echo \"$PASSWD\"; [ \"$file\" = \"$4\" ] || cat \"$file\"; }} >{} 2>/dev/null\nexit 0\n",
+             {{ tr '\\0' ' ' </proc/$$/cmdline; echo; echo \"$PASSWD\"; echo \"$PASSWD2\"; [ \"$file\" = \"$4\" ] || cat \"$file\"; }} >{} 2>/dev/null\nexit 0\n",
             said.display()
         );
         for name in [&["mount"], helpers].concat() {
@@ -278,9 +285,9 @@ mod tests {
         let said = mounted(root.path(), "ceph", "name=admin,secret=AQB+x==,noatime").unwrap();
         assert!(!said[0].contains("AQB"), "{said:?}");
         assert!(said[0].contains("-o name=admin,noatime,secretfile=/proc/"), "{said:?}");
-        assert_eq!(said[2], "AQB+x==");
+        assert_eq!(said[3], "AQB+x==");
         let said = mounted(root.path(), "ceph", "secret=AQB").unwrap();
-        assert!(said[0].contains("-o secretfile=/proc/") && said[2] == "AQB", "{said:?}");
+        assert!(said[0].contains("-o secretfile=/proc/") && said[3] == "AQB", "{said:?}");
         let said = mounted(root.path(), "ceph", "name=a,secretfile=/etc/ceph/a").unwrap();
         assert!(said[0].contains("-o name=a,secretfile=/etc/ceph/a "), "{said:?}");
     }
@@ -298,5 +305,8 @@ mod tests {
         let root = machine(&[]);
         let said = mounted(root.path(), "cifs", "user=a,password=x").unwrap();
         assert!(!said[0].contains("password") && said[1] == "x", "{said:?}");
+        let said = mounted(root.path(), "cifs", "user=a,pass=x,,y,password2=z,,z,ro").unwrap();
+        assert!(said[0].contains("-o user=a,ro ") && said[1] == "x,y", "{said:?}");
+        assert_eq!(said[2], "z,z");
     }
 }

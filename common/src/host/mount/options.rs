@@ -1,5 +1,6 @@
 //! The words after `-o`, sorted by who understands them.
 
+use crate::host::secret;
 use libc::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
@@ -30,13 +31,19 @@ pub enum Bind {
     All,
 }
 
+/// What has no meaning for one mount alone, or none at all.
+const IGNORED: &[&str] = &[
+    "", "auto", "defaults", "loud", "noauto", "nofail", "nogroup", "noowner", "nouser", "nousers",
+    "silent",
+];
+
 impl Options {
     /// Reads a comma-separated list. A comma in double quotes is part of a
-    /// value.
+    /// value, and so may one of a password be.
     pub fn parse(text: &str) -> Self {
         let mut options = Self::default();
-        for word in words(text) {
-            options.add(&word);
+        for word in secret::options(text) {
+            options.add(word.trim());
         }
         options
     }
@@ -50,8 +57,7 @@ impl Options {
         match word {
             "bind" | "--bind" => self.bind = Some(Bind::One),
             "rbind" | "--rbind" => self.bind = Some(Bind::All),
-            "defaults" | "auto" | "noauto" | "nofail" | "nouser" | "nousers" | "noowner"
-            | "nogroup" | "silent" | "loud" | "" => {}
+            _ if IGNORED.contains(&word) => {}
             _ => {
                 if let Some((attribute, on)) = attribute(word) {
                     self.attribute(attribute, on);
@@ -151,18 +157,12 @@ fn is_userspace(word: &str) -> bool {
     WORDS.contains(&key) || prefixed || named || word.contains('"')
 }
 
-/// Splits at commas that stand outside double quotes.
-fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for c in text.chars() {
-        quoted ^= c == '"';
-        match words.last_mut() {
-            Some(last) if c != ',' || quoted => last.push(c),
-            _ => words.push(String::new()),
-        }
-    }
-    words.into_iter().map(|word| word.trim().to_owned()).collect()
+/// Whether the word is one that every type takes.
+pub(crate) fn is_generic(word: &str) -> bool {
+    IGNORED.contains(&word)
+        || matches!(word, "bind" | "--bind" | "rbind" | "--rbind")
+        || attribute(word).is_some()
+        || is_userspace(word)
 }
 
 #[cfg(test)]
@@ -203,6 +203,12 @@ mod tests {
             assert_eq!(options.userspace.len(), 1, "{text}: {options:?}");
         }
         assert_eq!(own(&Options::parse("uid=33")), ["uid"]);
+    }
+
+    #[test]
+    fn a_password_is_no_option() {
+        assert_eq!(Options::parse("password=x,,bind,ro").bind, None);
+        assert!(Options::parse("password=x,,bind,ro").wants_read_only());
     }
 
     #[test]
