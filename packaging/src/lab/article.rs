@@ -50,6 +50,8 @@ pub enum Who {
     Heartbeat,
     /// The client.
     Client,
+    /// LVM: it is what the article has in one section of lvm.conf.
+    Lvm,
 }
 
 /// Who needs a file, and in which directory.
@@ -58,6 +60,7 @@ fn place(name: &str) -> (Who, &'static str) {
         "ha.cf" | "authkeys" | "haresources" => (Who::Heartbeat, "/etc/ha.d"),
         "iscsid.conf" | "initiatorname.iscsi" => (Who::Client, "/etc/iscsi"),
         "global_common.conf" => (Who::Node, "/etc/drbd.d"),
+        "lvm.conf" => (Who::Lvm, "/etc/lvm"),
         name if name.ends_with(".res") => (Who::Node, "/etc/drbd.d"),
         _ => (Who::Node, "/etc"),
     }
@@ -165,6 +168,13 @@ impl Article {
             }
         }
         Ok(())
+    }
+
+    /// What the article has LVM look at; nothing where it leaves that as the
+    /// distribution has it.
+    pub fn lvm_devices(&self) -> Result<Option<String>> {
+        let lvm = |(name, _): &(&str, String)| place(name).0 == Who::Lvm;
+        Ok(self.adapted()?.into_iter().find(lvm).map(|(_, text)| text))
     }
 
     /// The files as the lab uses them.

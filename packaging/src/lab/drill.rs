@@ -9,6 +9,7 @@ mod group;
 mod held;
 mod journal;
 mod kill;
+mod layers;
 mod module;
 mod node;
 pub mod order;

@@ -265,24 +265,29 @@ impl Setting {
         script += "sync\n";
         machine.shell(&script, limit)?;
         if let Some(group) = &self.article.group {
-            machine.put("/etc/lvm/lvmlocal.conf", 0o644, self.lvm_config(group).as_bytes())?;
+            machine.put("/etc/lvm/lvmlocal.conf", 0o644, self.lvm_config(group)?.as_bytes())?;
         }
         Ok(())
     }
 
-    /// LVM sees the group through DRBD alone; where the cluster makes sure
-    /// that one node has it, it is told how.
-    fn lvm_config(&self, group: &Group) -> String {
+    /// LVM sees what the article lets it see, or the distribution: also the
+    /// disk beneath DRBD. The stock agents cannot do with that, nor can a lock
+    /// manager's volumes be made. Where the cluster makes sure that one node has
+    /// the group, LVM is told how.
+    fn lvm_config(&self, group: &Group) -> Result<String> {
         let ownership = match (self.engine, group.owner) {
             (Engine::Heartbeat, _) => "",
             (Engine::Pacemaker, Owner::SystemId) => "global {\n\tsystem_id_source = \"uname\"\n}\n",
             (Engine::Pacemaker, Owner::Locks) => "global {\n\tuse_lvmlockd = 1\n}\n",
             (Engine::Pacemaker, Owner::Tag) => "activation {\n\tvolume_list = []\n}\n",
         };
-        format!(
-            "devices {{\n\tglobal_filter = [ \"a|^{}$|\", \"r|.*|\" ]\n}}\n{ownership}",
-            self.article.device()
-        )
+        let devices = match (self.agents, group.owner) {
+            (Agents::Stock, _) | (_, Owner::Locks) => {
+                format!("global_filter = [ \"a|^{}$|\", \"r|.*|\" ]\n", self.article.device())
+            }
+            (Agents::Sturdy, _) => self.article.lvm_devices()?.unwrap_or_default(),
+        };
+        Ok(format!("devices {{\n{devices}}}\n{ownership}"))
     }
 
     fn configure_drbd(&self, machine: &Machine) -> Result<()> {
@@ -339,15 +344,16 @@ impl Setting {
 }
 
 /// Volumes that are active for the length of the script only, whatever the
-/// node's configuration says of who may activate them.
+/// node's configuration says of what LVM sees and of who may activate it.
 fn make_group(group: &Group, device: &str) -> String {
     let Group { name, volumes, .. } = group;
-    let mut script = format!("pvcreate -qq {device}\nvgcreate -qq {name} {device}\n");
+    let shown = format!(
+        "--config 'devices{{filter=[\"a|^{device}$|\",\"r|.*|\"]}} activation{{volume_list=[\"{name}\"]}}'"
+    );
+    let mut script =
+        format!("pvcreate -qq {shown} {device}\nvgcreate -qq {shown} {name} {device}\n");
     for (volume, megabytes) in *volumes {
-        script += &format!(
-            "lvcreate -qq -y --config 'activation{{volume_list=[\"{name}\"]}}' \
-             -L {megabytes}M -n {volume} {name}\n"
-        );
+        script += &format!("lvcreate -qq -y {shown} -L {megabytes}M -n {volume} {name}\n");
     }
     script
 }

@@ -129,6 +129,7 @@ const XEN: Article = Article {
         ("authkeys", include_str!("../../../lab/xen/authkeys")),
         ("haresources", include_str!("../../../lab/xen/haresources")),
         ("r1.res", include_str!("../../../lab/xen/r1.res")),
+        ("lvm.conf", include_str!("../../../lab/xen/lvm.conf")),
     ],
     changes: &[&[
         ("milo1", "node1"),

@@ -1,7 +1,9 @@
 //! All drills.
 
 use super::stand::Stand;
-use super::{Drill, disk, group, held, journal, kill, module, peer, score, split, stacked, tester};
+use super::{
+    Drill, disk, group, held, journal, kill, layers, module, peer, score, split, stacked, tester,
+};
 use anyhow::Result;
 
 /// A drill of the bounded subset.
@@ -231,9 +233,51 @@ pub const ALL: &[Drill] = &[
     ),
     core(
         "group/twice",
-        6,
-        "LVM: a group that is seen on the disk beneath DRBD is refused and explained",
+        10,
+        "LVM, lvm2: a group that LVM sees on DRBD and beneath it is activated on DRBD, and explained",
         group::is_seen_twice,
+    ),
+    more(
+        "group/copied",
+        6,
+        "LVM, lvm2: a group on DRBD of which there is a copy elsewhere is refused",
+        group::has_another_twin,
+    ),
+    core(
+        "group/kinds",
+        15,
+        "LVM: thin, RAID, snapshot and cache volumes start, are watched and stop, together and alone",
+        layers::are_of_every_kind,
+    ),
+    core(
+        "group/encrypted",
+        8,
+        "LVM: a group on an encrypted disk is watched, and encryption on a volume is named by stop",
+        layers::are_encrypted,
+    ),
+    more(
+        "group/multipath",
+        8,
+        "LVM: a group on multipath is there as long as a path is",
+        layers::have_many_paths,
+    ),
+    core(
+        "group/renamed",
+        8,
+        "LVM: a group or a volume that was renamed while active is told and stopped",
+        layers::are_renamed,
+    ),
+    more(
+        "group/removed",
+        6,
+        "LVM: a volume that is not active is missed, and one that was removed is not",
+        layers::are_removed,
+    ),
+    core(
+        "group/without-sys",
+        6,
+        "LVM: without /sys a group that is active is not stopped, and stop stops it",
+        layers::are_seen_without_sysfs,
     ),
     more(
         "group/elsewhere",

@@ -22,7 +22,8 @@ fn make(node: &Node, disks: &str) -> Result<()> {
     .map(drop)
 }
 
-fn is_inactive(node: &Node, group: &str) -> Result<()> {
+/// No volume of the group is active.
+pub fn is_inactive(node: &Node, group: &str) -> Result<()> {
     let active = node.shell(&format!("dmsetup ls | grep ^{group}- || true"))?;
     ensure!(active.is_empty(), "volumes of {group} are active: {active}");
     Ok(())
@@ -105,6 +106,7 @@ pub fn has_a_foreign_tag(stand: &Stand) -> Result<String> {
 /// See the catalogue.
 pub fn is_seen_twice(stand: &Stand) -> Result<String> {
     let node = stand.node(0);
+    // What the distribution has in its lvm.conf: LVM sees all there is.
     node.machine.put("/etc/lvm/lvmlocal.conf", 0o644, b"devices { }\n")?;
     let group = node.agent("LVM", GROUP);
     // Where DRBD is not promoted, lvm sees the group on the disk beneath alone.
@@ -113,15 +115,33 @@ pub fn is_seen_twice(stand: &Stand) -> Result<String> {
     refused.because(&["global_filter"])?;
     is_inactive(&node, GROUP)?;
     node.agent("drbddisk", PLAIN).action("start")?.exits(0)?;
-    let refused = group.action("start")?;
-    ensure!(refused.code() != 0, "the group was activated though it is seen twice");
-    refused.because(&["global_filter"])?;
-    is_inactive(&node, GROUP)?;
     let explained = group.explain()?;
     ensure!(explained.contains("global_filter"), "explain does not say what to do: {explained}");
-    node.shell("cp -a /root/drill/etc/. /etc/")?;
-    group.action("start")?.exits(0)?;
-    group.action("stop")?.exits(0)?;
+    for agent in [group, node.agent("lvm2", "")] {
+        agent.action("start")?.exits(0)?;
+        let beneath = node.shell(&format!("dmsetup deps {GROUP}-a"))?;
+        ensure!(beneath.contains("(147, 0)"), "the group lies on something else: {beneath}");
+        agent.action("monitor")?.exits(0)?;
+        agent.action("stop")?.exits(0)?;
+        is_inactive(&node, GROUP)?;
+    }
+    Ok(String::new())
+}
+
+/// See the catalogue.
+pub fn has_another_twin(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.machine.put("/etc/lvm/lvmlocal.conf", 0o644, b"devices { }\n")?;
+    node.agent("drbddisk", PLAIN).action("start")?.exits(0)?;
+    // A copy of the disk, as a snapshot of the storage is one.
+    node.shell("dd if=/dev/drbd0 of=/dev/vdc bs=1M count=2 iflag=direct conv=fsync 2>/dev/null")?;
+    for agent in [node.agent("LVM", GROUP), node.agent("lvm2", "")] {
+        let refused = agent.action("start")?;
+        ensure!(refused.code() != 0, "the group was activated though a copy of it is there");
+        refused.because(&["seen twice", "/dev/vdc"])?;
+        is_inactive(&node, GROUP)?;
+    }
+    node.shell("wipefs -qa /dev/vdc; dd if=/dev/zero of=/dev/vdc bs=1M count=2 2>/dev/null")?;
     Ok(String::new())
 }
 

@@ -120,6 +120,7 @@ impl<'a> Node<'a> {
                 node: self.machine.name.into(),
                 limit: 90,
             },
+            around: Vec::new(),
         }
     }
 
@@ -157,6 +158,8 @@ impl<'a> Node<'a> {
 pub struct Agent<'a> {
     node: Node<'a>,
     call: Call,
+    /// A program, and its words, that runs the agent.
+    around: Vec<String>,
 }
 
 impl Agent<'_> {
@@ -169,6 +172,14 @@ impl Agent<'_> {
     /// Seconds until the cluster would kill the action.
     pub fn limit(mut self, seconds: u32) -> Self {
         self.call.limit = seconds;
+        self
+    }
+
+    /// Has it run by a shell after this line, in a mount namespace of its own.
+    pub fn after(mut self, line: &str) -> Self {
+        let script = format!("{line} && exec \"$@\"");
+        self.around =
+            ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).into_iter().collect();
         self
     }
 
@@ -200,6 +211,7 @@ impl Agent<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         argv.extend(more.map(|(name, value)| format!("{name}={value}")));
+        argv.extend(self.around.iter().cloned());
         argv.extend([self.call.path(), action.to_owned()]);
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         // The cluster's time begins a little earlier than the agent's.

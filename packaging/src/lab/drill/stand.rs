@@ -63,7 +63,8 @@ rm -rf /run/drill; mkdir -p /run/drill /mnt/drill
 rm -f /run/resource-agents/*
 cp -a /root/drill/etc/. /etc/
 vgchange -an vg0 vg1
-for mapped in $(dmsetup ls | awk '/^vg[01]-/ { print $1 }'); do dmsetup remove -f $mapped; done
+for mapped in $(dmsetup ls | awk '/^(vg[019]|drill)-/ { print $1 }'); do dmsetup remove -f $mapped; done
+rmmod scsi_debug
 for minor in 0 2 3; do drbdsetup secondary $minor; done
 : > /var/log/agents.log
 dmesg -C
