@@ -119,6 +119,15 @@ pub fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Makes the packages of what lies in `built`, for the tests.
+pub fn of_work_tree(built: &Path) -> Result<PathBuf> {
+    host::install(NEEDS)?;
+    let out = host::workspace().join("target/clean/packages");
+    let _ = fs::remove_dir_all(&out);
+    make(&Build::new(AMD64, "1".into(), libc()?)?, built, &out)?;
+    Ok(out)
+}
+
 fn make(build: &Build, built: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut packages = Package::ALL

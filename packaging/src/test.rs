@@ -5,7 +5,7 @@
 
 mod tally;
 
-use crate::{host, quiet};
+use crate::{dist, host, quiet};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -43,10 +43,19 @@ const SERVICES: &[&str] =
     &["corosync", "drbd", "heartbeat", "pacemaker", "pcsd", "pcsd-ruby", "xfs_scrub_all.timer"];
 
 /// The tiers in the order of the time they take to fail.
-const TIERS: &[&str] = &["unit", "contract", "kernel", OLDER, "differential", "lab"];
+const TIERS: &[&str] = &["unit", "contract", PACKAGE, "kernel", OLDER, "differential", "lab"];
 
 /// The tiers that are test programs of their own.
-const PROGRAMS: &[&str] = &["contract", "kernel", OLDER, "differential"];
+const PROGRAMS: &[&str] = &["contract", PACKAGE, "kernel", OLDER, "differential"];
+
+/// The tier of packages, and what it needs of its own: witness, package, reason.
+const PACKAGE: &str = "package";
+const PACKAGE_NEEDS: &[(&str, &str, &str)] = &[
+    ("mmdebstrap", "mmdebstrap", "clean roots to install packages in"),
+    ("nsenter", "util-linux", "to enter copies of them"),
+    ("lintian", "lintian", "what Debian thinks of the packages"),
+    ("rpmlint", "rpmlint", "what distributions with rpm think of theirs"),
+];
 
 /// The kernel tier once more, on a kernel that has none of the calls that came
 /// after Enterprise Linux 8 did.
@@ -107,11 +116,15 @@ pub fn run(words: &[String]) -> Result<()> {
 
 fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
     let Built { agents, programs, lab, mut tally } = built;
-    if !programs.is_empty() {
+    if programs.iter().any(|(tier, _)| *tier != PACKAGE) {
         install()?;
     }
     for (tier, program) in programs {
         let mut command = Command::new(program);
+        if tier == PACKAGE {
+            host::install(PACKAGE_NEEDS)?;
+            command.env("STURDY_PACKAGES", dist::of_work_tree(&agents)?);
+        }
         command.args(rest).env("STURDY_AGENTS", &agents).current_dir(host::workspace());
         if tier == OLDER {
             command.env("STURDY_KERNEL", OLDEST);

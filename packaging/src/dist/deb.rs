@@ -21,6 +21,7 @@ fn scripts(package: Package) -> &'static [(&'static str, &'static str)] {
         }
         Package::Haresources => &[
             ("postinst", "packaging/deb/haresources.postinst"),
+            ("prerm", "packaging/deb/haresources.prerm"),
             ("postrm", "packaging/deb/haresources.postrm"),
         ],
     }
