@@ -35,7 +35,12 @@ const KEPT: &[&str] = &["/", "/usr", "/etc", "/var", "/root", "/bin", "/sbin", "
 /// Those that are no files on a disk.
 const KEPT_WITH_ALL_BELOW: &[&str] = &["/proc", "/sys", "/dev"];
 
+/// Where what DRBD calls lies.
+pub const HANDLERS: &str = "/usr/libexec/sturdy";
+
 const STAGE: &str = "/run/staged-agents";
+/// Below the stage, the handlers: they are no agents.
+const STAGED_HANDLERS: &str = "handlers";
 /// The argument by which the test binary knows it is a machine's first process.
 const FIRST_PROCESS: &str = "--first-process-of-a-machine";
 
@@ -239,9 +244,11 @@ fn detach_foreign_mounts() -> std::io::Result<()> {
 }
 
 fn stage(agents: Vec<(std::ffi::OsString, Vec<u8>)>) -> std::io::Result<()> {
-    fs::create_dir(STAGE)?;
+    let handlers = Path::new(STAGE).join(STAGED_HANDLERS);
+    fs::create_dir_all(&handlers)?;
     for (name, content) in agents {
-        let path = Path::new(STAGE).join(name);
+        let is_handler = agents::HANDLERS.iter().any(|(handler, _)| name == *handler);
+        let path = if is_handler { &handlers } else { Path::new(STAGE) }.join(name);
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
@@ -341,12 +348,17 @@ fn overlay(directory: &str) -> std::io::Result<()> {
 fn install(staged: &File) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
     let below = |directory: &str| format!("{}{directory}", merged("/"));
-    let (agents, links, stock) = (below(AGENTS), below(HARESOURCES), below(STOCK_HARESOURCES));
-    for directory in [&agents, &links, &stock] {
+    let (agents, handlers) = (below(AGENTS), below(HANDLERS));
+    let (links, stock) = (below(HARESOURCES), below(STOCK_HARESOURCES));
+    for directory in [&agents, &handlers, &links, &stock] {
         fs::create_dir_all(directory)?;
     }
     let source = format!("/proc/self/fd/{}", staged.as_raw_fd());
-    mount(Some(source.as_str()), agents.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let bind = |source: &str, place: &str| {
+        mount(Some(source), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    };
+    bind(&source, &agents)?;
+    bind(&format!("{source}/{STAGED_HANDLERS}"), &handlers)?;
     for name in super::tier::registry() {
         let link = Path::new(&links).join(name);
         match fs::rename(&link, Path::new(&stock).join(name)) {

@@ -215,7 +215,7 @@ impl<'a> Fencing<'a> {
     }
 
     fn call(&self, name: &str, peer: &str) -> Output {
-        Program::new("/usr/lib/ocf/resource.d/sturdy/drbd-fence-peer")
+        Program::new("/usr/libexec/sturdy/drbd-fence-peer")
             .arg0(name)
             .args(["--network-hickup", "0"])
             .env("DRBD_RESOURCE", "r1")
