@@ -60,7 +60,7 @@ fn mount_goes_on(machine: &Machine) {
         .set("run_fsck", "no")
         .timeout(Duration::from_secs(5));
     freezer.freeze();
-    agent.action("start").exits(1).because("still under way: mount ext4 ");
+    agent.action("start").exits(1).because("not cleared up: ");
     agent.probe().exits(1).because("still under way");
     let refused = agent.action("stop").exits(1).because("mount");
     let reason = refused.exit_reason().unwrap_or_default().to_owned();

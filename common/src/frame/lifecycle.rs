@@ -258,8 +258,11 @@ impl<A: Agent> Action<'_, A> {
         let for_clearing_up = (self.view.deadline().left() / 5).min(CLEARING_UP);
         self.view.keep_back(for_clearing_up);
         let _lock = self.lock()?;
-        unfinished::end(&self.view, &self.owner())?;
-        let (found, status) = self.observe()?;
+        let (mut found, mut status) = self.observe()?;
+        if !status.is_active() && unfinished::end(&self.view, &self.owner())? {
+            // It may have done its work in the end.
+            (found, status) = self.observe()?;
+        }
         if status.is_active() {
             return self.started(&found);
         }
@@ -316,22 +319,31 @@ impl<A: Agent> Action<'_, A> {
                 None
             }
         };
-        let mut settled = lock.is_some() && !unfinished::end_at_once(&self.view, &self.owner())?;
         loop {
-            // A step that has failed may have left a program behind.
-            settled &= self.take_down()?;
-            if settled {
-                return Ok(Code::Success);
+            // Before anything is ended: what is there may be served by a
+            // program of the start's, as a file system in user space is.
+            let done = self.take_down();
+            if lock.is_some() && !unfinished::end_at_once(&self.view, &self.owner())? {
+                match done {
+                    Ok(true) => return Ok(Code::Success),
+                    // A step has failed, and has left nothing behind.
+                    Ok(false) if self.observe()?.1.is_stopped() => return Ok(Code::Success),
+                    Ok(false) => {}
+                    Err(err) => return Err(err),
+                }
             }
             if lock.is_none() {
                 lock = Some(self.lock()?);
             }
             unfinished::end(&self.view, &self.owner())?;
-            // It may have done its work in the end.
-            if self.observe()?.1.is_stopped() {
+            // It may have done its work in the end, or have been in the way.
+            if done.is_ok() && self.observe()?.1.is_stopped() {
                 return Ok(Code::Success);
             }
-            settled = true;
+            if self.view.deadline().has_passed() {
+                done?;
+                bail!("it has come back after it was taken down");
+            }
         }
     }
 

@@ -23,17 +23,20 @@ pub(super) fn end_at_once(view: &View, owner: &str) -> Result<bool> {
     Ok(!found.is_empty())
 }
 
-/// Kills it and waits until it has ended, until the deadline. The error names
-/// what has not.
-pub(super) fn end(view: &View, owner: &str) -> Result<()> {
+/// Kills it and waits until it has ended, until the deadline: whether there was
+/// anything. The error names what has not ended.
+pub(super) fn end(view: &View, owner: &str) -> Result<bool> {
     let mut pace = Pace::new();
+    let mut ended = false;
     while end_at_once(view, owner)? {
+        ended = true;
         if view.deadline().has_passed() {
-            return by_now(view, owner);
+            by_now(view, owner)?;
+            break;
         }
         pace.rest(view.deadline());
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// Ours it is by its mark: whoever started it has told what has become of it.
