@@ -68,7 +68,6 @@ impl Mount {
 
 /// The mount that is uppermost on the directory, without reading the whole
 /// table where the kernel allows it.
-///
 pub fn at(view: &View, directory: &Path) -> Result<Option<Mount>> {
     if let Some(mount) = statmount::at(view, directory) {
         return Ok(Some(mount));

@@ -5,6 +5,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,6 +29,9 @@ enum Handle {
     /// Its directory in /proc, which stays empty once the process is gone,
     /// whoever has its number then: all there is before Linux 5.3.
     Directory(OwnedFd),
+    /// One of our children before Linux 5.3. Nobody else is given its number
+    /// before we have waited for it.
+    Child,
 }
 
 impl PidFd {
@@ -40,10 +44,22 @@ impl PidFd {
         Ok(Self { pid: Pid::from_raw(pid), handle })
     }
 
+    /// A child that has not been waited for yet.
+    pub(crate) fn of_child(pid: i32) -> io::Result<Self> {
+        let handle = match own(pid) {
+            Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => Handle::Child,
+            opened => Handle::Own(opened?),
+        };
+        Ok(Self { pid: Pid::from_raw(pid), handle })
+    }
+
     /// Sends the signal; a process that has ended already is no error.
     #[allow(unsafe_code)]
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let (Handle::Own(fd) | Handle::Directory(fd)) = &self.handle;
+        let fd = match &self.handle {
+            Handle::Own(fd) | Handle::Directory(fd) => fd,
+            Handle::Child => return Ok(kill(self.pid, signal)?),
+        };
         let no_info = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: without an info block the call touches no memory of ours.
         let sent = unsafe {
@@ -73,6 +89,10 @@ impl PidFd {
                 poll(&mut fds, PollTimeout::ZERO) == Ok(1)
             }
             Handle::Directory(fd) => state(fd).is_none_or(|state| matches!(state, 'Z' | 'X')),
+            Handle::Child => {
+                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+                !matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::StillAlive))
+            }
         }
     }
 
@@ -81,7 +101,7 @@ impl PidFd {
     pub(crate) fn signals_end(&self) -> Option<BorrowedFd<'_>> {
         match &self.handle {
             Handle::Own(fd) => Some(fd.as_fd()),
-            Handle::Directory(_) => None,
+            Handle::Directory(_) | Handle::Child => None,
         }
     }
 
@@ -90,7 +110,7 @@ impl PidFd {
     pub(crate) fn patience(&self, deadline: Deadline) -> PollTimeout {
         let left = match &self.handle {
             Handle::Own(_) => deadline.left(),
-            Handle::Directory(_) => deadline.left().min(GLANCE),
+            Handle::Directory(_) | Handle::Child => deadline.left().min(GLANCE),
         };
         // Zero would be no wait at all, as long as something is left.
         let left = if left.is_zero() { left } else { left.max(Duration::from_millis(1)) };
@@ -152,15 +172,16 @@ mod tests {
         Command::new("sleep").arg("60").spawn().unwrap()
     }
 
-    fn handles(pid: u32) -> [PidFd; 2] {
-        let old = directory(pid.cast_signed()).unwrap();
-        let old = PidFd { pid: Pid::from_raw(pid.cast_signed()), handle: old };
-        [PidFd::open(pid.cast_signed()).unwrap(), old]
+    fn handles(pid: u32) -> [PidFd; 3] {
+        let number = Pid::from_raw(pid.cast_signed());
+        let old = |handle| PidFd { pid: number, handle };
+        let directory = directory(pid.cast_signed()).unwrap();
+        [PidFd::open(pid.cast_signed()).unwrap(), old(directory), old(Handle::Child)]
     }
 
     #[test]
     fn the_end_of_a_process_is_seen_with_and_without_its_own_descriptor() {
-        for place in 0..2 {
+        for place in 0..3 {
             let mut child = sleeping();
             let handle = handles(child.id()).into_iter().nth(place).unwrap();
             assert!(!handle.has_ended());
@@ -178,7 +199,8 @@ mod tests {
         let handles = handles(child.id());
         child.kill().unwrap();
         child.wait().unwrap();
-        for handle in handles {
+        // A child is asked for until it has been waited for, and not after.
+        for handle in handles.into_iter().take(2) {
             assert!(handle.has_ended());
             handle.signal(Signal::SIGTERM).unwrap();
         }

@@ -243,7 +243,7 @@ fn keep_open(command: &mut Command, fd: RawFd) {
 /// Reads both streams until the child has ended. Something it left behind may
 /// hold them open; that is no reason to wait.
 fn listen(child: &mut Child, deadline: Deadline) -> Result<(String, String)> {
-    let end = PidFd::open(child.id().cast_signed())?;
+    let end = PidFd::of_child(child.id().cast_signed())?;
     let mut stdout = Stream::new(child.stdout.take());
     let mut stderr = Stream::new(child.stderr.take());
     loop {

@@ -110,7 +110,7 @@ const IN_MEMORY: &[&str] =
 /// What is mounted there since the machine is up, with nothing below it that
 /// is of another kind.
 fn is_kernels_own(path: &Path, links: Links) -> bool {
-    let own = ["/proc", "/sys", "/run"].iter().any(|own| path.starts_with(own));
+    let own = ["/proc", "/sys"].iter().any(|own| path.starts_with(own));
     own || links == Links::Shown && path.starts_with("/dev")
 }
 

@@ -8,6 +8,7 @@ use crate::host::trial;
 use crate::host::{apart, beneath};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -125,8 +126,12 @@ pub(crate) fn mount_apart(words: &[OsString]) -> Result<()> {
     // before.
     trial::forget_cached(Path::new(source));
     let options = Options::parse(&options.to_string_lossy());
-    let context = descriptor(libc::SYS_fsopen, &[text(fstype)?.as_ptr() as _, CLOEXEC])
-        .with_context(|| format!("no file system {}", fstype.display()))?;
+    let context = match descriptor(libc::SYS_fsopen, &[text(fstype)?.as_ptr() as _, CLOEXEC]) {
+        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
+            return mount_at_once(fstype, source, directory, &options);
+        }
+        opened => opened.with_context(|| format!("no file system {}", fstype.display()))?,
+    };
     let configured = configure(&context, source, &options)
         .and_then(|()| descriptor(libc::SYS_fsmount, &[fd(&context), CLOEXEC, options.set as _]));
     let mount = match configured {
@@ -135,6 +140,21 @@ pub(crate) fn mount_apart(words: &[OsString]) -> Result<()> {
         Err(err) => return Err(anyhow::Error::new(err).context(said(context))),
     };
     put(&mount, directory)
+}
+
+/// The same before Linux 5.2, by the one call there is.
+fn mount_at_once(
+    fstype: &OsStr,
+    source: &OsStr,
+    directory: &OsStr,
+    options: &Options,
+) -> Result<()> {
+    let target = beneath::exactly(Path::new(directory))?;
+    let target = format!("/proc/self/fd/{}", target.as_raw_fd());
+    let (flags, data) = options.at_once();
+    let flags = MsFlags::from_bits_retain(flags);
+    nix::mount::mount(Some(source), target.as_str(), Some(fstype), flags, Some(data.as_str()))
+        .context("the kernel refuses")
 }
 
 /// In the child: clones the mount and changes the clone alone, before anybody

@@ -53,6 +53,38 @@ impl Options {
         self.set & MOUNT_ATTR_RDONLY != 0
     }
 
+    /// As mount(2) takes them: the flags, and the rest as a text.
+    pub(crate) fn at_once(&self) -> (libc::c_ulong, String) {
+        const ATTRIBUTES: [(u64, libc::c_ulong); 8] = [
+            (MOUNT_ATTR_RDONLY, libc::MS_RDONLY),
+            (MOUNT_ATTR_NOSUID, libc::MS_NOSUID),
+            (MOUNT_ATTR_NODEV, libc::MS_NODEV),
+            (MOUNT_ATTR_NOEXEC, libc::MS_NOEXEC),
+            (MOUNT_ATTR_NOATIME, libc::MS_NOATIME),
+            (MOUNT_ATTR_STRICTATIME, libc::MS_STRICTATIME),
+            (MOUNT_ATTR_NODIRATIME, libc::MS_NODIRATIME),
+            (MOUNT_ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW),
+        ];
+        let set = ATTRIBUTES.iter().filter(|(attribute, _)| self.set & attribute != 0);
+        let mut flags = set.fold(0, |flags, (_, flag)| flags | flag);
+        let mut data: Vec<String> = Vec::new();
+        for (key, value) in &self.own {
+            match (key.as_str(), value) {
+                ("ro" | "rw", None) => {}
+                ("sync", None) => flags |= libc::MS_SYNCHRONOUS,
+                ("async", None) => flags &= !libc::MS_SYNCHRONOUS,
+                ("dirsync", None) => flags |= libc::MS_DIRSYNC,
+                ("lazytime", None) => flags |= libc::MS_LAZYTIME,
+                ("nolazytime", None) => flags &= !libc::MS_LAZYTIME,
+                ("mand", None) => flags |= libc::MS_MANDLOCK,
+                ("nomand", None) => flags &= !libc::MS_MANDLOCK,
+                (key, None) => data.push(key.to_owned()),
+                (key, Some(value)) => data.push(format!("{key}={value}")),
+            }
+        }
+        (flags, data.join(","))
+    }
+
     fn add(&mut self, word: &str) {
         match word {
             "bind" | "--bind" => self.bind = Some(Bind::One),
@@ -94,6 +126,9 @@ impl Options {
         }
     }
 }
+
+/// Linux 5.10; the C library has no name for it.
+const MS_NOSYMFOLLOW: libc::c_ulong = 256;
 
 /// The attribute that the word sets or clears.
 fn attribute(word: &str) -> Option<(u64, bool)> {
@@ -203,6 +238,15 @@ mod tests {
             assert_eq!(options.userspace.len(), 1, "{text}: {options:?}");
         }
         assert_eq!(own(&Options::parse("uid=33")), ["uid"]);
+    }
+
+    #[test]
+    fn the_older_call_is_told_the_same() {
+        let options = Options::parse("ro,nosuid,noatime,sync,usrquota,data=journal,nosymfollow");
+        let (flags, data) = options.at_once();
+        let wanted = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOATIME | libc::MS_SYNCHRONOUS;
+        assert_eq!((flags, data.as_str()), (wanted | 256, "usrquota,data=journal"));
+        assert_eq!(Options::parse("rw,relatime,defaults").at_once(), (0, String::new()));
     }
 
     #[test]

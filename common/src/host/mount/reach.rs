@@ -11,7 +11,8 @@ use crate::host::mount::{Mount, Table, statmount};
 use crate::host::system::System;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -77,7 +78,7 @@ impl Table {
 ///
 /// The hidden directory is looked up where nothing is mounted, on a copy of
 /// the mount that it lies on, and opened by its handle. From there the path
-/// leads to the mount. Needs Linux 5.2, and a file system with handles.
+/// leads to the mount. Needs a file system with handles.
 pub fn unmount(system: &System<'_>, mount: &Mount, deadline: Deadline) -> Result<Unmounted> {
     let words = [mount.directory.as_os_str().to_owned(), mount.id.to_string().into()];
     match apart::run(system, "unmount-hidden", &words, deadline) {
@@ -145,9 +146,27 @@ fn copy_of(directory: &Path) -> Result<OwnedFd> {
     unsafe {
         match libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) {
             fd @ 0.. => Ok(OwnedFd::from_raw_fd(i32::try_from(fd)?)),
-            _ => Err(io::Error::last_os_error()).context("no copy of the mount above it"),
+            _ => match io::Error::last_os_error() {
+                err if err.raw_os_error() == Some(libc::ENOSYS) => copy_in_a_namespace(directory),
+                err => Err(err),
+            }
+            .context("no copy of the mount above it"),
         }
     }
+}
+
+/// The same before Linux 5.2: mounted, but where nobody sees it. This process
+/// has one thread, and comes back.
+fn copy_in_a_namespace(directory: &Path) -> io::Result<OwnedFd> {
+    let nothing = None::<&str>;
+    let here = File::open("/proc/self/ns/mnt")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    mount(Some(directory), directory, nothing, MsFlags::MS_BIND, nothing)?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let copy = OpenOptions::new().read(true).custom_flags(flags).open(directory)?;
+    setns(here, CloneFlags::CLONE_NEWNS)?;
+    Ok(copy.into())
 }
 
 /// Room for the longest handle: `MAX_HANDLE_SZ`.
