@@ -111,7 +111,8 @@ nodes, each of which answers a part of the clients. This needs nftables.",
             "The removal of an address leaves the others of its network in place, whatever the \
              kernel's promote_secondaries says.",
             "An address without iflabel carries no alias label of its own.",
-            "There is no check level with a ping to the address.",
+            "There is no check level with a ping to the address. On an interface that has thousands of \
+             addresses, prefix and label are looked at by a check level of 10 and more only.",
         ],
     };
     type Params = IpaddrParams;
@@ -203,6 +204,9 @@ nodes, each of which answers a part of the clients. This needs nftables.",
 
     fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
         let mut plan = Plan::new();
+        if let Some(found) = state.found.as_ref().filter(|_| state.dear) {
+            self.plan_note_many(view, &mut plan, found);
+        }
         self.plan_refresh(view, &mut plan, state);
         Ok(plan)
     }

@@ -112,6 +112,8 @@ pub struct State {
     pub gone: Option<String>,
     /// Proof that it is nowhere that counts.
     pub absent: Option<Absent>,
+    /// Whether it was dear to ask for it, as where an interface has thousands.
+    pub dear: bool,
     /// Whether it is known what start has added.
     pub recorded: bool,
     /// What this node has of an address that several nodes share.

@@ -29,24 +29,33 @@ pub(super) struct Added {
     pub(super) nic: String,
     /// Where that is, if it is not where the agent is called.
     pub(super) namespace: Option<Identity>,
+    /// Whether the interface has so many addresses that to ask it for this one
+    /// is dear.
+    pub(super) among_many: bool,
 }
 
 const NONE: &str = "-";
+const MANY: &str = " many";
 const SUFFIX: &str = ".added";
 
 impl Record {
     fn text(&self, ip: IpAddr) -> String {
         match self {
             Self::Nothing => format!("1 {ip} {NONE}\n"),
-            Self::Added(Added { prefix, index, nic, namespace }) => {
+            Self::Added(Added { prefix, index, nic, namespace, among_many }) => {
                 let namespace = namespace.map_or(NONE.into(), |identity| identity.to_string());
-                format!("1 {ip} {prefix} {index} {nic} {namespace}\n")
+                let many = if *among_many { MANY } else { "" };
+                format!("1 {ip} {prefix} {index} {nic} {namespace}{many}\n")
             }
         }
     }
 
     /// What was noted of this address.
     fn read(ip: IpAddr, text: &str) -> Option<Self> {
+        let (text, among_many) = match text.trim_end().strip_suffix(MANY) {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
         let words: Vec<&str> = text.split_whitespace().collect();
         let is_of_ip = |word: &str| word.parse() == Ok(ip);
         match *words {
@@ -59,6 +68,7 @@ impl Record {
                     NONE => None,
                     identity => Some(identity.parse().ok()?),
                 },
+                among_many,
             })),
             _ => None,
         }
@@ -103,7 +113,8 @@ impl Ipaddr {
     fn try_note_added(&self, system: &System<'_>, prefix: u8, index: u32, nic: &str) -> Result<()> {
         let is_elsewhere = self.params.network_namespace.is_some();
         let namespace = is_elsewhere.then(|| netns::current(system)).transpose()?;
-        let added = Added { prefix, index, nic: nic.to_owned(), namespace };
+        let (nic, among_many) = (nic.to_owned(), false);
+        let added = Added { prefix, index, nic, namespace, among_many };
         self.note(system, &Record::Added(added))
     }
 
@@ -125,6 +136,22 @@ impl Ipaddr {
         let found = found.clone();
         plan.step(format!("note that {found} is ours"), move |system| {
             self.note_added(system, found.prefix, found.index, &found.nic);
+            Ok(())
+        });
+    }
+
+    /// Adds the noting that the address is one of many, as was noticed.
+    pub(super) fn plan_note_many<'a>(&'a self, view: &View, plan: &mut Plan<'a>, found: &Holding) {
+        let Some(Record::Added(mut added)) = self.record(view) else { return };
+        if added.among_many || !added.is(&found.address()) {
+            return;
+        }
+        added.among_many = true;
+        plan.step(format!("note that {} has many addresses", found.nic), move |system| {
+            // Without the note a monitor is slower, not wrong.
+            if let Err(err) = self.note(system, &Record::Added(added)) {
+                system.note(format_args!("{err:#}"));
+            }
             Ok(())
         });
     }
@@ -160,7 +187,8 @@ mod tests {
         let ip: IpAddr = "10.0.0.9".parse().unwrap();
         let namespace = "4:4026532008:17".parse().ok();
         for namespace in [None, namespace] {
-            let added = Added { prefix: 24, index: 3, nic: "eth0".into(), namespace };
+            let (nic, among_many) = ("eth0".into(), namespace.is_none());
+            let added = Added { prefix: 24, index: 3, nic, namespace, among_many };
             for record in [Record::Added(added), Record::Nothing] {
                 let text = record.text(ip);
                 assert_eq!(Record::read(ip, &text), Some(record));

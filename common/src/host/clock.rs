@@ -89,6 +89,14 @@ pub fn local_time(format: &str) -> String {
     String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
+/// The processor's time that this thread has had: what something costs, however
+/// busy the machine is.
+pub fn spent() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map(Duration::from)
+        .unwrap_or_default()
+}
+
 /// The time since the machine was booted, suspended or not.
 pub fn since_boot() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)

@@ -20,6 +20,10 @@ pub fn cases(cases: &mut Cases) {
     cases.add("IPaddr: names of IPaddr's own parameters are taken", names_of_old);
     cases.add("IPaddr: an IPv6 address that is a duplicate fails monitor", late_duplicate);
     cases.add("IPaddr: among many addresses it is found, missed and removed", among_many);
+    cases.add(
+        "IPaddr: one of thousands is missed, and its prefix watched at depth 10",
+        one_of_thousands,
+    );
     cases.add("IPaddr: scripts are run at start and stop", scripts);
     cases.add("IPaddr: a reload changes nothing", reloads);
 }
@@ -42,6 +46,33 @@ fn usual_round(machine: &Machine) {
     ipaddr.action("stop").exits(0);
     ipaddr.probe().exits(7);
     before.unchanged(machine);
+}
+
+fn one_of_thousands(machine: &Machine) {
+    let _peer = machine.nic("eth0", &["10.0.0.1/8"]);
+    let many: String = (0..10_000)
+        .map(|n| format!("addr add 10.1.{}.{}/8 dev eth0\n", n / 250, n % 250 + 1))
+        .collect();
+    machine.file("/run/many", &many);
+    machine.must("ip", &["-batch", "/run/many"]);
+    let ipaddr = machine.agent("IPaddr").with(&[("ip", VIP), ("cidr_netmask", "8")]);
+    ipaddr.action("start").exits(0);
+    let noted = || std::fs::read_to_string("/run/resource-agents/IPaddr-test.added").unwrap();
+    for _ in 0..3 {
+        ipaddr.action("monitor").exits(0);
+    }
+    assert!(noted().ends_with(" many\n"), "{}", noted());
+    ipaddr.clone().depth("10").action("monitor").exits(0);
+    machine.ip(&["addr", "del", "10.0.0.9/8", "dev", "eth0"]);
+    ipaddr.action("monitor").exits(7);
+    machine.ip(&["addr", "add", "10.0.0.9/24", "dev", "eth0"]);
+    ipaddr.depth("10").action("monitor").exits(1);
+    ipaddr_stops(machine);
+}
+
+fn ipaddr_stops(machine: &Machine) {
+    machine.agent("IPaddr").with(&[("ip", VIP), ("cidr_netmask", "8")]).action("stop").exits(0);
+    assert_eq!(machine.address(VIP), None);
 }
 
 fn other_prefix(machine: &Machine) {
