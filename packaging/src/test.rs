@@ -33,6 +33,7 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("arping", "iputils-arping", "the shell IPaddr2 announces with it"),
     ("ifconfig", "net-tools", "the shell IPaddr sets addresses with it"),
     ("fuser", "psmisc", "the shell Filesystem finds users with it"),
+    ("ps", "procps", "what an action has left behind"),
     ("modprobe", "kmod", "the shell Filesystem asks for it"),
     ("corosync", "corosync", "a cluster of our own, in namespaces"),
     ("pacemakerd", "pacemaker", "a cluster of our own, in namespaces"),
@@ -43,10 +44,11 @@ const SERVICES: &[&str] =
     &["corosync", "drbd", "heartbeat", "pacemaker", "pcsd", "pcsd-ruby", "xfs_scrub_all.timer"];
 
 /// The tiers in the order of the time they take to fail.
-const TIERS: &[&str] = &["unit", "contract", PACKAGE, "kernel", OLDER, "differential", "lab"];
+const TIERS: &[&str] =
+    &["unit", "contract", PACKAGE, "kernel", OLDER, "differential", "truth", "lab"];
 
 /// The tiers that are test programs of their own.
-const PROGRAMS: &[&str] = &["contract", PACKAGE, "kernel", OLDER, "differential"];
+const PROGRAMS: &[&str] = &["contract", PACKAGE, "kernel", OLDER, "differential", "truth"];
 
 /// The tier of packages, and what it needs of its own: witness, package, reason.
 const PACKAGE: &str = "package";

@@ -16,6 +16,7 @@ use nix::unistd::pivot_root;
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,17 @@ impl Machine {
         // A link to the kernel's own, if it has one.
         let _ = fs::remove_file(&file);
         self.file(file, text);
+    }
+
+    /// Makes the directory an automount point of `systemd-1`, which stays silent
+    /// as long as its end of the pipe is open.
+    pub fn automount_point(&self, directory: &str) -> OwnedFd {
+        fs::create_dir_all(directory).expect("own overlay");
+        let (asked, asks) = nix::unistd::pipe().expect("a pipe");
+        let options = format!("fd={},minproto=5,maxproto=5,direct", asks.as_raw_fd());
+        let (source, flags) = (Some("systemd-1"), MsFlags::empty());
+        mount(source, directory, Some("autofs"), flags, Some(options.as_str())).expect("autofs");
+        asked
     }
 
     /// Keeps a disk attached to the end of the case.

@@ -1,7 +1,7 @@
 //! Filesystem: what is mounted although its name has changed, is under way, or
 //! does not answer.
 
-use crate::harness::{Call, Disk, Machine, Program, Remote, Running};
+use crate::harness::{Call, Disk, Machine, Outcome, Program, Remote, Running};
 use crate::suite::{Fell, Resource, Scene, Seen, Suite, everything_told, process, scene, wait_for};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -409,6 +409,15 @@ fn refused() -> Vec<Scene> {
             },
         ),
         scene(
+            "Filesystem: a start says that its directory is an automount point, and of whom",
+            |machine, suite| {
+                let (_disk, resource) = started(machine, suite);
+                let resource = resource.within(8);
+                let _silent = machine.automount_point(DATA);
+                says(&resource, &[&["automount", "autofs"], &["systemd-1"]])
+            },
+        ),
+        scene(
             "Filesystem: a damaged note of the last start does not keep a stop from its work",
             |machine, suite| {
                 let (_disk, resource) = started(machine, suite);
@@ -423,8 +432,22 @@ fn refused() -> Vec<Scene> {
         ),
         scene(
             "Filesystem: a user's name cannot send escapes to the terminal of who reads the log",
-            escapes,
+            |machine, suite| {
+                let (_disk, resource) = started(machine, suite);
+                let stop = used_by_a_strange_name(machine, &resource)?;
+                resource.claim(!everything_told(&stop).contains(ESCAPE), "an escape in the log")
+            },
         ),
+        scene("Filesystem: nor to that of who reads an action's trace", |machine, suite| {
+            let (_disk, resource) = started(machine, suite);
+            let traced =
+                |call: Call| call.env("OCF_TRACE_RA", "1").env("OCF_TRACE_FILE", "/srv/trace");
+            let resource = resource.with(traced);
+            used_by_a_strange_name(machine, &resource)?;
+            let trace = fs::read_to_string("/srv/trace").unwrap_or_default();
+            resource.claim(!trace.is_empty(), "no trace")?;
+            resource.claim(!trace.contains(ESCAPE), "an escape in the trace")
+        }),
     ]
 }
 
@@ -459,14 +482,16 @@ fn duplicate(machine: &Machine, suite: Suite) -> Seen {
     says(&resource, &[&["UUID"]])
 }
 
-fn escapes(machine: &Machine, suite: Suite) -> Seen {
-    let (_disk, resource) = started(machine, suite);
+/// What a terminal takes for a command.
+const ESCAPE: char = '\u{1b}';
+
+/// The stop of a mount that a program uses whose name clears the screen.
+fn used_by_a_strange_name(machine: &Machine, resource: &Resource) -> Result<Outcome, Fell> {
     resource.started()?;
-    let name = "/tmp/\u{1b}[2Jname";
-    machine.must("cp", &["/bin/sleep", name]);
+    let name = format!("/tmp/{ESCAPE}[2Jname");
+    machine.must("cp", &["/bin/sleep", &name]);
     let _user = process(machine, &format!("cd {DATA}; READY; exec '{name}' 100"));
-    let stop = resource.stop();
-    resource.claim(!everything_told(&stop).contains('\u{1b}'), "an escape in the log")
+    Ok(resource.stop())
 }
 
 /// What Debian 10 and Enterprise Linux 8 have.
