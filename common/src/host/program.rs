@@ -1,7 +1,7 @@
 //! Programs of the system: found, run, bounded, heard.
 
 use crate::host::absence::Absent;
-use crate::host::clock::Deadline;
+use crate::host::clock::{Deadline, Pace};
 use crate::host::pidfd::PidFd;
 use crate::host::{apart, process, secret};
 use anyhow::{Result, bail};
@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Searched after PATH, which a cluster manager may have cut short.
 const PLACES: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -308,8 +309,8 @@ impl<R: Read + AsFd> Stream<R> {
     }
 }
 
-/// Kills the child and all that descends from it. What is stuck in the kernel
-/// cannot be waited for.
+/// Kills the child and all that descends from it, and sees the child gone.
+/// What is stuck in the kernel cannot be waited for, but for a moment.
 fn kill_tree(child: &mut Child) {
     let mut doomed = vec![child.id()];
     let mut seen = 0;
@@ -323,13 +324,17 @@ fn kill_tree(child: &mut Child) {
         let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
-    let _ = child.try_wait();
+    let moment = Deadline::after(Duration::from_millis(200));
+    let mut pace = Pace::new();
+    while matches!(child.try_wait(), Ok(None)) && !moment.has_passed() {
+        pace.rest(moment);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn run_it(words: &[&str], limit: Duration) -> Result<Output> {
         let path = find(Path::new("/"), words[0]).unwrap();
