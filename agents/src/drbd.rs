@@ -10,8 +10,8 @@
 //! `drbdsetup events2` or `drbdadm`, writes the score with every monitor, and
 //! takes a disk that is being attached for one that is up to date.
 
+pub mod advice;
 pub mod cluster;
-pub mod hints;
 pub mod name;
 pub mod params;
 pub mod score;
@@ -30,7 +30,7 @@ use anyhow::{Result, bail};
 use cluster::Cluster;
 use common::host::drbd::tool::Admin;
 use common::host::drbd::{self, Found, Resource, Role};
-use common::{Agent, Fact, Plan, Promotion, Request, Status, View, configured, installed};
+use common::{Agent, Extras, Fact, Plan, Promotion, Request, Status, View, configured, installed};
 use ocf_meta::action::{
     DEMOTE, META_DATA, MONITOR, NOTIFY, PROMOTE, RELOAD_AGENT, START, STOP, VALIDATE_ALL,
 };
@@ -100,23 +100,6 @@ impl Agent for Drbd {
         Ok(Self { params, cluster, promotion, is_asked_anew: request.probe })
     }
 
-    fn validate(&self) -> Result<()> {
-        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-%+./:=@_".contains(c);
-        match &self.params.drbdconf {
-            Some(file) if !file.to_string_lossy().chars().all(is_fit) => {
-                Err(configured("parameter drbdconf has a character that drbdadm does not take"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn suits(&self, view: &View) -> Result<()> {
-        view.program("drbdadm")?;
-        view.program("drbdsetup")?;
-        self.check_file(view)?;
-        start::admin(self, view).map(drop)
-    }
-
     fn observe(&self, view: &View) -> Result<Found> {
         drbd::find(view, &self.params.drbd_resource.0)
     }
@@ -158,22 +141,6 @@ impl Agent for Drbd {
         }
     }
 
-    fn hints(&self, view: &View, found: &Found) -> Vec<Fact> {
-        match found {
-            Found::Configured(resource) => {
-                let lacks = self.lacks(view, resource).into_iter().map(|node| {
-                    let lack = format!(
-                        "what was written on {node} is missing here: no promotion while {node} is \
-                         in the cluster and DRBD is not connected to it"
-                    );
-                    Fact::new("hint", lack)
-                });
-                lacks.chain(hints::hints(view, resource)).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     fn start<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
         self.cluster.check(self.params.ignore_missing_notifications)?;
         self.check_file(view)?;
@@ -205,28 +172,6 @@ impl Agent for Drbd {
         Ok(plan)
     }
 
-    fn started<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
-        let mut plan = Plan::new();
-        let Some(resource) = running(found) else { return Ok(plan) };
-        // Only a cluster counts on its being unpromoted after a start.
-        if !self.cluster.is_clone() {
-            return Ok(plan);
-        }
-        let name = &resource.name;
-        if resource.is_primary() {
-            let resource = resource.clone();
-            let what = format!("make DRBD resource {name} Secondary: nobody has promoted it");
-            plan.step(what, move |system| self.secondary(system, &resource));
-            self.plan_score(&mut plan);
-        } else if !resource.is_up(!self.params.connect_only_after_promote) {
-            let what = format!("bring up what is missing of DRBD resource {name}");
-            self.plan_up(&mut plan, what, self.admin(view));
-        } else {
-            self.plan_score(&mut plan);
-        }
-        Ok(plan)
-    }
-
     fn stop<'a>(&'a self, _view: &View, found: &Found) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let name = &self.params.drbd_resource.0;
@@ -252,12 +197,69 @@ impl Agent for Drbd {
         }
         Ok(plan)
     }
+}
 
-    fn tend<'a>(&'a self, view: &View, found: &Found, _level: u32) -> Result<Plan<'a>> {
+impl Extras for Drbd {
+    fn validate(&self) -> Result<()> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-%+./:=@_".contains(c);
+        match &self.params.drbdconf {
+            Some(file) if !file.to_string_lossy().chars().all(is_fit) => {
+                Err(configured("parameter drbdconf has a character that drbdadm does not take"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("drbdadm")?;
+        view.program("drbdsetup")?;
+        self.check_file(view)?;
+        start::admin(self, view).map(drop)
+    }
+
+    fn advice(&self, view: &View, found: &Found) -> Vec<Fact> {
+        match found {
+            Found::Configured(resource) => {
+                let lacks = self.lacks(view, resource).into_iter().map(|node| {
+                    let lack = format!(
+                        "what was written on {node} is missing here: no promotion while {node} is \
+                         in the cluster and DRBD is not connected to it"
+                    );
+                    Fact::new("hint", lack)
+                });
+                lacks.chain(advice::advice(view, resource)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn started<'a>(&'a self, view: &View, found: &Found) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        let Some(resource) = running(found) else { return Ok(plan) };
+        // Only a cluster counts on its being unpromoted after a start.
+        if !self.cluster.is_clone() {
+            return Ok(plan);
+        }
+        let name = &resource.name;
+        if resource.is_primary() {
+            let resource = resource.clone();
+            let what = format!("make DRBD resource {name} Secondary: nobody has promoted it");
+            plan.step(what, move |system| self.secondary(system, &resource));
+            self.plan_score(&mut plan);
+        } else if !resource.is_up(!self.params.connect_only_after_promote) {
+            let what = format!("bring up what is missing of DRBD resource {name}");
+            self.plan_up(&mut plan, what, self.admin(view));
+        } else {
+            self.plan_score(&mut plan);
+        }
+        Ok(plan)
+    }
+
+    fn upkeep<'a>(&'a self, view: &View, found: &Found, _level: u32) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let Found::Configured(resource) = found else { return Ok(plan) };
         let Some(promotion) = &self.promotion else { return Ok(plan) };
-        let advice = self.advice(resource, || self.is_peer_expected(view));
+        let advice = self.score_advice(resource, || self.is_peer_expected(view));
         let Some((score, why)) = settled(advice) else { return Ok(plan) };
         if self.is_asked_anew || promotion.is_stale(view, score) {
             plan.step("tell the promotion score", move |system| {
@@ -274,7 +276,7 @@ impl Agent for Drbd {
         Ok(plan)
     }
 
-    fn gone<'a>(&'a self, view: &View, _found: &Found) -> Plan<'a> {
+    fn found_stopped<'a>(&'a self, view: &View, _found: &Found) -> Plan<'a> {
         let mut plan = Plan::new();
         if self.promotion.as_ref().is_some_and(|promotion| promotion.is_stale(view, None)) {
             plan.step("take the promotion score away", |system| {
@@ -406,7 +408,7 @@ impl Drbd {
         (self.params.require_drbd_module_version_ge, self.params.require_drbd_module_version_lt)
     }
 
-    fn advice(&self, resource: &Resource, is_peer_expected: impl FnOnce() -> bool) -> Advice {
+    fn score_advice(&self, resource: &Resource, is_peer_expected: impl FnOnce() -> bool) -> Advice {
         let remove = self.params.remove_master_score_if_peer_primary;
         advice(resource, self.params.adjust_master_score, remove, is_peer_expected)
     }

@@ -9,7 +9,7 @@
 //! and took a resource with two volumes, or one of DRBD 9 without `drbdadm`,
 //! for unconfigured or unknown.
 
-use crate::drbd::hints::hints;
+use crate::drbd::advice::advice;
 use crate::drbd::name::Name;
 use crate::drbd::seen::{facts_of, in_use};
 use crate::drbd::start::until_connected;
@@ -17,7 +17,7 @@ use anyhow::Result;
 use common::host::absence::Whole;
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, Found, Peer, Resource, Role};
-use common::{Absent, Agent, Fact, Plan, Request, Status, System, View, installed};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Status, System, View, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
 use std::time::Duration;
@@ -95,11 +95,6 @@ impl Agent for Drbddisk {
         Ok(Self { resource: params.drbd_resource.0 })
     }
 
-    fn suits(&self, view: &View) -> Result<()> {
-        view.program("drbdadm")?;
-        Ok(())
-    }
-
     fn observe(&self, view: &View) -> Result<State> {
         Ok(match self.is_all() {
             true => State::All(drbd::all(view)?),
@@ -145,10 +140,6 @@ impl Agent for Drbddisk {
         }
     }
 
-    fn hints(&self, view: &View, state: &State) -> Vec<Fact> {
-        state.resources().iter().flat_map(|resource| hints(view, resource)).collect()
-    }
-
     fn start<'a>(&'a self, _view: &View, from: &State) -> Result<Plan<'a>> {
         if let State::One(Found::NoModule(_)) | State::All(Err(_)) = from {
             return Err(installed("there is no DRBD in this kernel: load the module drbd"));
@@ -182,6 +173,17 @@ impl Agent for Drbddisk {
             });
         }
         Ok(plan)
+    }
+}
+
+impl Extras for Drbddisk {
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("drbdadm")?;
+        Ok(())
+    }
+
+    fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
+        state.resources().iter().flat_map(|resource| advice(view, resource)).collect()
     }
 
     fn word(&self, state: &State) -> Option<&'static str> {

@@ -10,7 +10,7 @@
 //! in what `drbdadm` prints, which DRBD 9 does not print, and waited for the
 //! far node for as long as the configuration said: without an end, by default.
 
-use crate::drbd::hints;
+use crate::drbd::advice;
 use crate::drbd::name::Name;
 use crate::drbd::params::Seconds;
 use crate::drbd::seen::facts_of;
@@ -19,7 +19,7 @@ use crate::drbddisk::{make_primary, make_secondary};
 use anyhow::{Result, bail};
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, Found, Resource};
-use common::{Agent, Fact, Plan, Request, Status, System, View, configured, installed};
+use common::{Agent, Extras, Fact, Plan, Request, Status, System, View, configured, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Value, Words, params};
 use std::path::Path;
@@ -98,18 +98,6 @@ impl Agent for Drbdupper {
         Ok(Self { params })
     }
 
-    fn validate(&self) -> Result<()> {
-        match self.name() {
-            "all" => Err(configured("drbdupper needs the name of one resource, not `all`")),
-            _ => Ok(()),
-        }
-    }
-
-    fn suits(&self, view: &View) -> Result<()> {
-        view.program("drbdadm")?;
-        self.configured_lower(view).map(drop)
-    }
-
     fn observe(&self, view: &View) -> Result<State> {
         let upper = drbd::find(view, self.name())?;
         let noted = view.hint(&self.hint());
@@ -165,13 +153,6 @@ impl Agent for Drbdupper {
             facts.push(Fact::new("lower", format!("{} {}", lower.name, lower.role)));
         }
         facts
-    }
-
-    fn hints(&self, view: &View, state: &State) -> Vec<Fact> {
-        match &state.upper {
-            Found::Configured(upper) => hints::hints(view, upper),
-            _ => Vec::new(),
-        }
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
@@ -238,6 +219,27 @@ impl Agent for Drbdupper {
             });
         }
         Ok(plan)
+    }
+}
+
+impl Extras for Drbdupper {
+    fn validate(&self) -> Result<()> {
+        match self.name() {
+            "all" => Err(configured("drbdupper needs the name of one resource, not `all`")),
+            _ => Ok(()),
+        }
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("drbdadm")?;
+        self.configured_lower(view).map(drop)
+    }
+
+    fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
+        match &state.upper {
+            Found::Configured(upper) => advice::advice(view, upper),
+            _ => Vec::new(),
+        }
     }
 
     fn word(&self, state: &State) -> Option<&'static str> {

@@ -42,7 +42,7 @@ mod survey;
 use anyhow::Result;
 use common::host::mount::options::Options;
 use common::host::mount::{self, Mount, Table, statmount};
-use common::{Absent, Agent, Fact, Plan, Request, Role, Status, View, configured};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use device::Device;
 use force::{Force, Signals};
 use identity::Verdict;
@@ -218,7 +218,6 @@ impl Agent for Filesystem {
                 fsck.jfs that loses the journal, as Debian's does.",
         ],
     };
-
     type Params = Params;
     type State = State;
 
@@ -236,34 +235,6 @@ impl Agent for Filesystem {
         }
         let held = RefCell::default();
         Ok(Self { params, device, kind, options, request: request.clone(), held })
-    }
-
-    fn validate(&self) -> Result<()> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if let Some(name) = self.params.fstype.as_deref()
-            && (name.starts_with(['.', '-']) || !name.chars().all(fits))
-        {
-            return Err(configured(format!(
-                "parameter fstype is not the name of a type: `{name}`"
-            )));
-        }
-        // It becomes a word to modprobe and a part of the names of helpers.
-        let is_name = |name: &str| !name.contains(['/', ' ']) && !name.starts_with('-');
-        if !self.params.fstype.as_deref().is_none_or(is_name) {
-            return Err(configured("parameter fstype is not the name of a file system's type"));
-        }
-        let prefix = Path::new(&self.params.statusfile_prefix);
-        if prefix.components().any(|part| part.as_os_str() == "..") {
-            return Err(configured("parameter statusfile_prefix leads out of the mount"));
-        }
-        if self.kind.backing == Backing::Bind && !self.device.is_path() {
-            return Err(configured("parameter device is not a directory that can be bound"));
-        }
-        self.may_be_cloned()
-    }
-
-    fn suits(&self, view: &View) -> Result<()> {
-        self.kind.is_supported(view).map(drop)
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -318,8 +289,38 @@ impl Agent for Filesystem {
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         self.bring_down(view, from)
     }
+}
 
-    fn tend<'a>(&'a self, view: &View, state: &State, level: u32) -> Result<Plan<'a>> {
+impl Extras for Filesystem {
+    fn validate(&self) -> Result<()> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if let Some(name) = self.params.fstype.as_deref()
+            && (name.starts_with(['.', '-']) || !name.chars().all(fits))
+        {
+            return Err(configured(format!(
+                "parameter fstype is not the name of a type: `{name}`"
+            )));
+        }
+        // It becomes a word to modprobe and a part of the names of helpers.
+        let is_name = |name: &str| !name.contains(['/', ' ']) && !name.starts_with('-');
+        if !self.params.fstype.as_deref().is_none_or(is_name) {
+            return Err(configured("parameter fstype is not the name of a file system's type"));
+        }
+        let prefix = Path::new(&self.params.statusfile_prefix);
+        if prefix.components().any(|part| part.as_os_str() == "..") {
+            return Err(configured("parameter statusfile_prefix leads out of the mount"));
+        }
+        if self.kind.backing == Backing::Bind && !self.device.is_path() {
+            return Err(configured("parameter device is not a directory that can be bound"));
+        }
+        self.may_be_cloned()
+    }
+
+    fn suits(&self, view: &View) -> Result<()> {
+        self.kind.is_supported(view).map(drop)
+    }
+
+    fn upkeep<'a>(&'a self, view: &View, state: &State, level: u32) -> Result<Plan<'a>> {
         Ok(self.try_out(view, state, level))
     }
 }

@@ -30,7 +30,9 @@ use common::host::address::Uniqueness;
 use common::host::announce::Line;
 use common::host::claim::Claim;
 use common::host::netns::{self, Entered};
-use common::{Agent, Fact, Plan, Request, Role, Status, System, View, configured, installed};
+use common::{
+    Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured, installed,
+};
 use holding::{Holding, State, Stray};
 use ocf_meta::{Examples, Meta, Params, Words, action};
 use params::IpaddrParams;
@@ -138,18 +140,6 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         })
     }
 
-    fn validate(&self) -> anyhow::Result<()> {
-        self.params.check(&self.request)
-    }
-
-    fn suits(&self, view: &View) -> anyhow::Result<()> {
-        self.need_namespace(view)?;
-        if let Some(share) = &self.share {
-            share.suits(view)?;
-        }
-        self.place(view).map(drop)
-    }
-
     fn observe(&self, view: &View) -> anyhow::Result<State> {
         let is_inside = matches!(self.enter_namespace(view)?, Entered::Inside);
         let state = match self.glance(view).filter(|_| is_inside) {
@@ -194,15 +184,29 @@ nodes, each of which answers a part of the clients. This needs nftables.",
         self.plan_start(view, from)
     }
 
+    fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
+        Ok(self.plan_stop(view, from))
+    }
+}
+
+impl Extras for Ipaddr {
+    fn validate(&self) -> anyhow::Result<()> {
+        self.params.check(&self.request)
+    }
+
+    fn suits(&self, view: &View) -> anyhow::Result<()> {
+        self.need_namespace(view)?;
+        if let Some(share) = &self.share {
+            share.suits(view)?;
+        }
+        self.place(view).map(drop)
+    }
+
     fn started<'a>(&'a self, view: &View, _state: &State) -> anyhow::Result<Plan<'a>> {
         self.plan_settle(view)
     }
 
-    fn stop<'a>(&'a self, view: &View, from: &State) -> anyhow::Result<Plan<'a>> {
-        Ok(self.plan_stop(view, from))
-    }
-
-    fn tend<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
+    fn upkeep<'a>(&'a self, view: &View, state: &State, _level: u32) -> anyhow::Result<Plan<'a>> {
         let mut plan = Plan::new();
         if let Some(found) = state.found.as_ref().filter(|_| state.dear) {
             self.plan_note_many(view, &mut plan, found);

@@ -10,25 +10,25 @@
 //! take lvm's exit code for what became of an activation. Here start notes
 //! which volumes it has made active, and the group runs while all of them are.
 
+mod advice;
 mod backing;
 mod beneath;
 mod deactivate;
 mod depth;
-mod foresight;
 mod look;
 mod names;
 mod owner;
 mod record;
-pub(crate) mod sight;
 mod start;
 mod twin;
+pub(crate) mod visibility;
 
 use crate::lvm::look::State;
 use crate::lvm::names::{TagName, VolumeName};
 use crate::lvm::owner::Access;
 use anyhow::Result;
 use common::host::lock::Lock;
-use common::{Agent, Fact, Plan, Request, Role, Status, View, configured};
+use common::{Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::{Examples, Given, Meta, Params, Reading, Words, action, choices, params};
 use std::cell::RefCell;
 
@@ -194,6 +194,28 @@ impl Agent for Lvm {
         Ok(Self { params, target, access, is_clone, lock: RefCell::new(None) })
     }
 
+    fn observe(&self, view: &View) -> Result<State> {
+        self.target.look(view)
+    }
+
+    fn status(&self, state: &State) -> Status {
+        self.target.status(state)
+    }
+
+    fn facts(&self, state: &State) -> Vec<Fact> {
+        self.target.facts(state)
+    }
+
+    fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        self.plan_start(view, from)
+    }
+
+    fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        self.plan_stop(view, from)
+    }
+}
+
+impl Extras for Lvm {
     fn validate(&self) -> Result<()> {
         let mode = self.params.vg_access_mode;
         if self.params.exclusive && mode == Some(AccessMode::None) {
@@ -215,34 +237,14 @@ impl Agent for Lvm {
         self.suits_settings(&self.settings(view)?, &[])
     }
 
-    fn observe(&self, view: &View) -> Result<State> {
-        self.target.look(view)
-    }
-
-    fn status(&self, state: &State) -> Status {
-        self.target.status(state)
-    }
-
-    fn facts(&self, state: &State) -> Vec<Fact> {
-        self.target.facts(state)
-    }
-
-    fn hints(&self, view: &View, state: &State) -> Vec<Fact> {
+    fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
         let others = self.target.others(view).unwrap_or_default();
         let besides = (!others.is_empty()).then(|| Fact::new("besides", look::some(&others)));
-        let hints = self.foresee(view, state).into_iter().map(|hint| Fact::new("hint", hint));
-        besides.into_iter().chain(hints).collect()
+        let advice = self.advise(view, state).into_iter().map(|hint| Fact::new("hint", hint));
+        besides.into_iter().chain(advice).collect()
     }
 
-    fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        self.plan_start(view, from)
-    }
-
-    fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        self.plan_stop(view, from)
-    }
-
-    fn tend<'a>(&'a self, _: &View, state: &State, level: u32) -> Result<Plan<'a>> {
+    fn upkeep<'a>(&'a self, _: &View, state: &State, level: u32) -> Result<Plan<'a>> {
         Ok(depth::try_out(state, level))
     }
 }

@@ -11,14 +11,14 @@
 
 mod need;
 
-use crate::lvm::sight::DRBD;
+use crate::lvm::visibility::DRBD;
 use crate::lvm::{GroupName, Lvm, Seen, Target, places, some};
 use anyhow::{Context, Result, bail};
 use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::{self, Volume};
-use common::{Absent, Agent, Fact, Plan, Request, Role, Status, View};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View};
 use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, action, params};
 use std::collections::BTreeMap;
 
@@ -104,10 +104,6 @@ impl Agent for Lvm2 {
 
     fn new(params: Lvm2Params, request: &Request) -> Result<Self> {
         Ok(Self { params, request: request.clone() })
-    }
-
-    fn suits(&self, view: &View) -> Result<()> {
-        view.program("lvm").map(drop).map_err(Into::into)
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -233,6 +229,12 @@ impl Agent for Lvm2 {
             });
         }
         Ok(plan)
+    }
+}
+
+impl Extras for Lvm2 {
+    fn suits(&self, view: &View) -> Result<()> {
+        view.program("lvm").map(drop).map_err(Into::into)
     }
 }
 

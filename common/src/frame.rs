@@ -21,13 +21,13 @@ pub mod trace;
 mod tests;
 
 use crate::host;
-use agent::Agent;
+use agent::Extras;
 use call::Call;
 use report::Report;
 use std::ffi::OsString;
 
 /// All that an agent's binary does, from its words to its exit code.
-pub fn run<A: Agent>(words: &[OsString]) -> u8 {
+pub fn run<A: Extras>(words: &[OsString]) -> u8 {
     entry::settle();
     report::reason_on_panic();
     if words.get(1).is_some_and(|word| word == "--background") {

@@ -56,7 +56,7 @@ impl Drbd {
     }
 
     pub(super) fn forecast(&self, resource: &Resource) -> String {
-        match self.advice(resource, || true) {
+        match self.score_advice(resource, || true) {
             Advice::Set(score, why) => format!("{score}: {why}"),
             Advice::Remove(why) => format!("none: {why}"),
             Advice::Leave => "as it was: a disk is on its way up".into(),
@@ -82,7 +82,7 @@ impl Drbd {
 
     fn score_now(&self, view: &View) -> Option<(Option<u32>, &'static str)> {
         let Ok(Found::Configured(resource)) = self.observe(view) else { return None };
-        settled(self.advice(&resource, || self.is_peer_expected(view)))
+        settled(self.score_advice(&resource, || self.is_peer_expected(view)))
     }
 
     pub(super) fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {

@@ -218,7 +218,7 @@ fn stop_goes_past_a_broken_configuration() {
 fn the_score_is_told_when_it_changes_and_never_in_the_way() {
     let fake = machine(UP);
     let tend = |agent: &Drbd| {
-        act(agent, &fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap()
+        act(agent, &fake, PATIENT, |agent, view, found| agent.upkeep(view, found, 0)).unwrap()
     };
     let agent = agent();
     assert_eq!(tend(&agent), ["tell the promotion score"]);
@@ -239,7 +239,7 @@ fn a_probe_and_a_start_of_what_runs_tell_the_score_whatever_was_told() {
         let mut probing = agent();
         probing.is_asked_anew = true;
         for agent in [agent(), probing] {
-            act(&agent, &fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap();
+            act(&agent, &fake, PATIENT, |agent, view, found| agent.upkeep(view, found, 0)).unwrap();
         }
         let called = fake.called();
         assert_eq!(called.len(), 2, "{called:?}");
@@ -258,7 +258,7 @@ fn a_probe_lifts_no_constraint_and_tells_no_score_of_what_is_stopped() {
     let mut probing = agent_with(&[("unfence_if_all_uptodate", "yes")], &meta);
     probing.is_asked_anew = true;
     let tend = |fake: &Fake| {
-        act(&probing, fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap()
+        act(&probing, fake, PATIENT, |agent, view, found| agent.upkeep(view, found, 0)).unwrap()
     };
     assert_eq!(tend(&machine(PROMOTED)), ["tell the promotion score"]);
     assert!(tend(&machine("")).is_empty());
@@ -268,7 +268,7 @@ fn a_probe_lifts_no_constraint_and_tells_no_score_of_what_is_stopped() {
 fn by_hand_there_is_no_score() {
     let fake = machine(UP);
     let agent = agent_with(&[], &[]);
-    let steps = act(&agent, &fake, PATIENT, |agent, view, found| agent.tend(view, found, 0));
+    let steps = act(&agent, &fake, PATIENT, |agent, view, found| agent.upkeep(view, found, 0));
     assert!(steps.unwrap().is_empty());
 }
 
@@ -300,6 +300,6 @@ fn unfencing_is_asked_for_where_all_is_well() {
         &[("unfence_if_all_uptodate", "yes"), ("unfence_extra_args", "--quiet")],
         &CLONE,
     );
-    act(&agent, &fake, PATIENT, |agent, view, found| agent.tend(view, found, 0)).unwrap();
+    act(&agent, &fake, PATIENT, |agent, view, found| agent.upkeep(view, found, 0)).unwrap();
     assert_eq!(fake.called()[1..], ["drbdadm unfence-peer r1", "env --quiet"]);
 }

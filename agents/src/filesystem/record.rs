@@ -105,7 +105,7 @@ impl Record {
     /// where this one lives.
     fn is_gone_elsewhere(&self, view: &View) -> Result<()> {
         for (process, table) in user::other_namespaces(view) {
-            let link = view.link(format!("/proc/{}/ns/mnt", process.pid)).unwrap_or_default();
+            let link = view.read_link(format!("/proc/{}/ns/mnt", process.pid)).unwrap_or_default();
             let is_it = |mount: &Mount| Some(mount.id) == self.id && mount.device == self.device;
             if link == self.namespace
                 && let Some(mount) = table.iter().find(|mount| is_it(mount))
@@ -182,7 +182,7 @@ fn life(view: &View) -> String {
 
 /// Which mount namespace this is.
 fn namespace(view: &View) -> PathBuf {
-    view.link("/proc/self/ns/mnt").unwrap_or_default()
+    view.read_link("/proc/self/ns/mnt").unwrap_or_default()
 }
 
 impl Filesystem {

@@ -338,7 +338,7 @@ impl Lvm {
             Ok(sighting) => Ok(sighting),
             Err(why) => bail!(
                 "volume group {group} is not to be seen: {why}{}",
-                super::foresight::absence(view, group)
+                super::advice::absence(view, group)
             ),
         }
     }

@@ -8,7 +8,7 @@ use common::host::clock::Deadline;
 use common::testing::{carry_out, words};
 use ocf_meta::{Given, Reading};
 
-mod foresight;
+mod advice;
 mod layers;
 mod locks;
 mod renamed;
@@ -260,8 +260,8 @@ fn a_deep_monitor_reads_from_what_people_use() {
     let machine = Machine::new().active("web", 0).active("raid_rimage_0", 1);
     let (view, agent) = (machine.view(), agent(&[]));
     let state = agent.observe(&view).unwrap();
-    assert!(agent.tend(&view, &state, 0).unwrap().is_empty());
-    assert_eq!(words(&agent.tend(&view, &state, 10).unwrap()), ["read from web (/dev/dm-0)"]);
+    assert!(agent.upkeep(&view, &state, 0).unwrap().is_empty());
+    assert_eq!(words(&agent.upkeep(&view, &state, 10).unwrap()), ["read from web (/dev/dm-0)"]);
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::fmt;
 ///
 /// Looking and planning take a [`View`], which cannot change the machine. Only
 /// the steps of a [`Plan`] are handed a [`System`].
+///
+/// Whatever else may be asked of an agent is in [`Extras`], which most leave as
+/// it is: `impl Extras for NAME {}`.
 pub trait Agent: Sized {
     /// What the agent declares about itself.
     const META: &'static Meta;
@@ -25,6 +28,25 @@ pub trait Agent: Sized {
     /// Builds the agent from its parameters. Touches nothing.
     fn new(params: Self::Params, request: &Request) -> Result<Self>;
 
+    /// Looks at the machine. An error means that the state is in doubt.
+    fn observe(&self, view: &View) -> Result<Self::State>;
+
+    /// What the observed state means to the cluster.
+    fn status(&self, state: &Self::State) -> Status;
+
+    /// What was seen, for people.
+    fn facts(&self, state: &Self::State) -> Vec<Fact>;
+
+    /// How to bring the resource up from a state that is not running.
+    fn start<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
+
+    /// How to bring the resource down, and to clear what it may have left
+    /// behind where it is down already.
+    fn stop<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
+}
+
+/// What some agents have to say besides.
+pub trait Extras: Agent {
     /// Checks the parameters against each other and against what the cluster
     /// says of the resource, not against the machine.
     fn validate(&self) -> Result<()> {
@@ -36,23 +58,11 @@ pub trait Agent: Sized {
         Ok(())
     }
 
-    /// Looks at the machine. An error means that the state is in doubt.
-    fn observe(&self, view: &View) -> Result<Self::State>;
-
-    /// What the observed state means to the cluster.
-    fn status(&self, state: &Self::State) -> Status;
-
-    /// What was seen, for people.
-    fn facts(&self, state: &Self::State) -> Vec<Fact>;
-
     /// What `explain` says besides: what will be in the way one day. Takes its
     /// time.
-    fn hints(&self, _view: &View, _state: &Self::State) -> Vec<Fact> {
+    fn advice(&self, _view: &View, _state: &Self::State) -> Vec<Fact> {
         Vec::new()
     }
-
-    /// How to bring the resource up from a state that is not running.
-    fn start<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
 
     /// What a start does to a resource that runs already: the rest of what an
     /// earlier start was cut short of, or a role that nobody has asked for.
@@ -60,19 +70,15 @@ pub trait Agent: Sized {
         Ok(Plan::new())
     }
 
-    /// How to bring the resource down, and to clear what it may have left
-    /// behind where it is down already.
-    fn stop<'a>(&'a self, view: &View, from: &Self::State) -> Result<Plan<'a>>;
-
     /// What a monitor of this check level does to a running resource besides
     /// looking. A step that fails makes the monitor fail.
-    fn tend<'a>(&'a self, _view: &View, _state: &Self::State, _level: u32) -> Result<Plan<'a>> {
+    fn upkeep<'a>(&'a self, _view: &View, _state: &Self::State, _level: u32) -> Result<Plan<'a>> {
         Ok(Plan::new())
     }
 
     /// What a recurring monitor does about a resource that it finds stopped.
     /// Nothing of it can change what the monitor reports.
-    fn gone<'a>(&'a self, _view: &View, _state: &Self::State) -> Plan<'a> {
+    fn found_stopped<'a>(&'a self, _view: &View, _state: &Self::State) -> Plan<'a> {
         Plan::new()
     }
 
@@ -88,7 +94,7 @@ pub trait Agent: Sized {
     }
 
     /// What to do about what the cluster does to the other instances. The
-    /// request given to [`new`](Self::new) tells which and what.
+    /// request given to [`Agent::new`] tells which and what.
     fn notify<'a>(&'a self, _view: &View, _state: &Self::State) -> Result<Plan<'a>> {
         Err(unimplemented("notify"))
     }

@@ -1,6 +1,6 @@
 //! The part of an action that goes on after it.
 
-use crate::frame::agent::Agent;
+use crate::frame::agent::Extras;
 use crate::frame::{call, log, report};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Does what [`System::background`](crate::host::system::System::background)
 /// was given words for; the first of them is the instance's name.
-pub(crate) fn run<A: Agent>(words: &[OsString]) -> u8 {
+pub(crate) fn run<A: Extras>(words: &[OsString]) -> u8 {
     let words: Vec<String> =
         words.iter().filter_map(|word| word.to_str().map(str::to_owned)).collect();
     let env = call::environment();

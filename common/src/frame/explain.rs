@@ -1,6 +1,6 @@
 //! What is there, and what start and stop would do, in words.
 
-use crate::frame::agent::{Agent, Fact, Plan};
+use crate::frame::agent::{Extras, Fact, Plan};
 use crate::frame::report::clean;
 use crate::host::system::View;
 use anyhow::Result;
@@ -63,7 +63,7 @@ fn prospect(plan: Result<Plan<'_>>) -> Prospect {
 }
 
 /// Looks, plans, and writes it all down.
-pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Result<Explanation> {
+pub(crate) fn explain<A: Extras>(agent: &A, view: &View, instance: &str) -> Result<Explanation> {
     let state = agent.observe(view)?;
     let status = agent.status(&state);
     let start = prospect(agent.validate().and_then(|()| match status.is_active() {
@@ -74,7 +74,7 @@ pub(crate) fn explain<A: Agent>(agent: &A, view: &View, instance: &str) -> Resul
         agent: A::META.name,
         instance: instance.to_owned(),
         state: status.to_string(),
-        facts: agent.facts(&state).into_iter().chain(agent.hints(view, &state)).collect(),
+        facts: agent.facts(&state).into_iter().chain(agent.advice(view, &state)).collect(),
         start,
         stop: prospect(agent.stop(view, &state)),
     })

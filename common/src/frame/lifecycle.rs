@@ -1,7 +1,7 @@
 //! When to look, when to move, and what the cluster is told: the only place
 //! that decides.
 
-use crate::frame::agent::{Agent, Plan, Role, Status};
+use crate::frame::agent::{Extras, Plan, Role, Status};
 use crate::frame::call::{Dialect, Invocation, Verb};
 use crate::frame::explain;
 use crate::frame::fault::{self, code};
@@ -25,7 +25,7 @@ mod unfinished;
 const CLEARING_UP: Duration = Duration::from_secs(10);
 
 /// Carries out one call.
-pub(crate) fn run<A: Agent>(call: &Invocation) -> Report {
+pub(crate) fn run<A: Extras>(call: &Invocation) -> Report {
     log::init(A::META.name, &call.request.resource, &call.env);
     let view = view(A::META.name, call);
     let report = match read::<A>(call, &view) {
@@ -69,7 +69,7 @@ fn view(name: &str, call: &Invocation) -> View {
 
 /// Reads the parameters: strictly where they are about to be used for the
 /// first time, leniently where the resource may exist already.
-fn read<A: Agent>(call: &Invocation, view: &View) -> Result<A> {
+fn read<A: Extras>(call: &Invocation, view: &View) -> Result<A> {
     let strict = matches!(
         call.verb,
         Verb::Start | Verb::Restart | Verb::Validate | Verb::Promote | Verb::Reload
@@ -112,13 +112,13 @@ fn misconfigured(call: &Invocation, view: &View, err: &anyhow::Error) -> Report 
 }
 
 /// One call to one agent.
-struct Action<'a, A: Agent> {
+struct Action<'a, A: Extras> {
     agent: &'a A,
     call: &'a Invocation,
     view: View,
 }
 
-impl<A: Agent> Action<'_, A> {
+impl<A: Extras> Action<'_, A> {
     const META: &'static Meta = A::META;
 
     fn run(self) -> Report {
@@ -214,7 +214,7 @@ impl<A: Agent> Action<'_, A> {
         let (role, code, reason) = match status {
             Status::Stopped(_) => {
                 if !request.probe {
-                    let _ = self.carry_out_all(self.agent.gone(&self.view, &state));
+                    let _ = self.carry_out_all(self.agent.found_stopped(&self.view, &state));
                 }
                 return Report::new(dialect, Code::NotRunning).word(self.agent.word(&state));
             }
@@ -231,8 +231,8 @@ impl<A: Agent> Action<'_, A> {
             }
             Status::Degraded(role, reason) => (role, Code::Degraded, Some(reason)),
         };
-        let tended = self.agent.tend(&self.view, &state, request.level);
-        if let Err(err) = tended.and_then(|plan| self.carry_out(plan)) {
+        let upkeep = self.agent.upkeep(&self.view, &state, request.level);
+        if let Err(err) = upkeep.and_then(|plan| self.carry_out(plan)) {
             return failed(role, format!("{err:#}"));
         }
         let report = Report::new(dialect, code).word(self.agent.word(&state));

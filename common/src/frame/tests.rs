@@ -1,7 +1,7 @@
 //! The lifecycle, tried on a lamp: a resource that is a file in a directory of
 //! the test's own.
 
-use crate::frame::agent::{Agent, Fact, Plan, Role, Status};
+use crate::frame::agent::{Agent, Extras, Fact, Plan, Role, Status};
 use crate::frame::call::{Call, Dialect, Environment, Invocation};
 use crate::frame::fault::configured;
 use crate::frame::lifecycle;
@@ -54,13 +54,6 @@ impl Agent for Lamp {
         Ok(Self(params))
     }
 
-    fn validate(&self) -> Result<()> {
-        if self.0.watts > 100 {
-            return Err(configured("no lamp is that bright"));
-        }
-        Ok(())
-    }
-
     fn observe(&self, view: &View) -> Result<String> {
         if self.is_broken("look") {
             bail!("it is dark in here");
@@ -89,6 +82,25 @@ impl Agent for Lamp {
         Ok(plan)
     }
 
+    fn stop<'a>(&'a self, _: &View, from: &String) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        if self.is_broken("stop") {
+            plan.step("jam", |_| bail!("the switch is stuck"));
+        } else if !from.is_empty() {
+            plan.step("switch it off", |_| Ok(std::fs::remove_file(&self.0.lamp)?));
+        }
+        Ok(plan)
+    }
+}
+
+impl Extras for Lamp {
+    fn validate(&self) -> Result<()> {
+        if self.0.watts > 100 {
+            return Err(configured("no lamp is that bright"));
+        }
+        Ok(())
+    }
+
     fn started<'a>(&'a self, _: &View, state: &String) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         if state == "dim" {
@@ -96,16 +108,6 @@ impl Agent for Lamp {
                 true => bail!("the knob is stuck"),
                 false => Ok(std::fs::write(&self.0.lamp, "on")?),
             });
-        }
-        Ok(plan)
-    }
-
-    fn stop<'a>(&'a self, _: &View, from: &String) -> Result<Plan<'a>> {
-        let mut plan = Plan::new();
-        if self.is_broken("stop") {
-            plan.step("jam", |_| bail!("the switch is stuck"));
-        } else if !from.is_empty() {
-            plan.step("switch it off", |_| Ok(std::fs::remove_file(&self.0.lamp)?));
         }
         Ok(plan)
     }

@@ -86,7 +86,7 @@ pub fn number(view: &View, path: impl AsRef<Path>) -> io::Result<Option<Number>>
 
 /// The kernel's name of the device: `sda1`, `drbd0`.
 pub fn name(view: &View, number: Number) -> Option<String> {
-    let link = view.link(format!("/sys/dev/block/{number}")).ok()?;
+    let link = view.read_link(format!("/sys/dev/block/{number}")).ok()?;
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 

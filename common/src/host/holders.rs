@@ -82,7 +82,7 @@ fn served(view: &View, path: &Path) -> Vec<String> {
 
 /// Where a name that udev has made for a device leads.
 pub fn resolved(view: &View, path: &Path) -> PathBuf {
-    match view.link(path) {
+    match view.read_link(path) {
         Ok(to) if to.is_relative() => {
             // `/dev/drbd/by-res/r1/0` leads to `../../../drbd1`: in /dev only
             // the last name matters.
@@ -160,7 +160,7 @@ fn processes(view: &View, path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for pid in process::all(&proc) {
         let open = view.list(format!("/proc/{pid}/fd")).unwrap_or_default();
-        let holds = |fd: &String| view.link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(is_it);
+        let holds = |fd: &String| view.read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(is_it);
         if open.iter().any(holds) {
             let name = process::Process::find(&proc, pid).map(|process| process.name);
             let unit = process::unit(view, pid).map(|unit| format!(" of {unit}"));

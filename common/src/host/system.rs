@@ -138,7 +138,7 @@ impl View {
 
     /// Where a symbolic link of the kernel's or of udev's points, as it is
     /// written.
-    pub fn link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         let path = self.path(path);
         let read = std::fs::read_link(&path);
         self.note(format_args!("link {} = {read:?}", path.display()));

@@ -104,7 +104,7 @@ fn every_other_twin_is_refused() {
 fn explain_says_what_lvm_is_shown_and_what_to_do() {
     let machine = twice(("147:0", "/dev/drbd0"), "/dev/sdb");
     let (view, agent) = (machine.view(), agent(&[]));
-    let text = agent.foresee(&view, &agent.observe(&view).unwrap()).join("\n");
+    let text = agent.advise(&view, &agent.observe(&view).unwrap()).join("\n");
     assert!(text.contains("LVM sees vg also on /dev/sdb, the disk beneath /dev/drbd0"), "{text}");
     assert!(text.contains("set global_filter"), "{text}");
 }

@@ -1,11 +1,11 @@
 //! What is asked of the instances of a clone, and of what runs already.
 
 use super::{Action, unfinished};
-use crate::frame::agent::{Agent, Role, Status};
+use crate::frame::agent::{Extras, Role, Status};
 use anyhow::{Result, bail};
 use ocf_meta::Code;
 
-impl<A: Agent> Action<'_, A> {
+impl<A: Extras> Action<'_, A> {
     pub(super) fn promote(&self) -> Result<Code> {
         self.agent.validate()?;
         let _lock = self.lock()?;

@@ -3,7 +3,7 @@
 
 use super::seen;
 use crate::haresources::{self, Word};
-use crate::lvm::sight::{self, DRBD};
+use crate::lvm::visibility::{self, DRBD};
 use crate::orders::{self, Primitive};
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
@@ -14,7 +14,7 @@ use common::{Fact, View};
 use std::path::{Path, PathBuf};
 
 /// A fact for each thing that a person should know.
-pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
+pub fn advice(view: &View, resource: &Resource) -> Vec<Fact> {
     let mut found: Vec<String> = seen::parting(resource).into_iter().map(|parting| {
         let name = &resource.name;
         format!("{parting}: where the data may be lost, drbdadm connect --discard-my-data {name}, and on the other node drbdadm connect {name}")
@@ -22,7 +22,7 @@ pub fn hints(view: &View, resource: &Resource) -> Vec<Fact> {
     for volume in &resource.volumes {
         let Some(minor) = volume.minor else { continue };
         let device = format!("drbd{minor}");
-        found.extend(sight::multipath(view, &device));
+        found.extend(visibility::multipath(view, &device));
         if resource.is_primary() {
             found.extend(above(view, &device));
         }
@@ -50,14 +50,14 @@ fn below(view: &View, disk: &str, device: &str) -> Vec<String> {
         Ok(Some(number)) => block::name(view, number).unwrap_or(name),
         _ => name,
     };
-    let mut found: Vec<String> = sight::multipath(view, &name).into_iter().collect();
+    let mut found: Vec<String> = visibility::multipath(view, &name).into_iter().collect();
     let taken = holders::above(view, &name);
     let volume = taken.iter().find(|user| user.starts_with("logical volume"));
     found.extend(match volume {
         Some(volume) => Some(format!(
             "{volume} is active on {disk}, below /dev/{device}: deactivate it, and reject {disk} in LVM's global_filter"
         )),
-        None if sight::looks_at(view, Path::new(disk)) == Some(true) => Some(format!(
+        None if visibility::looks_at(view, Path::new(disk)) == Some(true) => Some(format!(
             "LVM looks at {disk} too: reject it in global_filter, or a volume group on /dev/{device} is seen twice"
         )),
         None => None,
@@ -104,7 +104,7 @@ fn by_itself(view: &View, device: Number) -> Vec<String> {
         group.disks.iter().any(|disk| disk.path == path || disk.number == Some(device))
     };
     let ours = groups.iter().filter(lies_here);
-    ours.filter_map(|group| sight::autoactivation(&settings, group)).collect()
+    ours.filter_map(|group| visibility::autoactivation(&settings, group)).collect()
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     fn said(fake: &Fake) -> String {
         let view = fake.view(Duration::from_secs(20));
         let Found::Configured(resource) = drbd::find(&view, "r1").unwrap() else { panic!() };
-        let facts = super::hints(&view, &resource);
+        let facts = super::advice(&view, &resource);
         facts.into_iter().map(|fact| fact.seen).collect::<Vec<_>>().join("\n")
     }
 

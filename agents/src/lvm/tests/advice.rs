@@ -14,7 +14,7 @@ fn on_drbd() -> Machine {
 
 fn warned(machine: &Machine, agent: &Lvm) -> String {
     let view = machine.view();
-    agent.foresee(&view, &agent.observe(&view).unwrap()).join("\n")
+    agent.advise(&view, &agent.observe(&view).unwrap()).join("\n")
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::Lvm;
 use super::look::{State, disk_name};
 use super::owner::Access;
-use super::sight::{self, DRBD};
 use super::twin::{self, Sighting};
+use super::visibility::{self, DRBD};
 use crate::{haresources, orders};
 use common::View;
 use common::host::block::{self, Number};
@@ -13,7 +13,7 @@ use common::host::lvm::settings::Settings;
 use std::path::Path;
 
 impl Lvm {
-    pub(super) fn foresee(&self, view: &View, state: &State) -> Vec<String> {
+    pub(super) fn advise(&self, view: &View, state: &State) -> Vec<String> {
         let name = self.params.vgname.as_str();
         let mut warnings = Vec::new();
         let settings = match Settings::read(view) {
@@ -24,7 +24,7 @@ impl Lvm {
             warnings.push(format!("{err:#}"));
         }
         match twin::sight(view, name) {
-            Ok(Ok(found)) => self.foresee_of_group(view, &settings, &found, &mut warnings),
+            Ok(Ok(found)) => self.advice_on_group(view, &settings, &found, &mut warnings),
             Ok(Err(why)) if state.is_active() => {
                 warnings.push(format!("{name} is active, but lvm does not see it: {why}"));
             }
@@ -34,14 +34,14 @@ impl Lvm {
         let disks = self.disks(view, state);
         warnings.extend(seen_beneath(view, &settings, &disks));
         let names = disks.iter().filter_map(|disk| block::name(view, *disk));
-        warnings.extend(names.filter_map(|name| sight::multipath(view, &name)));
+        warnings.extend(names.filter_map(|name| visibility::multipath(view, &name)));
         warnings.extend(order(view, name, &disks).filter(|_| state.is_active()));
         warnings.extend(early(view, name, &disks));
         warnings.extend(unordered(view, name, &disks));
         warnings
     }
 
-    fn foresee_of_group(
+    fn advice_on_group(
         &self,
         view: &View,
         settings: &Settings,
@@ -50,7 +50,7 @@ impl Lvm {
     ) {
         let name = &group.name;
         let guarded = matches!(self.access, Access::SystemId | Access::Lvmlockd(_));
-        warnings.extend(sight::autoactivation(settings, group).filter(|_| !guarded));
+        warnings.extend(visibility::autoactivation(settings, group).filter(|_| !guarded));
         warnings.extend(twins.iter().map(|twin| twin.warning(name)));
         let missing = group.missing().count();
         if missing > 0 {
@@ -86,7 +86,7 @@ fn order(view: &View, name: &str, disks: &[Number]) -> Option<String> {
 
 /// That heartbeat activates the group before it promotes the DRBD beneath.
 fn early(view: &View, name: &str, disks: &[Number]) -> Option<String> {
-    let resources = sight::resources_of(view, disks);
+    let resources = visibility::resources_of(view, disks);
     haresources::misplaced(
         view,
         |word| resources.iter().any(|resource| word.promotes(resource)),
@@ -96,7 +96,7 @@ fn early(view: &View, name: &str, disks: &[Number]) -> Option<String> {
 
 /// That Pacemaker may activate the group before it promotes the DRBD beneath.
 fn unordered(view: &View, name: &str, disks: &[Number]) -> Vec<String> {
-    let resources = sight::resources_of(view, disks);
+    let resources = visibility::resources_of(view, disks);
     if resources.is_empty() {
         return Vec::new();
     }
@@ -114,8 +114,9 @@ fn unordered(view: &View, name: &str, disks: &[Number]) -> Vec<String> {
 /// be touched.
 fn seen_beneath(view: &View, settings: &Settings, disks: &[Number]) -> Option<String> {
     let drbd = disks.iter().find(|disk| disk.major == DRBD)?;
-    let beneath = sight::beneath(view, *drbd);
-    let known: Vec<bool> = beneath.iter().filter_map(|disk| sight::looks_at(view, disk)).collect();
+    let beneath = visibility::beneath(view, *drbd);
+    let known: Vec<bool> =
+        beneath.iter().filter_map(|disk| visibility::looks_at(view, disk)).collect();
     let is_seen = match known.is_empty() {
         false => known.contains(&true),
         // Where DRBD or lvm do not tell, no filter at all is seen by anybody.
