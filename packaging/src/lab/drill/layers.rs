@@ -126,8 +126,10 @@ pub fn are_encrypted(stand: &Stand) -> Result<String> {
     group.action("monitor")?.exits(1)?.because(&["suspended"])?;
     node.shell("dmsetup resume drill-crypt")?;
     group.action("monitor")?.exits(0)?;
-    // Another layer, on top, as encryption of a volume is one.
-    node.shell("dmsetup create drill-above --table '0 8 crypt aes-xts-plain64 00000000000000000000000000000000 0 /dev/vg1/x 0'")?;
+    // Another layer, on top, as encryption of a volume is one; XTS has two keys.
+    let key = "00".repeat(2 * 16);
+    let above = format!("0 8 crypt aes-xts-plain64 {key} 0 /dev/vg1/x 0");
+    node.shell(&format!("dmsetup create drill-above --table '{above}'"))?;
     group.clone().limit(20).action("stop")?.exits(1)?.because(&["x is held", "drill-above"])?;
     node.shell("dmsetup remove drill-above")?;
     node.shell("echo offline > /sys/class/block/sda/device/state")?;
