@@ -1,6 +1,8 @@
 //! Time that ends: every wait has a deadline.
 
-use std::time::{Duration, Instant};
+mod local;
+
+use std::time::{Duration, Instant, SystemTime};
 
 /// The instant by which an action has to have said what it has to say.
 #[derive(Clone, Copy, Debug)]
@@ -73,20 +75,11 @@ impl Default for Pace {
     }
 }
 
-/// The local time in a strftime(3) format of at most 60 bytes of result.
-#[allow(unsafe_code)]
+/// The local time in a strftime(3) format, as far as [`local`] knows its words.
 pub fn local_time(format: &str) -> String {
-    let Ok(format) = std::ffi::CString::new(format) else { return String::new() };
-    let mut text = [0u8; 61];
-    // SAFETY: `tm` is plain data, all-zero is a valid one; every pointer is to
-    // a local that outlives its call, and strftime is told the room it has.
-    let length = unsafe {
-        let now = libc::time(std::ptr::null_mut());
-        let mut tm: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const now, &raw mut tm);
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &raw const tm)
-    };
-    String::from_utf8_lossy(&text[..length]).into_owned()
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    local::formatted(now, local::offset(now), format)
 }
 
 /// The processor's time that this thread has had: what something costs, however
