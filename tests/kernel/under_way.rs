@@ -1,6 +1,6 @@
 //! Actions that have ended, and what they have started has not.
 
-use crate::harness::{Case, Cases, Machine, Program};
+use crate::harness::{Call, Case, Cases, Machine, Program};
 use std::time::{Duration, Instant};
 
 pub fn cases(cases: &mut Cases) {
@@ -35,6 +35,14 @@ impl<'m> Freezer<'m> {
         Self { machine, disk: disk.trim().to_owned() }
     }
 
+    /// The agent that mounts the disk, with a few seconds for each action.
+    fn filesystem(&self) -> Call {
+        self.machine
+            .agent("Filesystem")
+            .with(&[("device", &self.disk), ("directory", "/srv/data"), ("fstype", "ext4")])
+            .timeout(Duration::from_secs(5))
+    }
+
     fn freeze(&self) {
         self.machine.must("fsfreeze", &["--freeze", "/srv/outer"]);
     }
@@ -54,11 +62,7 @@ impl Drop for Freezer<'_> {
 
 fn mount_goes_on(machine: &Machine) {
     let freezer = Freezer::new(machine);
-    let agent = machine
-        .agent("Filesystem")
-        .with(&[("device", &freezer.disk), ("directory", "/srv/data"), ("fstype", "ext4")])
-        .set("run_fsck", "no")
-        .timeout(Duration::from_secs(5));
+    let agent = freezer.filesystem().set("run_fsck", "no");
     freezer.freeze();
     agent.action("start").exits(1).because("not cleared up: ");
     agent.probe().exits(1).because("still under way");
@@ -73,11 +77,7 @@ fn mount_goes_on(machine: &Machine) {
 
 fn mount_outlives_kill(machine: &Machine) {
     let freezer = Freezer::new(machine);
-    let agent = machine
-        .agent("Filesystem")
-        .with(&[("device", &freezer.disk), ("directory", "/srv/data"), ("fstype", "ext4")])
-        .set("run_fsck", "no")
-        .timeout(Duration::from_secs(4));
+    let agent = freezer.filesystem().set("run_fsck", "no");
     freezer.freeze();
     let start = agent.spawn("start");
     // Killed once its child is in the kernel, as the cluster kills.
@@ -107,11 +107,7 @@ fn fsck_goes_on(machine: &Machine) {
             freezer.disk
         ),
     );
-    let agent = machine
-        .agent("Filesystem")
-        .with(&[("device", &freezer.disk), ("directory", "/srv/data"), ("fstype", "ext4")])
-        .set("run_fsck", "force")
-        .timeout(Duration::from_secs(4));
+    let agent = freezer.filesystem().set("run_fsck", "force");
     freezer.freeze();
     agent.action("start").exits(1);
     agent.action("stop").exits(1).because("dd ").because("pid ");
