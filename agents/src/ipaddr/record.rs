@@ -168,11 +168,10 @@ impl Ipaddr {
 
     /// Whether another instance has noted this copy of the address as its own.
     pub(super) fn is_of_another(&self, view: &View, held: &Holding) -> bool {
-        let names = view.list(view.run_dir()).unwrap_or_default();
         let ours = self.record_name();
-        names
+        view.hints("IPaddr-", SUFFIX)
             .iter()
-            .filter(|name| name.starts_with("IPaddr-") && name.ends_with(SUFFIX) && **name != ours)
+            .filter(|name| **name != ours)
             .filter_map(|name| Record::read(self.ip, &view.hint(name)?))
             .any(|record| record.added().is_some_and(|added| added.is(&held.address())))
     }
