@@ -36,7 +36,7 @@ const ENTRIES: &[Entry] = &[
         file: "agents/src/lib.rs",
         after: "pub const ALL",
         before: "];",
-        line: "    meta_of::<@MODULE@::@NAME@>(),\n",
+        line: "    meta_of::<@MODULE@::@TYPE@>(),\n",
     },
     Entry {
         file: "agents/Cargo.toml",
@@ -88,6 +88,8 @@ Then:
 struct Names {
     name: String,
     module: String,
+    /// With a capital letter in front, as Rust has it.
+    type_name: String,
 }
 
 /// Lays the skeleton, below the workspace.
@@ -143,24 +145,24 @@ const BINARY: &str = "\
 //! The binary of [`agents::@MODULE@`].
 #![no_main]
 
-common::main!(agents::@MODULE@::@NAME@);
+common::main!(agents::@MODULE@::@TYPE@);
 ";
 
 impl Names {
     fn of(name: &str) -> Result<Self> {
-        let fits = name.starts_with(|c: char| c.is_ascii_uppercase())
+        let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.chars().all(|c| c.is_ascii_alphanumeric());
-        ensure!(
-            fits,
-            "`{name}` is no name for an agent: a capital letter, then letters and digits"
-        );
-        Ok(Self { name: name.to_owned(), module: name.to_ascii_lowercase() })
+        ensure!(fits, "`{name}` is no name for an agent: a letter, then letters and digits");
+        let (first, rest) = name.split_at(1);
+        let type_name = format!("{}{rest}", first.to_ascii_uppercase());
+        Ok(Self { name: name.to_owned(), module: name.to_ascii_lowercase(), type_name })
     }
 
     fn fill(&self, template: &str) -> String {
         template
             .replace("@NAME@", &self.name)
             .replace("@MODULE@", &self.module)
+            .replace("@TYPE@", &self.type_name)
             .replace("@FIRST@", "target")
     }
 }
@@ -215,8 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_without_a_capital_letter_is_a_type_with_one() {
+        let root = copy();
+        lay(root.path(), "symlink").unwrap();
+        let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
+        assert!(read("agents/src/lib.rs").contains("    meta_of::<symlink::Symlink>(),\n];"));
+        assert!(read("agents/src/symlink.rs").contains("pub struct SymlinkParams {"));
+        assert!(read("agents/src/symlink.rs").contains("name: \"symlink\","));
+        assert!(read("README.md").contains("| `symlink` |"));
+    }
+
+    #[test]
     fn what_is_no_name_changes_nothing() {
-        for bad in ["", "symlink", "Sym link", "../X", "X-Y"] {
+        for bad in ["", "7z", "Sym link", "../X", "X-Y"] {
             assert!(Names::of(bad).is_err(), "{bad}");
         }
     }
