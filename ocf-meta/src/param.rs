@@ -244,7 +244,8 @@ pub trait Params: Sized {
 ///
 /// In the brackets: `required`, `unique`, `reloadable`, `position = N`,
 /// `alias = "older_name"`. A field with neither `required` nor a default is an
-/// `Option`. The doc comment's first paragraph is the short description.
+/// `Option`. The doc comment's first paragraph is the short description; a text
+/// that several agents share is given by `doc = TEXT` in its place.
 ///
 /// A table that contradicts itself does not compile. A word in brackets that is
 /// none of these:
@@ -301,7 +302,7 @@ macro_rules! params {
     ),* $(,)? }) => {
         $(#[$outer])*
         #[derive(Clone, Debug)]
-        $vis struct $name { $($(#[doc = $doc])* pub $field: $type,)* }
+        $vis struct $name { $($(#[doc = $doc])* #[allow(missing_docs)] pub $field: $type,)* }
 
         const _: () = $crate::param::check(
             <$name as $crate::Params>::TABLE,
@@ -334,10 +335,11 @@ macro_rules! params {
     (@ reloadable) => { true };
     (@ position $value:expr) => { Some($value) };
     (@ alias $value:expr) => { Some($value) };
+    (@ doc $value:expr) => { $value };
     (@ $unknown:ident $($value:expr)?) => {
         ::std::compile_error!(::std::concat!(
             "there is no `", ::std::stringify!($unknown), "` for a parameter: it is `required`, ",
-            "`unique`, `reloadable`, `position = N` or `alias = \"older_name\"`",
+            "`unique`, `reloadable`, `position = N`, `alias = \"older_name\"` or `doc = TEXT`",
         ))
     };
 }
@@ -398,6 +400,8 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt;
 
+    const SHARED: &[&str] = &[" Of several tables.", "", " One text."];
+
     crate::params! {
         /// A table with one of each.
         pub(crate) struct Sample {
@@ -411,6 +415,7 @@ mod tests {
             [] options: Option<String>,
             /// Which one.
             [unique] port: u16 = "80",
+            [doc = SHARED] shared: Option<String>,
         }
     }
 
@@ -427,7 +432,7 @@ mod tests {
         let given = given(&[("device", "x"), ("tries", ""), ("options", "")]);
         let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
         assert_eq!((sample.device.as_str(), sample.options), ("x", None));
-        assert_eq!((sample.tries, sample.port), (6, 80));
+        assert_eq!((sample.tries, sample.port, sample.shared), (6, 80, None));
     }
 
     #[test]
@@ -472,5 +477,11 @@ mod tests {
         assert!(device.required && device.unique && device.position == Some(1));
         assert_eq!(device.shortdesc(), "Needed");
         assert_eq!(device.longdesc(), ["Needed.", "In every case."]);
+    }
+
+    #[test]
+    fn a_shared_text_stands_in_the_place_of_a_comment() {
+        let shared = Sample::TABLE.iter().find(|param| param.name == "shared").unwrap();
+        assert_eq!(shared.longdesc(), ["Of several tables.", "One text."]);
     }
 }
