@@ -1,0 +1,252 @@
+//! `cargo xtask new NAME`: the skeleton of an agent, and its entry in every list
+//! that there is.
+//!
+//! It compiles, and it knows nothing: every look is in doubt. The cases that
+//! fail then are those that its author has to think about.
+
+use anyhow::{Context, Result, bail, ensure};
+use packaging::host;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const AGENT: &str = include_str!("../new/agent.rs.in");
+const KERNEL: &str = include_str!("../new/kernel.rs.in");
+
+/// A line that is added to a file of the project's.
+struct Entry {
+    file: &'static str,
+    /// It goes before the first line that begins so, after the line that begins
+    /// with the other.
+    after: &'static str,
+    before: &'static str,
+    line: &'static str,
+}
+
+/// The lists that an agent stands in. Everything else goes through
+/// `agents::ALL`.
+const ENTRIES: &[Entry] = &[
+    Entry {
+        file: "agents/src/lib.rs",
+        after: "pub mod ",
+        before: "\n",
+        line: "pub mod @MODULE@;\n",
+    },
+    Entry {
+        file: "agents/src/lib.rs",
+        after: "pub const ALL",
+        before: "];",
+        line: "    meta_of::<@MODULE@::@TYPE@>(),\n",
+    },
+    Entry {
+        file: "agents/Cargo.toml",
+        after: "name = \"agents\"",
+        before: "[[bin]]\nname = \"noop\"",
+        line: "[[bin]]\nname = \"@NAME@\"\npath = \"src/bin/@MODULE@.rs\"\ntest = false\n\n",
+    },
+    Entry {
+        file: "tests/contract/sample.rs",
+        after: "pub fn prepare",
+        before: "        _ => panic!",
+        line: "        \"@NAME@\" => one(\"@FIRST@\", \"/srv/one\"),\n",
+    },
+    Entry { file: "tests/kernel/main.rs", after: "mod ", before: "\n", line: "mod @MODULE@;\n" },
+    Entry {
+        file: "tests/kernel/main.rs",
+        after: "    harness::tier(",
+        before: "    })",
+        line: "        @MODULE@::cases(cases);\n",
+    },
+    Entry {
+        file: "README.md",
+        after: "| agent | keeps |",
+        before: "\n",
+        line: "| `@NAME@` | what it keeps, in a few words | `ocf:heartbeat:@NAME@` |\n",
+    },
+    Entry {
+        file: "CHANGELOG.md",
+        after: "## ",
+        before: "- `cargo xtask demo`",
+        line: "- `@NAME@`: what it keeps, in a few words.\n",
+    },
+];
+
+/// What is left to its author.
+const LEFT: &str = "\
+What is left, in this order:
+  agents/src/@MODULE@.rs          parameters, State, observe, start, stop; a facility that is new
+                                  goes to common/src/host/, with its tests
+  tests/contract/sample.rs        parameters that work on a machine of the tests; can_run, if it can
+  tests/kernel/@MODULE@.rs        the real kernel; kills in tests/kernel/crash.rs
+  README.md, CHANGELOG.md         the words for it
+Then:
+  cargo test --package agents --test contract -- @NAME@
+  cargo test --package agents --test kernel -- @NAME@
+";
+
+/// The agent to be, in the spellings that the templates have.
+struct Names {
+    name: String,
+    module: String,
+    /// With a capital letter in front, as Rust has it.
+    type_name: String,
+}
+
+/// Lays the skeleton, below the workspace.
+pub fn run(words: &[String]) -> Result<()> {
+    let [name] = words else {
+        eprintln!("Usage: cargo xtask new NAME    # as Pacemaker shall call it: Symlink");
+        ensure!(words.iter().any(|word| matches!(word.as_str(), "-h" | "--help")), "one name");
+        return Ok(());
+    };
+    let left = lay(&host::workspace(), name)?;
+    // The lists are sorted as rustfmt has them.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let formatted = Command::new(cargo)
+        .current_dir(host::workspace())
+        .args(["fmt", "--all"])
+        .status()
+        .context("cannot run cargo fmt")?;
+    ensure!(formatted.success(), "cargo fmt has failed");
+    println!("{left}");
+    Ok(())
+}
+
+fn lay(root: &Path, name: &str) -> Result<String> {
+    let names = Names::of(name)?;
+    let made = [
+        (root.join(format!("agents/src/{}.rs", names.module)), names.fill(AGENT)),
+        (root.join(format!("agents/src/bin/{}.rs", names.module)), names.fill(BINARY)),
+        (root.join(format!("tests/kernel/{}.rs", names.module)), names.fill(KERNEL)),
+    ];
+    if let Some((there, _)) = made.iter().find(|(path, _)| path.exists()) {
+        bail!("{} is there already", there.display());
+    }
+    // All of them are worked out before the first is written.
+    let mut changed: Vec<(PathBuf, String)> = Vec::new();
+    for entry in ENTRIES {
+        let path = root.join(entry.file);
+        let known = changed.iter().position(|(other, _)| *other == path);
+        let text = match known {
+            Some(at) => changed.remove(at).1,
+            None => fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let text = entry.added(&text, &names.fill(entry.line))?;
+        changed.push((path, text));
+    }
+    for (path, text) in made.into_iter().chain(changed) {
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(names.fill(LEFT))
+}
+
+const BINARY: &str = "\
+//! The binary of [`agents::@MODULE@`].
+#![no_main]
+
+common::main!(agents::@MODULE@::@TYPE@);
+";
+
+impl Names {
+    fn of(name: &str) -> Result<Self> {
+        let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric());
+        ensure!(fits, "`{name}` is no name for an agent: a letter, then letters and digits");
+        let (first, rest) = name.split_at(1);
+        let type_name = format!("{}{rest}", first.to_ascii_uppercase());
+        Ok(Self { name: name.to_owned(), module: name.to_ascii_lowercase(), type_name })
+    }
+
+    fn fill(&self, template: &str) -> String {
+        template
+            .replace("@NAME@", &self.name)
+            .replace("@MODULE@", &self.module)
+            .replace("@TYPE@", &self.type_name)
+            .replace("@FIRST@", "target")
+    }
+}
+
+impl Entry {
+    fn added(&self, text: &str, line: &str) -> Result<String> {
+        let lacks = || format!("{} has changed: nothing begins with {:?}", self.file, self.after);
+        let from = match text.starts_with(self.after) {
+            true => 0,
+            false => text.find(&format!("\n{}", self.after)).with_context(lacks)? + 1,
+        };
+        // An empty line ends a list that has no end of its own.
+        let at = text[from..].find(&format!("\n{}", self.before)).with_context(lacks)? + 1;
+        let (head, tail) = text.split_at(from + at);
+        Ok(format!("{head}{line}{tail}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy of what the task changes.
+    fn copy() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in ENTRIES.iter().map(|entry| entry.file) {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::copy(host::workspace().join(file), path).unwrap();
+        }
+        for directory in ["agents/src/bin", "tests/kernel"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn every_list_has_the_new_agent() {
+        let root = copy();
+        let told = lay(root.path(), "Symlink").unwrap();
+        assert!(told.contains("agents/src/symlink.rs"));
+        let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
+        assert!(read("agents/src/lib.rs").contains("\npub mod symlink;\n"));
+        assert!(read("agents/src/lib.rs").contains("    meta_of::<symlink::Symlink>(),\n];"));
+        assert!(read("tests/kernel/main.rs").contains("        symlink::cases(cases);\n    })"));
+        assert!(read("README.md").contains("| `Symlink` |"));
+        for file in ["agents/src/symlink.rs", "agents/src/bin/symlink.rs"] {
+            assert!(!read(file).contains('@'), "{file}");
+        }
+        let again = lay(root.path(), "Symlink").unwrap_err().to_string();
+        assert!(again.ends_with("is there already"), "{again}");
+    }
+
+    #[test]
+    fn a_name_without_a_capital_letter_is_a_type_with_one() {
+        let root = copy();
+        lay(root.path(), "symlink").unwrap();
+        let read = |file: &str| fs::read_to_string(root.path().join(file)).unwrap();
+        assert!(read("agents/src/lib.rs").contains("    meta_of::<symlink::Symlink>(),\n];"));
+        assert!(read("agents/src/symlink.rs").contains("pub struct SymlinkParams {"));
+        assert!(read("agents/src/symlink.rs").contains("name: \"symlink\","));
+        assert!(read("README.md").contains("| `symlink` |"));
+    }
+
+    #[test]
+    fn what_is_no_name_changes_nothing() {
+        for bad in ["", "7z", "Sym link", "../X", "X-Y"] {
+            assert!(Names::of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_readme_has_a_row_for_each_agent() {
+        let readme = fs::read_to_string(host::workspace().join("README.md")).unwrap();
+        let rows: Vec<&str> = readme
+            .lines()
+            .skip_while(|line| !line.starts_with("| agent | keeps |"))
+            .skip(2)
+            .map_while(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let mut listed = rows.clone();
+        let mut declared: Vec<&str> = agents::ALL.iter().map(|meta| meta.name).collect();
+        listed.sort_unstable();
+        declared.sort_unstable();
+        assert_eq!(listed, declared);
+    }
+}

@@ -1,0 +1,156 @@
+//! The agents that are compared, and how their clusters call them.
+
+use crate::measure::Run;
+use lab::setting::NODES;
+use std::path::{Path, PathBuf};
+
+/// Where our agents lie in the machine, as their packages lay them out.
+pub(super) const OURS: &str = "/usr/lib/ocf/resource.d/sturdy";
+/// heartbeat's directory is full of others' scripts; ours lies in one of the
+/// same name.
+pub(super) const HARESOURCES: &str = "/run/bench/ha.d/resource.d";
+
+/// The volume group.
+pub(super) const GROUP: &str = "bench";
+
+/// A monitor of one agent.
+#[derive(Clone, Copy)]
+pub(super) struct Subject {
+    /// What it is called in the table.
+    pub(super) name: &'static str,
+    /// What there may be many of.
+    pub(super) objects: &'static str,
+    /// The names of our agent and of the other one.
+    agent: &'static str,
+    pub(super) shell_name: &'static str,
+    shell: &'static str,
+    /// Under Pacemaker the parameters, none under heartbeat.
+    env: &'static [(&'static str, &'static str)],
+    code: i32,
+}
+
+pub(super) const DRBD: Subject = Subject {
+    name: "drbd",
+    objects: "resources",
+    agent: "drbd",
+    shell_name: "ocf:linbit:drbd",
+    shell: "/usr/lib/ocf/resource.d/linbit/drbd",
+    env: &[
+        ("OCF_RESKEY_drbd_resource", "r0"),
+        ("OCF_RESKEY_CRM_meta_clone", "0"),
+        ("OCF_RESKEY_CRM_meta_clone_max", "2"),
+        ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
+        ("OCF_RESKEY_CRM_meta_promoted_max", "1"),
+        ("OCF_RESKEY_CRM_meta_promoted_node_max", "1"),
+        ("OCF_RESKEY_CRM_meta_master_max", "1"),
+        ("OCF_RESKEY_CRM_meta_master_node_max", "1"),
+        ("OCF_RESKEY_CRM_meta_notify", "true"),
+        ("OCF_RESKEY_CRM_meta_globally_unique", "false"),
+        ("OCF_RESKEY_CRM_meta_on_node", NODES[0]),
+        ("OCF_RESKEY_CRM_meta_role", "Promoted"),
+        ("OCF_RESKEY_CRM_meta_interval", "10000"),
+    ],
+    code: 8,
+};
+
+pub(super) const DRBDDISK: Subject = Subject {
+    name: "drbddisk",
+    objects: "resources",
+    agent: "drbddisk",
+    shell_name: "heartbeat's drbddisk",
+    shell: "/etc/ha.d/resource.d/drbddisk",
+    env: &[],
+    code: 0,
+};
+
+/// A whole group, by the names that it has in the two shell agents.
+pub(super) const LVM_ACTIVATE: Subject = Subject {
+    name: "LVM, the group",
+    objects: "volumes",
+    agent: "LVM",
+    shell_name: "ocf:heartbeat:LVM-activate",
+    shell: "/usr/lib/ocf/resource.d/heartbeat/LVM-activate",
+    env: &[
+        ("OCF_RESKEY_vgname", GROUP),
+        ("OCF_RESKEY_volgrpname", GROUP),
+        ("OCF_RESKEY_CRM_meta_interval", "30000"),
+    ],
+    code: 0,
+};
+
+pub(super) const LVM: Subject = Subject {
+    shell_name: "ocf:heartbeat:LVM",
+    shell: "/usr/lib/ocf/resource.d/heartbeat/LVM",
+    ..LVM_ACTIVATE
+};
+
+/// One volume of the group.
+pub(super) const VOLUME: Subject = Subject {
+    name: "LVM, one volume",
+    env: &[
+        ("OCF_RESKEY_vgname", GROUP),
+        ("OCF_RESKEY_lvname", "lv0"),
+        ("OCF_RESKEY_CRM_meta_interval", "30000"),
+    ],
+    ..LVM_ACTIVATE
+};
+
+/// Measured outside of the lab too, so that one can tell what a time in it is
+/// worth.
+pub(super) const ADDRESS: Subject = Subject {
+    name: "IPaddr",
+    objects: "addresses",
+    agent: "IPaddr",
+    shell_name: "ocf:heartbeat:IPaddr2",
+    shell: "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
+    env: &[
+        ("OCF_RESKEY_ip", "10.10.1.251"),
+        ("OCF_RESKEY_cidr_netmask", "24"),
+        ("OCF_RESKEY_nic", "bond0"),
+        ("OCF_RESKEY_CRM_meta_interval", "10000"),
+    ],
+    code: 0,
+};
+
+impl Subject {
+    /// Our agent's call.
+    pub(super) fn ours(&self) -> Run {
+        let home = if self.is_ocf() { OURS } else { HARESOURCES };
+        self.run(Path::new(home).join(self.agent))
+    }
+
+    /// The shell agent's.
+    pub(super) fn shell(&self) -> Run {
+        self.run(self.shell.into())
+    }
+
+    fn is_ocf(&self) -> bool {
+        !self.env.is_empty()
+    }
+
+    fn run(&self, program: PathBuf) -> Run {
+        let all = [
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("HA_RSCTMP", "/run/resource-agents"),
+            ("HA_LOGFACILITY", "none"),
+        ];
+        let ocf = [
+            ("OCF_ROOT", "/usr/lib/ocf"),
+            ("OCF_RA_VERSION_MAJOR", "1"),
+            ("OCF_RA_VERSION_MINOR", "1"),
+            ("OCF_RESOURCE_INSTANCE", "p_bench"),
+            ("OCF_RESOURCE_TYPE", self.agent),
+            ("OCF_RESOURCE_PROVIDER", "bench"),
+            ("OCF_RESKEY_CRM_meta_timeout", "600000"),
+        ];
+        let ocf = ocf.iter().filter(|_| self.is_ocf()).chain(self.env);
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let args: &[&str] = if self.is_ocf() { &["monitor"] } else { &["r0", "status"] };
+        Run {
+            program,
+            args: args.iter().map(|word| (*word).to_owned()).collect(),
+            env: all.iter().chain(ocf).map(own).collect(),
+            code: self.code,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask bench`: what the agents cost, beside a process that does
+//! nothing and beside the shell agents, in one run.
+//!
+//! On this machine everything happens in namespaces of this process's own: a
+//! network with one pair of interfaces, a mount table, a directory for the
+//! agents' hints. What needs a kernel with DRBD and LVM is measured in a
+//! machine of the lab. The commands that are compared take turns, so that what
+//! disturbs one disturbs the other.
+
+mod actions;
+pub mod guest;
+mod in_lab;
+mod measure;
+mod plot;
+mod sheet;
+mod stage;
+mod table;
+
+use anyhow::{Result, bail};
+use measure::Row;
+use packaging::host;
+use sheet::{Report, Sheet};
+use stage::{Stage, Subject};
+
+const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick]
+
+  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr and Filesystem,
+           on this machine
+  --quick  fewer runs of each, for a first impression";
+
+/// What the comparison needs besides the agents.
+const NEEDS: &[(&str, &str, &str)] = &[
+    ("ip", "iproute2", "to set up addresses"),
+    ("mkfs.ext4", "e2fsprogs", "to make a file system"),
+    ("losetup", "mount", "to make a block device"),
+    ("strace", "strace", "to count system calls and processes"),
+    ("/usr/lib/ocf/resource.d/heartbeat/IPaddr2", "resource-agents", "to compare with"),
+    ("/etc/ha.d/resource.d/drbddisk", "drbd-utils", "to compare with"),
+    ("arping", "iputils-arping", "what the shell agent for addresses calls"),
+    ("fuser", "psmisc", "what the shell agent for file systems calls"),
+    ("modprobe", "kmod", "what the shell agent for file systems calls"),
+];
+
+/// How often each command is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub ours: usize,
+    pub shell: usize,
+    pub under_load: usize,
+}
+
+/// The task.
+pub fn run(words: &[String]) -> Result<()> {
+    let (mut in_lab, mut quick) = (false, false);
+    for word in words {
+        match word.as_str() {
+            "--lab" => in_lab = true,
+            "--quick" => quick = true,
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
+            _ => bail!("{word}?\n{USAGE}"),
+        }
+    }
+    let effort = match quick {
+        false => Effort { ours: 400, shell: 25, under_load: 25 },
+        true => Effort { ours: 60, shell: 5, under_load: 8 },
+    };
+    let mut report = Report::read()?;
+    let sheet = if in_lab {
+        host::become_root("bench", words, "a machine is started, from an image that root owns")?;
+        report.lab.insert(in_lab::measure(effort)?)
+    } else {
+        host::become_root("bench", words, "it works in namespaces of its own")?;
+        report.host.insert(here(effort)?)
+    };
+    print!("{}", table::terminal(sheet));
+    report.write()
+}
+
+fn here(effort: Effort) -> Result<Sheet> {
+    host::install(NEEDS)?;
+    eprintln!("building the agents");
+    let built = host::build_agents()?;
+    let stage = Stage::enter(&built)?;
+    let rows = compare(&stage, effort)?;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    Ok(Sheet { machine: format!("{cores} cores, {}", sheet::system()), rows })
+}
+
+fn compare(stage: &Stage, effort: Effort) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for subject in [Subject::Address, Subject::Mount] {
+        rows.extend(actions::changes(stage, subject, effort.shell)?);
+        for scale in [1, 1_000, 10_000] {
+            stage.crowd(subject, scale)?;
+            rows.push(actions::monitor(stage, (subject, scale, 0), effort.ours, effort.shell)?);
+        }
+        let _busy = stage::Busy::start(16)?;
+        let (times, shell_times) = (effort.under_load, effort.under_load.min(8));
+        rows.push(actions::monitor(stage, (subject, 10_000, 16), times, shell_times)?);
+    }
+    rows.push(actions::monitor(stage, (Subject::Drbd, 1, 0), effort.ours, effort.shell)?);
+    Ok(rows)
+}

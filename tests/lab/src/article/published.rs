@@ -1,0 +1,329 @@
+//! The set-ups themselves.
+
+use super::{Article, Change, Group, LOWER, Mount, Owner};
+use crate::service::Service;
+
+/// Every set-up, in the order they are played.
+pub const ALL: [&Article; 9] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+
+const WEB: &str = "/redundantstorage/web_files";
+const OTHER: &str = "/redundantstorage/other_files";
+/// The NFS article's mount options.
+const OPTIONS: &str = "nosuid,usrquota,noatime";
+
+/// heartbeat moves a group on request only where this is decided, which the
+/// two storage articles left to it; as the NFS article decided.
+const NOTHING_MOVES_BACK: Change = ("initdead 120\n", "initdead 120\nauto_failback off\n");
+
+const NFS_FILES: &[(&str, &str)] = &[
+    ("ha.cf", include_str!("../../setups/nfs/ha.cf")),
+    ("authkeys", include_str!("../../setups/nfs/authkeys")),
+    ("haresources", include_str!("../../setups/nfs/haresources")),
+    ("redundantstorage.res", include_str!("../../setups/nfs/redundantstorage.res")),
+];
+
+/// The NFS article's names, devices and addresses, as they are here.
+const NFS_PLACES: &[Change] = &[
+    ("storage-server0.example.org", "node1"),
+    ("storage-server1.example.org", "node2"),
+    ("bcast eth0", "bcast bond0 bond1"),
+    ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
+    ("/dev/sda3", LOWER),
+    ("10.10.0.86:7788", "10.10.2.251:7788"),
+    ("10.10.0.88:7788", "10.10.2.252:7788"),
+];
+
+/// The NFS article with one file system on the DRBD device itself.
+const WITHOUT_LVM: &[Change] = &[
+    ("lvm2 \\\n", ""),
+    ("/dev/redundantstorage/web_files", "/dev/drbd0"),
+    (
+        "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
+         ::ext4::nosuid,usrquota,noatime \\\n",
+        "",
+    ),
+];
+
+/// The lab's ledger in the place of the NFS server.
+const WITHOUT_SERVER: &[Change] = &[("nfs-common \\\nnfs-kernel-server", "ledger")];
+
+/// The NFS article's lower half on ext4 without LVM, the address first.
+const NFS: Article = Article {
+    name: "nfs",
+    about: "the NFS article's lower half without LVM: address, DRBD, ext4",
+    files: NFS_FILES,
+    changes: &[NFS_PLACES, WITHOUT_LVM, WITHOUT_SERVER],
+    resource: "redundantstorage",
+    minor: 0,
+    group: None,
+    mounts: &[Mount { device: "/dev/drbd0", directory: WEB, fstype: "ext4", options: OPTIONS }],
+    address: Some("10.10.1.10"),
+    address_first: true,
+    service: Service::Ledger,
+};
+
+/// The NFS article with its two volumes, everything but the NFS server.
+const LVM: Article = Article {
+    name: "lvm",
+    about: "the NFS article's lower half: address, DRBD, lvm2, two volumes with ext4",
+    files: NFS_FILES,
+    changes: &[NFS_PLACES, WITHOUT_SERVER],
+    resource: "redundantstorage",
+    minor: 0,
+    group: Some(Group {
+        name: "redundantstorage",
+        volumes: &[("web_files", 20), ("other_files", 12)],
+        agent: "lvm2",
+        owner: Owner::SystemId,
+    }),
+    mounts: &[
+        Mount {
+            device: "/dev/redundantstorage/web_files",
+            directory: WEB,
+            fstype: "ext4",
+            options: OPTIONS,
+        },
+        Mount {
+            device: "/dev/redundantstorage/other_files",
+            directory: OTHER,
+            fstype: "ext4",
+            options: OPTIONS,
+        },
+    ],
+    address: Some("10.10.1.10"),
+    address_first: true,
+    service: Service::Ledger,
+};
+
+/// The NFS article to its last word.
+const NFS4: Article = Article {
+    name: "nfs4",
+    about: "the NFS article: address, DRBD, lvm2, two volumes with ext4, NFS server",
+    files: &[
+        NFS_FILES[0],
+        NFS_FILES[1],
+        NFS_FILES[2],
+        NFS_FILES[3],
+        ("exports", include_str!("../../setups/nfs/exports")),
+    ],
+    changes: &[
+        NFS_PLACES,
+        &[
+            ("10.10.0.0/24", "10.10.1.0/24"),
+            // As published, the server acknowledges what is in its memory, and a
+            // power cut lost 40 acknowledged records of 2441.
+            ("rw,async", "rw,sync"),
+        ],
+    ],
+    service: Service::Nfs,
+    ..LVM
+};
+
+/// The Xen article's DRBD and volume group, with a file system where its
+/// guests were.
+const XEN: Article = Article {
+    name: "xen",
+    about: "the Xen article's lower half: DRBD, LVM, and ext4 on a volume",
+    files: &[
+        ("ha.cf", include_str!("../../setups/xen/ha.cf")),
+        ("authkeys", include_str!("../../setups/xen/authkeys")),
+        ("haresources", include_str!("../../setups/xen/haresources")),
+        ("r1.res", include_str!("../../setups/xen/r1.res")),
+        ("lvm.conf", include_str!("../../setups/xen/lvm.conf")),
+    ],
+    changes: &[&[
+        ("milo1", "node1"),
+        ("milo2", "node2"),
+        // The article's nodes have one way to hear each other; here the peer's
+        // addresses are named, as its own are.
+        ("ucast xen-br0 192.168.0.1", "ucast bond1 10.10.2.251"),
+        ("ucast xen-br0 192.168.0.2", "ucast bond1 10.10.2.252"),
+        ("192.168.0.1:7789", "10.10.2.251:7789"),
+        ("192.168.0.2:7789", "10.10.2.252:7789"),
+        ("/dev/sda3", LOWER),
+        ("/dev/hdd3", LOWER),
+        // Words of DRBD 0.7 that today's does not know.
+        (
+            "   incon-degr-cmd \"echo '!DRBD! pri on incon-degr' | wall\u{a0}; sleep 60\u{a0}; halt -f\";\n",
+            "",
+        ),
+        ("    group 2;\n", ""),
+        ("xenHA", "Filesystem::/dev/vg/data::/mnt/lvm1::ext4 IPaddr::10.10.1.20/24/bond0 ledger"),
+    ]],
+    resource: "r1",
+    minor: 1,
+    group: Some(Group { name: "vg", volumes: &[("data", 20)], agent: "LVM", owner: Owner::Tag }),
+    mounts: &[Mount {
+        device: "/dev/vg/data",
+        directory: "/mnt/lvm1",
+        fstype: "ext4",
+        options: "",
+    }],
+    address: Some("10.10.1.20"),
+    address_first: false,
+    service: Service::Ledger,
+};
+
+/// The storage article's replicated jfs with its address, the address last.
+const JFS: Article = Article {
+    name: "jfs",
+    about: "the storage article's DRBD and jfs, with its address last",
+    files: &[
+        ("ha.cf", include_str!("../../setups/iscsi/ha.cf")),
+        ("authkeys", include_str!("../../setups/iscsi/authkeys")),
+        ("haresources", include_str!("../../setups/iscsi/haresources")),
+        ("redundantstorage.res", include_str!("../../setups/nfs/redundantstorage.res")),
+    ],
+    changes: &[&[
+        NOTHING_MOVES_BACK,
+        ("storage-server0.example.org", "node1"),
+        ("storage-server1.example.org", "node2"),
+        ("/dev/sda3", LOWER),
+        ("10.10.0.86:7788", "10.10.2.251:7788"),
+        ("10.10.0.88:7788", "10.10.2.252:7788"),
+        ("drbddisk::iscsi.config", "drbddisk::redundantstorage"),
+        (
+            "::jfs\nnode1 IPaddr::10.10.1.250/24/bond0 drbddisk::iscsi.target.0 iscsitarget",
+            "::jfs IPaddr::10.10.1.250/24/bond0 ledger",
+        ),
+    ]],
+    resource: "redundantstorage",
+    minor: 0,
+    group: None,
+    mounts: &[Mount { device: "/dev/drbd0", directory: "/srv/data", fstype: "jfs", options: "" }],
+    address: Some("10.10.1.250"),
+    address_first: false,
+    service: Service::Ledger,
+};
+
+/// The storage article's second line: a disk for iSCSI's initiators. Its
+/// first line, a small file system with the configuration, is the one above.
+const ISCSI: Article = Article {
+    name: "iscsi",
+    about: "the storage article's target: address, DRBD, iSCSI with CHAP",
+    files: &[
+        ("ha.cf", include_str!("../../setups/iscsi/ha.cf")),
+        ("authkeys", include_str!("../../setups/iscsi/authkeys")),
+        ("haresources", include_str!("../../setups/iscsi/haresources")),
+        ("iscsi.target.0.res", include_str!("../../setups/iscsi/iscsi.target.0.res")),
+        ("ietd.conf", include_str!("../../setups/iscsi/ietd.conf")),
+        ("iscsid.conf", include_str!("../../setups/iscsi/iscsid.conf")),
+        ("initiatorname.iscsi", include_str!("../../setups/iscsi/initiatorname.iscsi")),
+    ],
+    changes: &[&[
+        NOTHING_MOVES_BACK,
+        ("node1 drbddisk::iscsi.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
+        ("/dev/vdd1", LOWER),
+        ("/dev/vdb1[1]", "/dev/vdc[1]"),
+        // Today's DRBD has the rate elsewhere, and so has the lab.
+        ("        rate 100M;\n", ""),
+    ]],
+    resource: "iscsi.target.0",
+    minor: 1,
+    group: None,
+    mounts: &[],
+    address: Some("10.10.1.250"),
+    address_first: true,
+    service: Service::Iscsi,
+};
+
+/// The ATA over Ethernet article's second line, a disk for the network's
+/// clients.
+const AOE: Article = Article {
+    name: "aoe",
+    about: "the ATA over Ethernet article's target: DRBD and vblade, without any address",
+    files: &[
+        ("ha.cf", include_str!("../../setups/aoe/ha.cf")),
+        ("authkeys", include_str!("../../setups/aoe/authkeys")),
+        ("haresources", include_str!("../../setups/aoe/haresources")),
+        ("aoe.target.0.res", include_str!("../../setups/aoe/aoe.target.0.res")),
+        ("vblade.conf", include_str!("../../setups/aoe/vblade.conf")),
+    ],
+    changes: &[&[
+        NOTHING_MOVES_BACK,
+        // As printed, heartbeat refuses the file.
+        ("auth3", "auth 3"),
+        ("node1 drbddisk::aoe.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
+        ("/dev/vdd1", LOWER),
+        ("/dev/vdb1[1]", "/dev/vdc[1]"),
+        // Today's DRBD has the rate elsewhere, and so has the lab.
+        ("        rate 100M;\n", ""),
+    ]],
+    resource: "aoe.target.0",
+    minor: 1,
+    group: None,
+    mounts: &[],
+    address: None,
+    address_first: false,
+    service: Service::Aoe,
+};
+
+/// The cluster tutorial's DRBD with two primaries, a shared volume group and
+/// GFS2. Its cman, fenced and clvmd are Pacemaker, the keeper of the lab's
+/// power and lvmlockd; its `obliterate-peer.sh` is our handler.
+const GFS2: Article = Article {
+    name: "gfs2",
+    about: "the KVM tutorial's storage: DRBD Primary on both nodes, a shared group, GFS2",
+    files: &[
+        ("r0.res", include_str!("../../setups/gfs2/r0.res")),
+        ("global_common.conf", include_str!("../../setups/gfs2/global_common.conf")),
+    ],
+    changes: &[&[
+        ("an-node01.alteeve.com", "node1"),
+        ("an-node02.alteeve.com", "node2"),
+        ("10.10.0.1:7789", "10.10.2.251:7789"),
+        ("10.10.0.2:7789", "10.10.2.252:7789"),
+        ("/dev/sda5", LOWER),
+        // The lines were added to a file; here they are all there is in it.
+        (
+            "\t\tfence-peer\t\t\"/sbin/obliterate-peer.sh\";",
+            "global { usage-count no; }\ncommon {\n\thandlers {\n\
+             \t\tfence-peer\t\t\"/usr/lib/sturdy/drbd-fence-peer --stonith --timeout 240\";\n\
+             \t\tafter-resync-target\t\"/usr/lib/sturdy/drbd-unfence-peer\";\n\t}\n\tstartup {",
+        ),
+        ("degr-wfc-timeout\t120;", "degr-wfc-timeout\t120;\n\t}\n\tdisk {"),
+        (
+            "\t\tallow-two-primaries;",
+            // As fast as there; what DRBD sends again must not wait for writers.
+            "\t\tresync-rate\t\t20M;\n\t\tc-plan-ahead\t\t0;\n\t\tc-min-rate\t\t0;\n\
+             \t}\n\tnet {\n\t\tallow-two-primaries;",
+        ),
+        ("\t\trate\t\t\t20M;", "\t}\n}"),
+    ]],
+    resource: "r0",
+    minor: 0,
+    group: Some(Group {
+        name: "vg0",
+        volumes: &[("shared", 40)],
+        agent: "LVM",
+        owner: Owner::Locks,
+    }),
+    mounts: &[Mount {
+        device: "/dev/vg0/shared",
+        directory: "/shared",
+        fstype: "gfs2",
+        options: "",
+    }],
+    address: None,
+    address_first: false,
+    service: Service::Writers,
+};
+
+/// The NFS article's set-up with a handler: before DRBD goes on alone, the
+/// cluster bars the peer from promotion.
+const FENCED: Article = Article {
+    name: "fenced",
+    about: "the NFS article's lower half without LVM; DRBD has its peer barred by the cluster",
+    changes: &[
+        NFS_PLACES,
+        WITHOUT_LVM,
+        WITHOUT_SERVER,
+        &[(
+            "disk { on-io-error detach; }",
+            "disk { on-io-error detach; fencing resource-only; }\n handlers {\n  \
+             fence-peer \"/usr/lib/sturdy/drbd-fence-peer\";\n  \
+             after-resync-target \"/usr/lib/sturdy/drbd-unfence-peer\";\n }",
+        )],
+    ],
+    ..NFS
+};

@@ -1,0 +1,302 @@
+//! `cargo xtask lab`: two nodes and a client as virtual machines, with real
+//! DRBD, heartbeat and Pacemaker from the distribution's packages, and
+//! scenarios that cut their power and their networks while a client counts.
+//!
+//! From the ground up: [`place`] says where files lie, [`image`] builds the
+//! root disk once, [`qemu`] finds the emulator, [`machine`] starts one
+//! machine, [`switch`] is a network between them, [`keeper`] owns them all in
+//! the background, [`wire`] is the language spoken with [`guest`], the
+//! program inside, and [`client`] is what commands and scenarios hold in hand.
+//!
+//! On that stand the scenarios: an [`article`] is a published configuration
+//! and a [`service`] what its group serves to the client, a [`setting`] puts it on the machines under [`heartbeat`] or [`pacemaker`],
+//! a [`scenario`] is a list of steps, [`play`] takes them and judges what
+//! [`observe`] and [`journal`] saw, [`story`] and [`report`] show it, and
+//! [`run`] is the command that does all this.
+//!
+//! [`drill`] does without an engine and calls the agents itself.
+
+mod archive;
+mod article;
+pub mod client;
+mod disk;
+mod drill;
+pub mod guest;
+mod heartbeat;
+mod image;
+mod jfsutils;
+mod journal;
+mod keeper;
+pub mod machine;
+mod observe;
+mod pacemaker;
+pub mod place;
+mod play;
+pub mod progress;
+mod qemu;
+mod report;
+mod run;
+mod scenario;
+mod service;
+pub mod setting;
+mod shell;
+mod story;
+mod strike;
+mod switch;
+mod wire;
+
+use anyhow::{Context, Result, bail, ensure};
+use client::{Lab, Lease, Machine};
+use keeper::Verb;
+use machine::{Choice, PLANS, Plan};
+use packaging::host;
+use place::Place;
+use progress::Progress;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "Usage: cargo xtask lab VERB
+
+  up [SETTING | MACHINE...] [--counted]
+                          boots node1, node2 and client, or the machines that are named; the
+                          first time builds their image. With a setting, such as
+                          heartbeat/nfs, its group runs in the end. --counted: an emulated
+                          machine's clock counts instructions
+  run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
+                          plays scenarios on fresh machines: core, all, strikes, or by name
+  list                    the scenarios
+  drill WHAT... [--kills N] [--seed N] [--keep]
+                          single agents on real kernel modules: core, all, or by name;
+                          --list names them
+  shell MACHINE [COMMAND] a shell in a machine, or one command
+  fault VERB MACHINE ...  power-off, power-on, freeze, thaw, cut NETWORK [carrier],
+                          mend NETWORK, slow DISK BYTES, fail-disk, repair-disk,
+                          fill DIRECTORY, empty DIRECTORY, kill AGENT ACTION [MILLISECONDS]
+  logs [MACHINE]          what the machines and the cluster in them wrote down
+  down                    ends the machines";
+
+/// The task.
+pub fn run(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if wants_help(&words) {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    match words.split_first() {
+        Some((&"up", [setting])) if setting.contains('/') => up(&[], Some(setting)),
+        Some((&"up", machines)) => up(machines, None),
+        Some((&"down", [])) => down(),
+        Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
+        Some((&"run", rest)) => {
+            root(&words)?;
+            run::run(rest)
+        }
+        Some((&"drill", rest)) => {
+            root(&words)?;
+            drill::run(rest)
+        }
+        Some((&"list", [])) => {
+            run::list();
+            Ok(())
+        }
+        Some((&"fault", rest)) => fault(rest),
+        Some((&"logs", rest)) => logs(rest),
+        Some((&"keeper", machines)) => keep(machines),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// Whether help is asked for; behind `shell` the words are somebody else's.
+fn wants_help(words: &[&str]) -> bool {
+    match words {
+        ["help", ..] => true,
+        ["shell", word, ..] => is_help(word),
+        _ => words.iter().copied().any(is_help),
+    }
+}
+
+fn is_help(word: &str) -> bool {
+    matches!(word, "-h" | "--help")
+}
+
+fn lab() -> Result<Lab> {
+    Lab::running(&Place::of_workspace())
+        .context("no lab runs here; start one with `cargo xtask lab up`")
+}
+
+fn root(words: &[&str]) -> Result<()> {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    host::become_root("lab", &words, "a Debian is installed into a directory, owned by root")
+}
+
+fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
+    let choice = Choice::read(machines)?;
+    let words: Vec<&str> =
+        ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
+    root(&words)?;
+    let setting = setting.map(scenario::setting).transpose()?;
+    let archive = setting.map(|_| setting::pack_agents()).transpose()?;
+    let place = Place::of_workspace();
+    if Lab::running(&place).is_some() {
+        eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
+        return Ok(());
+    }
+    let (lab, lease, progress) = boot(&place, &choice)?;
+    if let (Some(setting), Some(archive)) = (setting, archive) {
+        progress.show("set-up", &setting.name());
+        setting.set_up(&lab, &archive)?;
+        progress.done("set-up", &format!("{} is on its way up", setting.name()));
+    }
+    lease.keep()?;
+    eprintln!(
+        "\nUp after {:.0} s. Try `cargo xtask lab shell {}`; end it with `cargo xtask lab down`.",
+        progress.seconds(),
+        choice.plans[0].name
+    );
+    Ok(())
+}
+
+/// Prepares what is missing and starts keeper and machines.
+pub fn boot(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
+    let mut progress = Progress::begin();
+    host::install(&[
+        ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
+        ("mke2fs", "e2fsprogs", "makes the machines' root disk"),
+    ])?;
+    place.make()?;
+    let claim = place.claim()?;
+    prepared(place, &mut progress)?;
+    let log = std::fs::File::create(place.keeper_log())?;
+    let mut keeper = Command::new(std::env::current_exe()?)
+        .args(["lab", "keeper"])
+        .args(choice.words())
+        // It is not read; the place is the keeper's as long as it lives.
+        .stdin(claim)
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Not the terminal's group: a Ctrl-C is for the task, and the keeper
+        // follows by the end of the lease.
+        .process_group(0)
+        .spawn()?;
+    let start = Instant::now();
+    let lab = loop {
+        if let Some(lab) = Lab::running(place) {
+            break lab;
+        }
+        if keeper.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(30) {
+            bail!("the keeper did not start; see {}", place.keeper_log().display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let lease = lab.lease()?;
+    await_machines(&lab, &choice.plans, &progress)?;
+    Ok((lab, lease, progress))
+}
+
+fn prepared(place: &Place, progress: &mut Progress) -> Result<(image::Image, qemu::Qemu)> {
+    let image = image::ready(place, progress)?;
+    let mut qemu = qemu::ready(place, progress)?;
+    qemu.probe(&image, place, progress)?;
+    Ok((image, qemu))
+}
+
+fn await_machines(lab: &Lab, plans: &[&Plan], progress: &Progress) -> Result<()> {
+    let start = Instant::now();
+    let mut down: Vec<&str> = plans.iter().map(|plan| plan.name).collect();
+    while !down.is_empty() {
+        progress.show("boot", &format!("{} ({:.0} s)", down.join(", "), progress.seconds()));
+        down.retain(|name| {
+            let answer = lab.machine(name).run(&["true"], Duration::from_secs(5));
+            !answer.is_ok_and(|output| output.code == 0)
+        });
+        ensure!(
+            start.elapsed() < Duration::from_secs(180),
+            "{} did not boot within 180 s; see target/lab/machines/*.console",
+            down.join(", ")
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    progress.done("boot", &format!("all machines answer: {:.0} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn keep(machines: &[&str]) -> Result<()> {
+    let choice = Choice::read(machines)?;
+    let place = Place::of_workspace();
+    let mut progress = Progress::begin();
+    let (image, mut qemu) = prepared(&place, &mut progress)?;
+    qemu.counted = choice.counted;
+    keeper::run(place, image, qemu, &choice.plans)
+}
+
+fn down() -> Result<()> {
+    let place = Place::of_workspace();
+    end(&place)?;
+    eprintln!("The machines are gone; the image stays in {}.", place.files.display());
+    Ok(())
+}
+
+/// Ends the machines and removes their files.
+pub fn end(place: &Place) -> Result<()> {
+    if let Some(lab) = Lab::running(place) {
+        lab.tell(&Verb::Down)?;
+    }
+    let machines = place.machines();
+    if machines.exists() {
+        std::fs::remove_dir_all(&machines)?;
+    }
+    Ok(())
+}
+
+fn fault(words: &[&str]) -> Result<()> {
+    let machine_of =
+        |lab: &Lab, name: &str, act: fn(&Machine) -> Result<()>| act(&lab.machine(name));
+    match words {
+        ["fail-disk", name] => return machine_of(&lab()?, name, disk::fail),
+        ["repair-disk", name] => return machine_of(&lab()?, name, disk::repair),
+        ["fill", name, directory] => return disk::fill(&lab()?.machine(name), directory),
+        ["empty", name, directory] => return disk::empty(&lab()?.machine(name), directory),
+        ["kill", name, agent, action, delay @ ..] => {
+            let delay =
+                delay.first().map_or(Ok(5), |text| text.parse()).context("a number of ms")?;
+            return strike::trap(&lab()?, name, agent, action, Duration::from_millis(delay));
+        }
+        _ => {}
+    }
+    let own = |word: &&str| (*word).to_owned();
+    let verb = match words {
+        ["power-off", machine] => Verb::PowerOff { machine: own(machine) },
+        ["power-on", machine] => Verb::PowerOn { machine: own(machine) },
+        ["freeze", machine] => Verb::Freeze { machine: own(machine) },
+        ["thaw", machine] => Verb::Thaw { machine: own(machine) },
+        ["cut", machine, network, how @ ..] => Verb::Cut {
+            machine: own(machine),
+            network: own(network),
+            silent: !how.contains(&"carrier"),
+        },
+        ["mend", machine, network] => Verb::Mend { machine: own(machine), network: own(network) },
+        ["slow", machine, disk, bytes] => {
+            Verb::Slow { machine: own(machine), disk: disk.parse()?, bytes: bytes.parse()? }
+        }
+        _ => bail!("{USAGE}"),
+    };
+    lab()?.tell(&verb)
+}
+
+/// The logs worth reading, of one machine or of all.
+fn logs(words: &[&str]) -> Result<()> {
+    let lab = lab()?;
+    let place = Place::of_workspace();
+    for plan in PLANS.iter().filter(|plan| words.is_empty() || words.contains(&plan.name)) {
+        println!("== {}: console", plan.name);
+        println!("{}", std::fs::read_to_string(plan.console(&place)).unwrap_or_default());
+        for log in ["/var/log/ha-log", "/var/log/ha-debug", "/var/log/pacemaker/pacemaker.log"] {
+            if let Ok(bytes) = lab.machine(plan.name).read(log) {
+                println!("== {}: {log}", plan.name);
+                println!("{}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+    Ok(())
+}
