@@ -225,7 +225,7 @@ impl Extras for Drbd {
                         "what was written on {node} is missing here: no promotion while {node} is \
                          in the cluster and DRBD is not connected to it"
                     );
-                    Fact::new("hint", lack)
+                    Fact::new("advice", lack)
                 });
                 lacks.chain(advice::advice(view, resource)).collect()
             }

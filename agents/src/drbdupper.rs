@@ -53,7 +53,7 @@ pub struct State {
     upper: Found,
     /// The lower resource, where a start has made it Primary.
     taken: Option<Lower>,
-    /// Whether there is a hint of that, whatever is in it.
+    /// Whether there is a record of that, whatever is in it.
     is_noted: bool,
 }
 
@@ -100,13 +100,13 @@ impl Agent for Drbdupper {
 
     fn observe(&self, view: &View) -> Result<State> {
         let upper = drbd::find(view, self.name())?;
-        let noted = view.hint(&self.hint());
+        let noted = view.record(&self.record_name());
         let is_noted = noted.is_some();
         let taken = match noted.as_deref().map(noted_name) {
             None => None,
             Some(Some(name)) => Some(look(view, name)?),
             Some(None) => {
-                view.warn(format_args!("the hint of an earlier start makes no sense"));
+                view.warn(format_args!("the record of an earlier start makes no sense"));
                 self.lower(view, &upper)
             }
         };
@@ -165,7 +165,7 @@ impl Agent for Drbdupper {
         if !drbd::find(view, &lower)?.is_primary() {
             let noted = lower.clone();
             plan.step(format!("note that {lower} is made Primary for {name}"), move |system| {
-                system.keep_hint(&self.hint(), &format!("{noted}\n"))
+                system.write_record(&self.record_name(), &format!("{noted}\n"))
             });
             plan.step(format!("make DRBD resource {lower} Primary"), move |system| {
                 let known = drbd::find(system, &lower)?;
@@ -215,7 +215,7 @@ impl Agent for Drbdupper {
         if from.is_noted {
             plan.step("forget what was made Primary", |system| match self.observe(system)?.taken {
                 Some(lower) if lower.found.is_primary() => Ok(()),
-                _ => system.drop_hint(&self.hint()),
+                _ => system.remove_record(&self.record_name()),
             });
         }
         Ok(plan)
@@ -268,7 +268,7 @@ impl Drbdupper {
 
     /// By the resource and not by the instance: whoever stops it may call it
     /// by another name than whoever has started it.
-    fn hint(&self) -> String {
+    fn record_name(&self) -> String {
         let safe = self.name().replace('%', "%25").replace('/', "%2f");
         format!("drbdupper-{safe}.lower")
     }
@@ -307,7 +307,7 @@ impl Drbdupper {
     }
 }
 
-/// The name in a hint, if it is whole.
+/// The name in a record, if it is whole.
 fn noted_name(noted: &str) -> Option<String> {
     Name::parse(noted.strip_suffix('\n')?).ok().map(|Name(name)| name)
 }

@@ -240,7 +240,7 @@ impl Extras for Lvm {
     fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
         let others = self.target.others(view).unwrap_or_default();
         let besides = (!others.is_empty()).then(|| Fact::new("besides", look::some(&others)));
-        let advice = self.advise(view, state).into_iter().map(|hint| Fact::new("hint", hint));
+        let advice = self.advise(view, state).into_iter().map(|advice| Fact::new("advice", advice));
         besides.into_iter().chain(advice).collect()
     }
 

@@ -77,7 +77,7 @@ static META: Meta = Meta {
     ],
 };
 
-/// The hint that names the groups which start has taken.
+/// The record that names the groups which start has taken.
 const TAKEN: &str = "lvm2.groups";
 
 /// All groups that are ours.
@@ -195,7 +195,7 @@ impl Agent for Lvm2 {
             prospects.push((member, prospect));
         }
         plan.step(format!("note that {} are ours", some(&names)), move |system| {
-            system.keep_hint(TAKEN, &(names.join("\n") + "\n"))
+            system.write_record(TAKEN, &(names.join("\n") + "\n"))
         });
         for (member, prospect) in prospects {
             let what = format!("activate {}: {}", member.target(), some(&prospect.names));
@@ -224,7 +224,7 @@ impl Agent for Lvm2 {
             plan.step("forget which groups are ours", |system| {
                 match self.observe(system)?.groups.iter().any(|(_, seen)| seen.is_active()) {
                     true => Ok(()),
-                    false => system.drop_hint(TAKEN),
+                    false => system.remove_record(TAKEN),
                 }
             });
         }
@@ -239,8 +239,8 @@ impl Extras for Lvm2 {
 }
 
 fn taken(view: &View) -> Vec<String> {
-    let hint = view.hint(TAKEN).unwrap_or_default();
-    hint.lines().filter(|name| lvm::is_name(name)).map(str::to_owned).collect()
+    let record = view.record(TAKEN).unwrap_or_default();
+    record.lines().filter(|name| lvm::is_name(name)).map(str::to_owned).collect()
 }
 
 impl Lvm2 {

@@ -61,7 +61,7 @@ const HANDLERS: &str = "usr/libexec/sturdy";
 /// Where drbd.conf names them since before they lay there.
 const OLD_HANDLERS: &str = "usr/lib/sturdy";
 
-/// The directory that hints and locks lie in, as resource-agents has it too.
+/// The directory that records and locks lie in, as resource-agents has it too.
 const TMPFILES: &str = "d /run/resource-agents 1755 root root\n";
 
 impl Package {

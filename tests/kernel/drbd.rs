@@ -7,7 +7,7 @@ pub fn cases(cases: &mut Cases) {
     let mut add = |name: &str, run: fn(&Machine)| cases.add(name, run);
     add("drbd: a DRBD 9 that nobody can ask is doubt, to a probe as to any look", unreachable);
     add("drbd: an empty list of modules proves nothing", no_modules);
-    add("drbdupper: a damaged hint is in the way of no stop", damaged_hint);
+    add("drbdupper: a damaged record is in the way of no stop", damaged_record);
     add("drbd: a probe tells the score that /run says is known", probe_scores);
     add("drbd: the reason has the file and the line that drbdadm complains of", file_and_line);
     add("drbd: the reason says why the module cannot be loaded", no_such_module);
@@ -63,7 +63,7 @@ fn no_modules(machine: &Machine) {
     }
 }
 
-fn damaged_hint(machine: &Machine) {
+fn damaged_record(machine: &Machine) {
     for damaged in ["", "r", "--force\n", "r1\u{fffd}\n"] {
         machine.file("/run/resource-agents/drbdupper-r1.lower", damaged);
         let drbdupper = machine.agent("drbdupper").set("drbd_resource", "r1");

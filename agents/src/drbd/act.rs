@@ -132,7 +132,7 @@ impl Drbd {
 
     /// Those that were so when the cluster last told.
     pub(super) fn lacks(&self, view: &View, resource: &Resource) -> Vec<String> {
-        let noted = view.hint(&self.missed_hint()).unwrap_or_default();
+        let noted = view.record(&self.missed_record()).unwrap_or_default();
         let nodes = noted.split_whitespace().filter(|node| apart(resource, node).is_some());
         nodes.map(str::to_owned).collect()
     }
@@ -193,7 +193,7 @@ impl Drbd {
     /// Once all peers are connected nothing is missed; and then the score is
     /// another one.
     fn forget_missed(&self, system: &System<'_>) {
-        if system.hint(&self.missed_hint()).is_some()
+        if system.record(&self.missed_record()).is_some()
             && let Ok(Found::Configured(resource)) = self.observe(system)
             && resource.peers.iter().all(Peer::is_connected)
         {
@@ -201,9 +201,9 @@ impl Drbd {
         }
     }
 
-    /// A hint that stays costs a promotion some waiting, and nothing else.
+    /// A record that stays costs a promotion some waiting, and nothing else.
     pub(super) fn drop_missed(&self, system: &System<'_>) {
-        if let Err(err) = system.drop_hint(&self.missed_hint()) {
+        if let Err(err) = system.remove_record(&self.missed_record()) {
             system.warn(format_args!("{err:#}"));
         }
     }
@@ -211,10 +211,10 @@ impl Drbd {
     /// Remembers that the node has what is missing here: the cluster forgets it
     /// with its next plan.
     pub(super) fn note_missed(&self, system: &System<'_>, node: &str) -> Result<()> {
-        system.keep_hint(&self.missed_hint(), &format!("{node}\n"))
+        system.write_record(&self.missed_record(), &format!("{node}\n"))
     }
 
-    pub(super) fn missed_hint(&self) -> String {
+    pub(super) fn missed_record(&self) -> String {
         format!("drbd-{}.missed", file_name(&self.params.drbd_resource.0))
     }
 

@@ -31,15 +31,16 @@ pub fn advice(view: &View, resource: &Resource) -> Vec<Fact> {
         found.extend(early(view, &resource.name, &device));
     }
     found.extend(unordered(view, resource));
-    found.into_iter().map(|hint| Fact::new("hint", hint)).collect()
+    found.into_iter().map(|advice| Fact::new("advice", advice)).collect()
 }
 
 /// What uses the device has to go before a demotion, and nothing else.
 fn above(view: &View, device: &str) -> Vec<String> {
     let users = holders::of_device(view, device);
     let users = users.into_iter().filter(|user| !user.starts_with(MULTIPATH));
-    let hint = |user| format!("{user} has to be stopped before a demotion: it uses /dev/{device}");
-    users.map(hint).collect()
+    let clause =
+        |user| format!("{user} has to be stopped before a demotion: it uses /dev/{device}");
+    users.map(clause).collect()
 }
 
 /// The disk below is DRBD's own. Whoever else takes it keeps DRBD from it, or

@@ -231,7 +231,7 @@ fn the_score_is_told_when_it_changes_and_never_in_the_way() {
     assert_eq!(tend(&agent).len(), 1, "what could not be told is told again");
 }
 
-/// After a restart of the cluster its attributes are gone, and /run has the hint.
+/// After a restart of the cluster its attributes are gone, and /run has the record.
 #[test]
 fn a_probe_and_a_start_of_what_runs_tell_the_score_whatever_was_told() {
     for rows in [UP, PROMOTED] {

@@ -117,20 +117,20 @@ fn what_a_start_cut_short_has_left_is_no_success_and_is_cleared() {
 
 #[test]
 fn a_hint_that_is_damaged_is_in_the_way_of_nothing() {
-    let hint = "/run/resource-agents/drbdupper-r0-U.lower";
+    let record = "/run/resource-agents/drbdupper-r0-U.lower";
     for damaged in ["", "r", "--force\n", "r0\0\u{fffd}\n"] {
         let fake = machine("Secondary", None);
-        fake.file(hint, damaged);
+        fake.file(record, damaged);
         assert!(matches!(seen(&fake).0, Status::Stopped(_)), "{damaged:?}");
         change(&fake, false).unwrap();
-        assert!(!fake.path(hint).exists(), "{damaged:?}");
+        assert!(!fake.path(record).exists(), "{damaged:?}");
         // The kernel and the configuration still tell what was made Primary.
         let fake = machine("Primary", Some("Secondary"));
-        fake.file(hint, damaged);
+        fake.file(record, damaged);
         assert!(matches!(seen(&fake).0, Status::Failed(..)), "{damaged:?}");
         change(&fake, false).unwrap();
         assert!(matches!(seen(&fake).0, Status::Stopped(_)), "{damaged:?}");
-        assert!(!fake.path(hint).exists(), "{damaged:?}");
+        assert!(!fake.path(record).exists(), "{damaged:?}");
     }
 }
 

@@ -33,8 +33,8 @@ impl Filesystem {
             let file = directory.join(&below);
             plan.step(format!("write and read back {}", file.display()), move |system| {
                 let shown = file.display();
-                if system.hint(&self.status_record()).is_none() {
-                    system.keep_hint(&self.status_record(), &format!("{shown}\n"))?;
+                if system.record(&self.status_record()).is_none() {
+                    system.write_record(&self.status_record(), &format!("{shown}\n"))?;
                 }
                 let text = format!("{} {}\n", self.request.resource, clock::local_time("%F %T %z"));
                 trial::write(system, &directory, &below, &text, system.deadline())
@@ -58,7 +58,7 @@ impl Filesystem {
         PathBuf::from(name)
     }
 
-    /// The hint that there is a status file to be removed.
+    /// The record that there is a status file to be removed.
     pub(super) fn status_record(&self) -> String {
         format!("Filesystem-{}.status", self.request.instance)
     }

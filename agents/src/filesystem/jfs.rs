@@ -47,7 +47,7 @@ pub(super) fn is_clean(system: &System<'_>, device: &Path) -> Result<bool> {
 /// it checked and looks for the transaction's work.
 pub(super) fn rehearse(system: &System<'_>, name: &str) -> Result<()> {
     let result = rehearse_on(system, name);
-    system.drop_hint(name)?;
+    system.remove_record(name)?;
     result
 }
 

@@ -40,7 +40,7 @@ const VERSION: &str = "1";
 impl Record {
     /// What the instance has recorded.
     pub(super) fn of(agent: &Filesystem, view: &View) -> Option<Self> {
-        Self::parse(&view.hint(&agent.record_name())?, &agent.asked_for())
+        Self::parse(&view.record(&agent.record_name())?, &agent.asked_for())
     }
 
     pub(super) fn device(&self) -> Number {
@@ -207,7 +207,7 @@ impl Filesystem {
         mount.unique = mount.unique.or_else(|| statmount::unique(&mount.directory));
         let (life, namespace) = (life(system), namespace(system));
         let text = Record::text(&mount, &self.asked_for(), &life, &namespace);
-        system.keep_hint(&self.record_name(), &text)
+        system.write_record(&self.record_name(), &text)
     }
 }
 

@@ -42,7 +42,7 @@ impl Filesystem {
                 // the mount need not be all that became of the file system.
                 let directory = record.as_ref().map(Record::directory);
                 let has_device = !self.nodes(view, record.as_ref()).is_empty();
-                if has_device || view.hint(&self.record_name()).is_some() {
+                if has_device || view.record(&self.record_name()).is_some() {
                     let directory = directory.unwrap_or_else(|| self.params.directory.clone());
                     self.plan_end(directory, &mut plan);
                 }
@@ -60,13 +60,13 @@ impl Filesystem {
     ) -> Result<()> {
         let table = Table::read(view)?;
         let is_led_to = table.hiding(mount).is_none();
-        if let Some(file) = view.hint(&self.status_record()).filter(|_| is_led_to) {
+        if let Some(file) = view.record(&self.status_record()).filter(|_| is_led_to) {
             let file = PathBuf::from(file.trim_end());
             let directory = mount.directory.clone();
             plan.step(format!("remove the status file {}", file.display()), move |system| {
                 let below = file.strip_prefix(&directory).unwrap_or(&file);
                 trial::remove(system, &directory, below, system.deadline().at_most(BRIEF))?;
-                system.drop_hint(&self.status_record())
+                system.remove_record(&self.status_record())
             });
         }
         let survey = self.survey(view, &table, record)?;
@@ -128,8 +128,8 @@ impl Filesystem {
         {
             system.remove_dir(&parking)?;
         }
-        system.drop_hint(&self.status_record())?;
-        system.drop_hint(&self.record_name())
+        system.remove_record(&self.status_record())?;
+        system.remove_record(&self.record_name())
     }
 
     /// The device, or those that show the image, under a name that is there.

@@ -172,8 +172,8 @@ impl Filesystem {
     pub(super) fn claims(&self, view: &View, table: &Table) -> Vec<Claim> {
         let own = self.record_name();
         let mut claims = Vec::new();
-        for name in view.hints("Filesystem-", ".state").into_iter().filter(|name| *name != own) {
-            let Some(record) = view.hint(&name).and_then(|text| Record::parse(&text, "")) else {
+        for name in view.records("Filesystem-", ".state").into_iter().filter(|name| *name != own) {
+            let Some(record) = view.record(&name).and_then(|text| Record::parse(&text, "")) else {
                 continue;
             };
             let Ok(Some(mount)) = record.find(view, table) else { continue };

@@ -1,6 +1,6 @@
 //! What start has added, for the stop to take away: by the number of the
 //! interface, whatever that is called by then, and with the prefix that it was
-//! given, whatever the routes say by then. It is a hint, and counts only for
+//! given, whatever the routes say by then. It is a record, and counts only for
 //! what the kernel still has.
 
 use super::Ipaddr;
@@ -95,11 +95,11 @@ impl Ipaddr {
 
     /// What this instance has noted. A note that makes no sense is none.
     pub(super) fn record(&self, view: &View) -> Option<Record> {
-        Record::read(self.ip, &view.hint(&self.record_name())?)
+        Record::read(self.ip, &view.record(&self.record_name())?)
     }
 
     fn note(&self, system: &System<'_>, record: &Record) -> Result<()> {
-        system.keep_hint(&self.record_name(), &record.text(self.ip))
+        system.write_record(&self.record_name(), &record.text(self.ip))
     }
 
     /// Notes what is about to be added. Without the note a stop takes away
@@ -169,10 +169,10 @@ impl Ipaddr {
     /// Whether another instance has noted this copy of the address as its own.
     pub(super) fn is_of_another(&self, view: &View, held: &Holding) -> bool {
         let ours = self.record_name();
-        view.hints("IPaddr-", SUFFIX)
+        view.records("IPaddr-", SUFFIX)
             .iter()
             .filter(|name| **name != ours)
-            .filter_map(|name| Record::read(self.ip, &view.hint(name)?))
+            .filter_map(|name| Record::read(self.ip, &view.record(name)?))
             .any(|record| record.added().is_some_and(|added| added.is(&held.address())))
     }
 }

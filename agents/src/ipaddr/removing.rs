@@ -121,9 +121,10 @@ impl Ipaddr {
         let real = held.iter().find(|a| a.index == lo.index && a.prefix == 32).cloned();
         let Some(address) = real else { return Ok(()) };
         plan.step(words("remove", &address, "from", "lo"), move |system| {
-            // Said before it is done: a stop after a crash finds the hint.
+            // Said before it is done: a stop after a crash finds the record.
             let label = address.label.as_deref().unwrap_or("lo");
-            system.keep_hint(&self.loopback_hint(), &format!("1 {} {label}\n", address.scope))?;
+            system
+                .write_record(&self.loopback_record(), &format!("1 {} {label}\n", address.scope))?;
             address::remove(system, &address)
         });
         Ok(())
@@ -131,8 +132,8 @@ impl Ipaddr {
 
     /// Adds the putting back of what a start has taken off lo.
     fn plan_onto_loopback<'a>(&'a self, view: &View, plan: &mut Plan<'a>) {
-        let hint = self.loopback_hint();
-        let Some(text) = view.hint(&hint).filter(|_| self.params.lvs_support) else { return };
+        let record = self.loopback_record();
+        let Some(text) = view.record(&record).filter(|_| self.params.lvs_support) else { return };
         let mut words = text.split_whitespace().skip(1);
         let scope = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
         let label = words.next().filter(|label| *label != "lo").map(str::to_owned);
@@ -141,11 +142,11 @@ impl Ipaddr {
                 let address = Address { label, scope, ..Address::new(self.ip, 32, lo.index) };
                 address::add(system, &address)?;
             }
-            system.drop_hint(&hint)
+            system.remove_record(&record)
         });
     }
 
-    fn loopback_hint(&self) -> String {
+    fn loopback_record(&self) -> String {
         format!("IPaddr-{}.loopback", self.request.instance)
     }
 }

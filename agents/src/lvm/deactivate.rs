@@ -54,7 +54,7 @@ impl Target {
         if self.look(system)?.is_active() {
             return Ok(());
         }
-        system.drop_hint(&self.hint())
+        system.remove_record(&self.record_name())
     }
 
     /// Deactivates until nothing is active.

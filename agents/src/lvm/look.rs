@@ -124,8 +124,8 @@ impl Target {
         Self { group: group.to_owned(), volume: None, bears_loss: false, is_asked_again }
     }
 
-    /// What the hint is called that start leaves.
-    pub(crate) fn hint(&self) -> String {
+    /// What the record is called that start leaves.
+    pub(crate) fn record_name(&self) -> String {
         let group = escaped(&self.group);
         match &self.volume {
             Some(volume) => format!("LVM-{group}-{}.wanted", escaped(volume)),
@@ -143,7 +143,7 @@ impl Target {
 
     /// Looks at the device-mapper, and at the disks.
     pub(crate) fn look(&self, view: &View) -> Result<State> {
-        let record = view.hint(&self.hint()).and_then(Record::parse);
+        let record = view.record(&self.record_name()).and_then(Record::parse);
         let mut state = State { record, ..State::default() };
         let mapper = match Mapper::open(view)? {
             Ok(mapper) => mapper,

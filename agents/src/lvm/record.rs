@@ -1,5 +1,5 @@
 //! What start leaves for later: which volumes it wanted, and what lay beneath
-//! them. A hint; what is there is the kernel's to say.
+//! them. What is there now, the kernel alone says.
 
 use common::host::block::Number;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// The first line, so that a later release knows what it reads.
 const VERSION: &str = "lvm 1\n";
 
-/// What start wanted: the text of the hint, of which each monitor reads what
+/// What start wanted: the text of the record, of which each monitor reads what
 /// it needs. It may name hundreds of volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record(String);

@@ -52,7 +52,7 @@ impl Lvm {
         let mut plan = Plan::new();
         let (noted, group) = (record.text().to_owned(), &self.target.group);
         plan.step(format!("note that {} of {group} are wanted", some(&names)), move |system| {
-            system.keep_hint(&self.target.hint(), &noted)
+            system.write_record(&self.target.record_name(), &noted)
         });
         if let Some(words) = self.claim_words(&prospect.claim) {
             plan.step(words, |system| self.take(system));
@@ -95,7 +95,7 @@ impl Lvm {
 
     /// Does all that [`prepare`](Self::prepare) has found to be done.
     pub(crate) fn bring_up(&self, system: &System<'_>, prospect: Prospect) -> Result<()> {
-        system.keep_hint(&self.target.hint(), prospect.record.text())?;
+        system.write_record(&self.target.record_name(), prospect.record.text())?;
         if prospect.claim != Claim::Ours {
             self.take(system)?;
         }
@@ -194,7 +194,7 @@ impl Lvm {
             system.warn(format_args!("{err:#}"));
         }
         let record = record.with_disks(found.disks());
-        system.keep_hint(&self.target.hint(), record.text())
+        system.write_record(&self.target.record_name(), record.text())
     }
 
     /// Has lvm activate it; what lvm says if it is not content.

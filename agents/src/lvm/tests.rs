@@ -179,8 +179,8 @@ fn recurring(pairs: &[(&'static str, &str)]) -> Lvm {
 fn wanted(machine: &Machine, names: &[&str]) {
     let volumes: String =
         names.iter().map(|name| format!("volume {} {name}\n", id(name))).collect();
-    let hint = format!("lvm 1\ngroup {GROUP}\n{volumes}disk 8:0\n");
-    machine.file("/run/resource-agents/LVM-vg.wanted", &hint);
+    let record = format!("lvm 1\ngroup {GROUP}\n{volumes}disk 8:0\n");
+    machine.file("/run/resource-agents/LVM-vg.wanted", &record);
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(machine.path("/run/resource-agents/LVM-vg.wanted"), mode).unwrap();
 }
@@ -200,8 +200,9 @@ fn what_start_wanted_has_to_be_there() {
 fn a_record_of_another_group_of_that_name_says_nothing() {
     let machine = Machine::new().active("web", 0);
     wanted(&machine, &["web", "mail"]);
-    let hint = std::fs::read_to_string(machine.path("/run/resource-agents/LVM-vg.wanted")).unwrap();
-    let other = hint.replace(GROUP, &"H".repeat(32));
+    let record =
+        std::fs::read_to_string(machine.path("/run/resource-agents/LVM-vg.wanted")).unwrap();
+    let other = record.replace(GROUP, &"H".repeat(32));
     std::fs::write(machine.path("/run/resource-agents/LVM-vg.wanted"), other).unwrap();
     assert_eq!(machine.status(&agent(&[])), Status::Running(Role::Started));
 }

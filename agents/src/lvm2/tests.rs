@@ -48,10 +48,10 @@ impl Machine {
     }
 
     fn taken(&self, groups: &str) {
-        self.hint("lvm2.groups", groups);
+        self.record("lvm2.groups", groups);
     }
 
-    fn hint(&self, name: &str, text: &str) {
+    fn record(&self, name: &str, text: &str) {
         let path = format!("/run/resource-agents/{name}");
         self.file(&path, text);
         let mode = std::fs::Permissions::from_mode(0o600);
@@ -149,7 +149,7 @@ fn a_group_that_was_renamed_is_stopped_under_the_name_it_has_now() {
     machine.taken("data\n");
     let group = format!("{:x<32}", "data");
     let record = format!("lvm 1\ngroup {group}\nvolume {:x<32} web\n", "web");
-    machine.hint("LVM-data.wanted", &record);
+    machine.record("LVM-data.wanted", &record);
     for home in ["/sys/block/dm-0", "/sys/dev/block/254:0"] {
         machine.file(&format!("{home}/dm/uuid"), &format!("LVM-{group}{:x<32}", "web"));
     }

@@ -21,7 +21,7 @@ const USAGE: i32 = 64;
 pub struct Promotion {
     instance: String,
     node: Option<String>,
-    hint: String,
+    record: String,
     limit: Duration,
 }
 
@@ -38,14 +38,14 @@ impl Promotion {
         Some(Self {
             instance: request.resource.clone(),
             node: node.map(str::to_owned),
-            hint: format!("promotion-{}.state", request.instance),
+            record: format!("promotion-{}.state", request.instance),
             limit: (request.timeout / 3).min(Duration::from_secs(3)),
         })
     }
 
     /// Whether the score that was written last is another one, or long past.
     pub fn is_stale(&self, view: &View, score: Option<u32>) -> bool {
-        let known = view.hint(&self.hint);
+        let known = view.record(&self.record);
         let fresh = known.as_deref().and_then(|text| {
             let (known, written) = text.trim().split_once(' ')?;
             let age =
@@ -60,13 +60,13 @@ impl Promotion {
     pub fn set(&self, system: &System<'_>, score: Option<u32>, why: &str) {
         let is_news = self.is_stale(system, score);
         // Killed between here and the end, nothing is believed of the score.
-        if let Err(err) = system.drop_hint(&self.hint) {
+        if let Err(err) = system.remove_record(&self.record) {
             system.note(format_args!("{err:#}"));
         }
         let kept = self.write(system, score).map(|()| {
             let text = format!("{} {}\n", word(score), clock::since_boot().as_secs());
-            // Without a hint it is written again, which does no harm.
-            if let Err(err) = system.keep_hint(&self.hint, &text) {
+            // Without a record it is written again, which does no harm.
+            if let Err(err) = system.write_record(&self.record, &text) {
                 system.note(format_args!("{err:#}"));
             }
         });
@@ -118,7 +118,7 @@ mod tests {
         Promotion {
             instance: "p_r1".into(),
             node: Some("node1".into()),
-            hint: "promotion-p_r1.state".into(),
+            record: "promotion-p_r1.state".into(),
             limit: Duration::from_millis(500),
         }
     }
@@ -165,13 +165,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         program(root.path(), "crm_attribute", "");
         let view = View::below(root.path(), Deadline::after(Duration::from_secs(5)));
-        let hint = root.path().join("run/resource-agents/promotion-p_r1.state");
-        std::fs::create_dir_all(hint.join("in the way")).unwrap();
+        let record = root.path().join("run/resource-agents/promotion-p_r1.state");
+        std::fs::create_dir_all(record.join("in the way")).unwrap();
         view.with_write_access(|system| promotion().set(system, Some(10), "good"));
         assert!(called(root.path()).ends_with("--update 10\n"));
-        std::fs::remove_dir_all(&hint).unwrap();
+        std::fs::remove_dir_all(&record).unwrap();
         for damaged in ["", "10", "10 soon", "10 99999999999999999999", "\u{fffd}"] {
-            std::fs::write(&hint, damaged).unwrap();
+            std::fs::write(&record, damaged).unwrap();
             assert!(promotion().is_stale(&view, Some(10)), "{damaged}");
         }
     }

@@ -137,7 +137,7 @@ mod tests {
     fn what_others_can_write_is_not_believed() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("hint");
+        let file = dir.path().join("record");
         replace(&file, "mine").unwrap();
         assert_eq!(read_trusted(&file).unwrap(), "mine");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();

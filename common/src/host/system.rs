@@ -26,7 +26,7 @@ pub struct Options {
     pub deadline: Deadline,
     /// Where the trace goes.
     pub journal: Journal,
-    /// Directory for hints: `/run/resource-agents`.
+    /// Directory for records: `/run/resource-agents`.
     pub run_dir: PathBuf,
     /// Whom programs that change the machine are started for.
     pub owner: String,
@@ -260,17 +260,17 @@ impl View {
         std::thread::sleep(time.min(self.deadline().left()));
     }
 
-    /// What an earlier action left as a hint, or nothing. A hint is never
+    /// What an earlier action left as a record, or nothing. A record is never
     /// proof: hold it against the kernel.
-    pub fn hint(&self, name: &str) -> Option<String> {
+    pub fn record(&self, name: &str) -> Option<String> {
         let read = file::read_trusted(&self.options.run_dir.join(name));
         let shown = read.as_ref().map(|text| text.trim_end());
-        self.note(format_args!("hint {name} = {shown:?}"));
+        self.note(format_args!("record {name} = {shown:?}"));
         read.ok()
     }
 
-    /// The names of the hints that begin and end so.
-    pub fn hints(&self, beginning: &str, end: &str) -> Vec<String> {
+    /// The names of the records that begin and end so.
+    pub fn records(&self, beginning: &str, end: &str) -> Vec<String> {
         let entries = std::fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(beginning) && name.ends_with(end)).collect()
@@ -306,7 +306,7 @@ impl View {
         self.silent.borrow_mut().insert(name);
     }
 
-    /// Where hints and locks lie.
+    /// Where records and locks lie.
     pub fn run_dir(&self) -> &Path {
         &self.options.run_dir
     }
@@ -352,28 +352,28 @@ impl System<'_> {
         lock::take(self, name)
     }
 
-    /// Leaves a hint for later actions, durable until the next boot.
-    pub fn keep_hint(&self, name: &str, text: &str) -> Result<()> {
+    /// Leaves a record for later actions, durable until the next boot.
+    pub fn write_record(&self, name: &str, text: &str) -> Result<()> {
         let path = self.run_dir().join(name);
-        self.note(format_args!("hint {} <- {}", path.display(), text.trim_end()));
+        self.note(format_args!("record {} <- {}", path.display(), text.trim_end()));
         file::trusted_dir(self.run_dir())?;
         file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Makes an empty file of `size` bytes beside the hints, for programs to
-    /// work on; [`drop_hint`](Self::drop_hint) removes it.
+    /// Makes an empty file of `size` bytes beside the records, for programs to
+    /// work on; [`remove_record`](Self::remove_record) removes it.
     pub fn scratch(&self, name: &str, size: u64) -> Result<(PathBuf, File)> {
         let path = self.run_dir().join(name);
         file::trusted_dir(self.run_dir())?;
-        self.drop_hint(name)?;
+        self.remove_record(name)?;
         let made = file::create(&path).and_then(|file| file.set_len(size).map(|()| file));
         self.note(format_args!("scratch {} = {}", path.display(), outcome(&made)));
         let file = made.with_context(|| format!("cannot make {}", path.display()))?;
         Ok((path, file))
     }
 
-    /// Removes a hint; one that is not there is removed already.
-    pub fn drop_hint(&self, name: &str) -> Result<()> {
+    /// Removes a record; one that is not there is removed already.
+    pub fn remove_record(&self, name: &str) -> Result<()> {
         let path = self.run_dir().join(name);
         match std::fs::remove_file(&path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {

@@ -3,7 +3,7 @@
 //!
 //! On this machine everything happens in namespaces of this process's own: a
 //! network with one pair of interfaces, a mount table, a directory for the
-//! agents' hints. What needs a kernel with DRBD and LVM is measured in a
+//! agents' records. What needs a kernel with DRBD and LVM is measured in a
 //! machine of the lab. The commands that are compared take turns, so that what
 //! disturbs one disturbs the other.
 

@@ -257,8 +257,8 @@ fn a_promotion_waits_for_what_was_written_where_it_was_promoted_before() {
     assert!(fake.called().is_empty(), "{:?}", fake.called());
     let explained = |fake: &Fake| {
         let (agent, view) = (agent(), fake.view(short));
-        let hints = agent.advice(&view, &agent.observe(&view).unwrap());
-        hints.iter().any(|hint| hint.seen.contains("written on node2 is missing here"))
+        let advice = agent.advice(&view, &agent.observe(&view).unwrap());
+        advice.iter().any(|fact| fact.seen.contains("written on node2 is missing here"))
     };
     assert!(explained(&fake));
     // Once it was connected, that is over.

@@ -38,9 +38,9 @@ fn a_map_of_multipaths_is_there_as_long_as_one_of_its_paths_is() {
     assert_eq!(status, "failed: disk 254:7 beneath web is gone or offline");
     // As start would have noted it.
     wanted(&machine, &["web"]);
-    let hint = "/run/resource-agents/LVM-vg.wanted";
-    let text = std::fs::read_to_string(machine.path(hint)).unwrap();
-    machine.file(hint, &text.replace("disk 8:0", "disk 254:7"));
+    let record = "/run/resource-agents/LVM-vg.wanted";
+    let text = std::fs::read_to_string(machine.path(record)).unwrap();
+    machine.file(record, &text.replace("disk 8:0", "disk 254:7"));
     assert!(matches!(machine.status(&recurring(&[])), Status::Failed(..)));
 }
 

@@ -81,8 +81,8 @@ fn the_lock_space_stays_while_another_volume_needs_it() {
     let machine = machine().active("mail", 1).lvm("vgchange", "");
     machine.file("/run/resource-agents/LVM-vg-web.wanted", "lvm 1\n");
     let mode = std::fs::Permissions::from_mode(0o600);
-    let hint = machine.path("/run/resource-agents/LVM-vg-web.wanted");
-    std::fs::set_permissions(hint, mode).unwrap();
+    let record = machine.path("/run/resource-agents/LVM-vg-web.wanted");
+    std::fs::set_permissions(record, mode).unwrap();
     let view = machine.view();
     let agent = locked(&[("lvname", "web")]);
     let plan = agent.stop(&view, &agent.observe(&view).unwrap()).unwrap();
