@@ -29,7 +29,7 @@ mod tests;
 use anyhow::{Result, bail};
 use cluster::Cluster;
 use common::host::drbd::tool::Admin;
-use common::host::drbd::{self, Found, Resource, Role};
+use common::host::drbd::{self, DrbdRole, Found, Resource};
 use common::{Agent, Extras, Fact, Plan, Promotion, Request, Status, View, configured, installed};
 use ocf_meta::action::{
     DEMOTE, META_DATA, MONITOR, NOTIFY, PROMOTE, RELOAD_AGENT, START, STOP, VALIDATE_ALL,
@@ -115,7 +115,7 @@ impl Agent for Drbd {
             },
         };
         let role = match resource.role {
-            Role::Primary => common::Role::Promoted,
+            DrbdRole::Primary => common::Role::Promoted,
             _ => common::Role::Unpromoted,
         };
         if let Some(volume) = resource.laggards().first() {

@@ -20,7 +20,7 @@ use crate::drbd::name::Name;
 use anyhow::{Context, Result, anyhow, bail};
 use cib::{Cib, Constraint, Health};
 use common::frame::handler::{Choice, Given, Handler, Verdict};
-use common::host::drbd::{self, Disk, Fencing, Found, Resource};
+use common::host::drbd::{self, DiskState, Fencing, Found, Resource};
 use common::{Fact, System, View};
 use ocf_meta::Value;
 use std::time::Duration;
@@ -234,7 +234,7 @@ impl FencePeer {
             policy,
             quorum: cib.has_quorum(),
             fences: cib.fences(),
-            disk: worst_disk.unwrap_or(Disk::Diskless),
+            disk: worst_disk.unwrap_or(DiskState::Diskless),
             is_over: resource.is_whole(),
             peer,
             barred_by: barred_by.as_deref(),

@@ -16,7 +16,7 @@ use crate::drbd::start::until_connected;
 use anyhow::Result;
 use common::host::absence::Whole;
 use common::host::drbd::tool::{self, Admin};
-use common::host::drbd::{self, Found, Peer, Resource, Role};
+use common::host::drbd::{self, DrbdRole, Found, Peer, Resource};
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Status, System, View, installed};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
@@ -241,7 +241,7 @@ pub(crate) fn make_primary(
     admin: &Admin,
     known: Option<&Resource>,
 ) -> Result<()> {
-    let attempt = || admin.set_role(system, Role::Primary, known);
+    let attempt = || admin.set_role(system, DrbdRole::Primary, known);
     tool::persist(system, PRIMARY_TRIES, attempt, |_| Ok(true))
 }
 
@@ -251,7 +251,7 @@ pub(crate) fn make_secondary(
     admin: &Admin,
     resource: &Resource,
 ) -> Result<()> {
-    let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+    let attempt = || admin.set_role(system, DrbdRole::Secondary, Some(resource));
     tool::persist(system, SECONDARY_TRIES, attempt, |_| Ok(true))
         .map_err(|err| in_use(system, resource, err))
 }

@@ -40,7 +40,7 @@ mod stop;
 mod survey;
 
 use anyhow::Result;
-use common::host::mount::options::Options;
+use common::host::mount::options::MountOptions;
 use common::host::mount::{self, Mount, Table, statmount};
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use device::Device;
@@ -152,7 +152,7 @@ pub struct Filesystem {
     params: Params,
     device: Device,
     kind: Kind,
-    options: Options,
+    options: MountOptions,
     request: Request,
     /// Who still held the file system when this stop was through with it here.
     held: RefCell<Option<String>>,
@@ -222,7 +222,7 @@ impl Agent for Filesystem {
     type State = State;
 
     fn new(params: Params, request: &Request) -> Result<Self> {
-        let options = Options::parse(params.options.as_deref().unwrap_or_default());
+        let options = MountOptions::parse(params.options.as_deref().unwrap_or_default());
         let device = Device::parse(&params.device)?;
         let kind = Kind::new(params.fstype.as_deref(), &options);
         let name = params.directory.as_os_str().to_string_lossy();

@@ -28,8 +28,8 @@ mod words;
 
 use common::host::address::Uniqueness;
 use common::host::announce::Line;
-use common::host::claim::Claim;
 use common::host::netns::{self, Entered};
+use common::host::pidlock::PidLock;
 use common::{
     Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured, installed,
 };
@@ -53,7 +53,7 @@ pub struct Ipaddr {
     entered: RefCell<Option<Entered>>,
     /// Whether something that was to be removed is still there.
     leaves: Cell<bool>,
-    silence: RefCell<Option<Claim>>,
+    silence: RefCell<Option<PidLock>>,
     line: RefCell<Option<Line>>,
 }
 

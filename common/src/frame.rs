@@ -3,14 +3,14 @@
 
 pub mod agent;
 pub mod background;
-pub mod by_hand;
 pub mod call;
+pub mod command_line;
 pub mod entry;
 pub mod explain;
 pub mod fault;
 pub mod handler;
+pub mod instance_lock;
 pub mod lifecycle;
-pub mod lock;
 pub mod log;
 pub mod promotion;
 pub mod report;
@@ -33,8 +33,8 @@ pub fn run<A: Extras>(words: &[OsString]) -> u8 {
     if words.get(1).is_some_and(|word| word == "--background") {
         return background::run::<A>(&words[2..]);
     }
-    if words.get(1).is_some_and(|word| word == host::apart::WORD) {
-        return host::apart::serve(&words[2..]);
+    if words.get(1).is_some_and(|word| word == host::child::WORD) {
+        return host::child::serve(|| host::tasks::carry_out(&words[2..]));
     }
     // What is made shall be readable, and no directory shall be kept busy.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

@@ -5,7 +5,7 @@ use super::{Drbd, seen, settled, start};
 use anyhow::{Result, anyhow, bail};
 use common::frame::request::file_name;
 use common::host::drbd::tool::{self, Admin, Refusal};
-use common::host::drbd::{Disk, Found, Peer, Resource, Role};
+use common::host::drbd::{DiskState, DrbdRole, Found, Peer, Resource};
 use common::{Agent, Plan, System, View};
 use std::cell::Cell;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Drbd {
 
     pub(super) fn primary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
         let admin = self.admin(system);
-        let attempt = || admin.set_role(system, Role::Primary, Some(resource));
+        let attempt = || admin.set_role(system, DrbdRole::Primary, Some(resource));
         let told = Cell::new(false);
         tool::persist(system, u32::MAX, attempt, |err| {
             if err.downcast_ref::<Refusal>().is_some_and(Refusal::is_without_data) {
@@ -225,7 +225,7 @@ impl Drbd {
 
     pub(super) fn secondary(&self, system: &System<'_>, resource: &Resource) -> Result<()> {
         let admin = self.admin(system);
-        let attempt = || admin.set_role(system, Role::Secondary, Some(resource));
+        let attempt = || admin.set_role(system, DrbdRole::Secondary, Some(resource));
         tool::persist(system, u32::MAX, attempt, |_| Ok(true))
             .map_err(|err| seen::in_use(system, resource, err))
     }
@@ -235,7 +235,7 @@ impl Drbd {
         let is_alone = resource
             .peers
             .iter()
-            .any(|peer| peer.disks.iter().any(|(_, disk)| *disk == Disk::DUnknown));
+            .any(|peer| peer.disks.iter().any(|(_, disk)| *disk == DiskState::DUnknown));
         self.params.stop_outdates_secondary && is_alone && self.cluster.has_lasting_promoted_peer()
     }
 

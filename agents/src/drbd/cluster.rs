@@ -17,7 +17,7 @@ pub struct Cluster {
     pub dual_primary: bool,
     /// `post` and `start`, where the request is a notification.
     pub notification: Option<(String, String)>,
-    clone: Option<common::frame::request::Clone>,
+    clone: Option<common::frame::request::CloneMeta>,
     /// Whether a person asks what would be done, who sees no clone.
     is_explained: bool,
     /// Whether the request tells of the other instances at all.

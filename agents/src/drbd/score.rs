@@ -1,7 +1,7 @@
 //! How fit a node is to be promoted, by what its kernel knows of the data.
 
 use super::params::{RemoveScore, Scores};
-use common::host::drbd::{Disk, Peer, Resource};
+use common::host::drbd::{DiskState, Peer, Resource};
 
 /// What becomes of the score, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn advice(
     is_peer_expected: impl FnOnce() -> bool,
 ) -> Advice {
     let volumes = &resource.volumes;
-    let all = |fits: fn(Disk) -> bool| {
+    let all = |fits: fn(DiskState) -> bool| {
         !volumes.is_empty() && volumes.iter().all(|volume| fits(volume.disk))
     };
     let good_peer = resource.peers.iter().any(Peer::is_up_to_date);
@@ -47,7 +47,7 @@ pub fn advice(
     if !volumes.is_empty() && volumes.iter().all(|volume| volume.client) {
         return client(resource, scores, good_peer);
     }
-    if all(|disk| disk == Disk::UpToDate) {
+    if all(|disk| disk == DiskState::UpToDate) {
         return Advice::of(here(resource, scores), "the data here are up to date");
     }
     if good_peer {
@@ -56,7 +56,7 @@ pub fn advice(
     if volumes.iter().any(|volume| volume.disk.is_transient()) {
         return Advice::Leave;
     }
-    if all(|disk| disk >= Disk::Consistent) {
+    if all(|disk| disk >= DiskState::Consistent) {
         return Advice::of(scores.consistent, "the data here may be old");
     }
     Advice::Remove("no good data")
@@ -74,17 +74,17 @@ fn client(resource: &Resource, scores: Scores, good_peer: bool) -> Advice {
 
 fn here(resource: &Resource, scores: Scores) -> u32 {
     let mut disks = resource.peers.iter().flat_map(|peer| &peer.disks);
-    let is_sure = resource.is_primary() || disks.all(|(_, disk)| *disk != Disk::DUnknown);
+    let is_sure = resource.is_primary() || disks.all(|(_, disk)| *disk != DiskState::DUnknown);
     if is_sure { scores.best } else { scores.alone }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::host::drbd::{Role, Volume};
+    use common::host::drbd::{DrbdRole, Volume};
     use ocf_meta::Value;
 
-    fn resource(role: Role, disk: Disk, peers: &[Disk]) -> Resource {
+    fn resource(role: DrbdRole, disk: DiskState, peers: &[DiskState]) -> Resource {
         let volume = Volume {
             number: 0,
             minor: Some(1),
@@ -94,11 +94,11 @@ mod tests {
             client: false,
             quorum: true,
         };
-        let peer = |disk: &Disk| Peer {
+        let peer = |disk: &DiskState| Peer {
             name: String::new(),
             node: 0,
             connection: "Connected".into(),
-            role: Role::Secondary,
+            role: DrbdRole::Secondary,
             disks: vec![(0, *disk)],
         };
         let peers = peers.iter().map(peer).collect();
@@ -115,19 +115,25 @@ mod tests {
     }
 
     /// The peer's disk: up to date, outdated, inconsistent, not known.
-    const PEERS: [Disk; 4] = [Disk::UpToDate, Disk::Outdated, Disk::Inconsistent, Disk::DUnknown];
+    const PEERS: [DiskState; 4] =
+        [DiskState::UpToDate, DiskState::Outdated, DiskState::Inconsistent, DiskState::DUnknown];
 
-    fn row(role: Role, disk: Disk) -> [Option<u32>; 4] {
+    fn row(role: DrbdRole, disk: DiskState) -> [Option<u32>; 4] {
         PEERS.map(|peer| score(&resource(role, disk, &[peer])))
     }
 
     #[test]
     fn the_table_of_scores() {
         let best = Some(10_000);
-        assert_eq!(row(Role::Secondary, Disk::UpToDate), [best, best, best, Some(1000)]);
-        assert_eq!(row(Role::Primary, Disk::UpToDate), [best; 4]);
-        for disk in [Disk::Consistent, Disk::Outdated, Disk::Inconsistent, Disk::Diskless] {
-            assert_eq!(row(Role::Secondary, disk), [Some(10), None, None, None], "{disk}");
+        assert_eq!(row(DrbdRole::Secondary, DiskState::UpToDate), [best, best, best, Some(1000)]);
+        assert_eq!(row(DrbdRole::Primary, DiskState::UpToDate), [best; 4]);
+        for disk in [
+            DiskState::Consistent,
+            DiskState::Outdated,
+            DiskState::Inconsistent,
+            DiskState::Diskless,
+        ] {
+            assert_eq!(row(DrbdRole::Secondary, disk), [Some(10), None, None, None], "{disk}");
         }
     }
 
@@ -145,21 +151,21 @@ mod tests {
             };
         }
         for (resource, role, disk, wanted) in [
-            (heard!("secondary-uptodate-uptodate"), Role::Secondary, "UpToDate", 10_000),
-            (heard!("primary-uptodate-uptodate"), Role::Primary, "UpToDate", 10_000),
-            (heard!("secondary-diskless-uptodate"), Role::Secondary, "Diskless", 10),
-            (heard!("secondary-uptodate-diskless"), Role::Secondary, "UpToDate", 10_000),
-            (heard!("primary-uptodate-diskless"), Role::Primary, "UpToDate", 10_000),
-            (heard!("secondary-uptodate-dunknown"), Role::Secondary, "UpToDate", 1000),
-            (heard!("primary-uptodate-dunknown"), Role::Primary, "UpToDate", 10_000),
-            (heard!("secondary-uptodate-inconsistent"), Role::Secondary, "UpToDate", 10_000),
-            (heard!("primary-uptodate-inconsistent"), Role::Primary, "UpToDate", 10_000),
-            (heard!("secondary-inconsistent-uptodate"), Role::Secondary, "Inconsistent", 10),
-            (heard!("secondary-inconsistent-dunknown"), Role::Secondary, "Inconsistent", NONE),
-            (heard!("secondary-diskless-dunknown"), Role::Secondary, "Diskless", NONE),
-            (heard!("secondary-outdated-dunknown"), Role::Secondary, "Outdated", NONE),
-            (heard!("secondary-consistent-dunknown"), Role::Secondary, "Consistent", NONE),
-            (heard!("secondary-negotiating-uptodate"), Role::Secondary, "Negotiating", 10),
+            (heard!("secondary-uptodate-uptodate"), DrbdRole::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-uptodate"), DrbdRole::Primary, "UpToDate", 10_000),
+            (heard!("secondary-diskless-uptodate"), DrbdRole::Secondary, "Diskless", 10),
+            (heard!("secondary-uptodate-diskless"), DrbdRole::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-diskless"), DrbdRole::Primary, "UpToDate", 10_000),
+            (heard!("secondary-uptodate-dunknown"), DrbdRole::Secondary, "UpToDate", 1000),
+            (heard!("primary-uptodate-dunknown"), DrbdRole::Primary, "UpToDate", 10_000),
+            (heard!("secondary-uptodate-inconsistent"), DrbdRole::Secondary, "UpToDate", 10_000),
+            (heard!("primary-uptodate-inconsistent"), DrbdRole::Primary, "UpToDate", 10_000),
+            (heard!("secondary-inconsistent-uptodate"), DrbdRole::Secondary, "Inconsistent", 10),
+            (heard!("secondary-inconsistent-dunknown"), DrbdRole::Secondary, "Inconsistent", NONE),
+            (heard!("secondary-diskless-dunknown"), DrbdRole::Secondary, "Diskless", NONE),
+            (heard!("secondary-outdated-dunknown"), DrbdRole::Secondary, "Outdated", NONE),
+            (heard!("secondary-consistent-dunknown"), DrbdRole::Secondary, "Consistent", NONE),
+            (heard!("secondary-negotiating-uptodate"), DrbdRole::Secondary, "Negotiating", 10),
         ] {
             assert_eq!((resource.role, resource.disks().as_str()), (role, disk));
             assert_eq!(score(&resource).unwrap_or(NONE), wanted, "{resource:?}");
@@ -168,34 +174,40 @@ mod tests {
 
     #[test]
     fn a_disk_on_its_way_up_leaves_the_score() {
-        for disk in [Disk::Attaching, Disk::Negotiating] {
+        for disk in [DiskState::Attaching, DiskState::Negotiating] {
             let left = Some(u32::MAX);
-            assert_eq!(row(Role::Secondary, disk), [Some(10), left, left, left], "{disk}");
+            assert_eq!(row(DrbdRole::Secondary, disk), [Some(10), left, left, left], "{disk}");
         }
     }
 
     #[test]
     fn a_node_without_disks_lives_on_its_peers() {
-        let client = |role, peers: &[Disk]| {
-            let mut resource = resource(role, Disk::Diskless, peers);
+        let client = |role, peers: &[DiskState]| {
+            let mut resource = resource(role, DiskState::Diskless, peers);
             resource.volumes[0].client = true;
             score(&resource)
         };
-        assert_eq!(client(Role::Secondary, &[Disk::UpToDate]), Some(9999));
-        assert_eq!(client(Role::Secondary, &[Disk::UpToDate, Disk::DUnknown]), Some(999));
-        assert_eq!(client(Role::Primary, &[Disk::UpToDate, Disk::DUnknown]), Some(9999));
-        assert_eq!(client(Role::Secondary, &[Disk::DUnknown]), None);
-        assert_eq!(client(Role::Secondary, &[]), None);
+        assert_eq!(client(DrbdRole::Secondary, &[DiskState::UpToDate]), Some(9999));
+        assert_eq!(
+            client(DrbdRole::Secondary, &[DiskState::UpToDate, DiskState::DUnknown]),
+            Some(999)
+        );
+        assert_eq!(
+            client(DrbdRole::Primary, &[DiskState::UpToDate, DiskState::DUnknown]),
+            Some(9999)
+        );
+        assert_eq!(client(DrbdRole::Secondary, &[DiskState::DUnknown]), None);
+        assert_eq!(client(DrbdRole::Secondary, &[]), None);
     }
 
     #[test]
     fn one_bad_volume_is_too_many() {
-        let mut two = resource(Role::Secondary, Disk::UpToDate, &[Disk::Outdated]);
-        let other = Volume { number: 1, disk: Disk::Inconsistent, ..two.volumes[0].clone() };
+        let mut two = resource(DrbdRole::Secondary, DiskState::UpToDate, &[DiskState::Outdated]);
+        let other = Volume { number: 1, disk: DiskState::Inconsistent, ..two.volumes[0].clone() };
         two.volumes.push(other);
         assert_eq!(score(&two), None);
-        two.volumes[1].disk = Disk::UpToDate;
-        two.peers[0].disks.push((1, Disk::DUnknown));
+        two.volumes[1].disk = DiskState::UpToDate;
+        two.peers[0].disks.push((1, DiskState::DUnknown));
         assert_eq!(score(&two), Some(1000));
         two.volumes[1].quorum = false;
         assert_eq!(score(&two), None);
@@ -203,7 +215,7 @@ mod tests {
 
     #[test]
     fn no_volume_is_no_data() {
-        let mut bare = resource(Role::Secondary, Disk::UpToDate, &[]);
+        let mut bare = resource(DrbdRole::Secondary, DiskState::UpToDate, &[]);
         assert_eq!(score(&bare), Some(10_000));
         bare.volumes.clear();
         assert_eq!(score(&bare), None);
@@ -212,17 +224,17 @@ mod tests {
     #[test]
     fn a_primary_peer_bars_as_asked() {
         let scores = Scores::parse("0 10 1000 10000").unwrap();
-        let mut barred = resource(Role::Secondary, Disk::UpToDate, &[Disk::UpToDate]);
+        let mut barred = resource(DrbdRole::Secondary, DiskState::UpToDate, &[DiskState::UpToDate]);
         let judged = |resource: &Resource, remove, is_expected| {
             matches!(advice(resource, scores, remove, || is_expected), Advice::Remove(_))
         };
         assert!(!judged(&barred, RemoveScore::Yes, false));
-        barred.peers[0].role = Role::Primary;
+        barred.peers[0].role = DrbdRole::Primary;
         assert!(judged(&barred, RemoveScore::Yes, true));
         assert!(judged(&barred, RemoveScore::Unexpected, false));
         assert!(!judged(&barred, RemoveScore::Unexpected, true));
         assert!(!judged(&barred, RemoveScore::No, false));
-        barred.role = Role::Primary;
+        barred.role = DrbdRole::Primary;
         assert!(!judged(&barred, RemoveScore::Yes, false));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use common::host::clock::Pace;
 use common::host::drbd::config::{self, Section};
 use common::host::drbd::tool::{self, Admin};
-use common::host::drbd::{self, Disk, Found};
+use common::host::drbd::{self, DiskState, Found};
 use common::{System, View, installed};
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Resu
 /// of it, and does not attach before they are moved to its end.
 pub(crate) fn check_size(system: &System<'_>, admin: &Admin) {
     let has_disk = match drbd::find(system, admin.name()) {
-        Ok(Found::Configured(known)) => known.volumes.iter().any(|v| v.disk != Disk::Diskless),
+        Ok(Found::Configured(known)) => known.volumes.iter().any(|v| v.disk != DiskState::Diskless),
         _ => false,
     };
     if has_disk {

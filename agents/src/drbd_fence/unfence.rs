@@ -3,7 +3,7 @@
 use super::cib::{Cib, Constraint};
 use super::{CHANGE, FencePeer};
 use common::frame::handler::Verdict;
-use common::host::drbd::{Disk, Resource};
+use common::host::drbd::{DiskState, Resource};
 use common::{Fact, System};
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ impl FencePeer {
                 (format!("lift the constraint {}", constraint.id), Release::All(placed))
             }
             Some(placed) => {
-                let good = resource.volumes.iter().all(|volume| volume.disk == Disk::UpToDate);
+                let good = resource.volumes.iter().all(|volume| volume.disk == DiskState::UpToDate);
                 let new: Vec<String> =
                     spared.into_iter().filter(|node| !placed.allows(node)).collect();
                 match good && !new.is_empty() {

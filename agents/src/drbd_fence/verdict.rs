@@ -2,7 +2,7 @@
 //! of nothing else.
 
 use super::cib::Health;
-use common::host::drbd::Disk;
+use common::host::drbd::DiskState;
 
 /// What DRBD's configuration asks the handler for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Sight<'a> {
     /// Whether the cluster fences at all.
     pub fences: bool,
     /// The worst local disk.
-    pub disk: Disk,
+    pub disk: DiskState,
     /// Whether all peers are connected and their disks up to date again.
     pub is_over: bool,
     /// The worst of what the cluster thinks of the peers.
@@ -91,7 +91,7 @@ pub fn course(sight: Sight<'_>) -> Course {
         return Course::Nothing(FAILED, "the cluster has no quorum");
     }
     let has_good_data =
-        disk == Disk::UpToDate || (sight.trusts_consistent && disk == Disk::Consistent);
+        disk == DiskState::UpToDate || (sight.trusts_consistent && disk == DiskState::Consistent);
     if sight.obliterates && has_good_data && peer != Health::Down {
         return match sight.fences {
             true => Course::BarAndFence("the cluster was to fence the peer"),
@@ -101,7 +101,7 @@ pub fn course(sight: Sight<'_>) -> Course {
         };
     }
     match peer {
-        Health::Online if disk >= Disk::Consistent => {
+        Health::Online if disk >= DiskState::Consistent => {
             Course::Bar(BARRED, "the cluster still reaches the peer, so it can be barred")
         }
         Health::Online => {
@@ -134,7 +134,7 @@ mod tests {
         policy: Policy::ResourceOnly,
         quorum: true,
         fences: true,
-        disk: Disk::UpToDate,
+        disk: DiskState::UpToDate,
         is_over: false,
         peer: Health::Online,
         barred_by: None,
@@ -152,17 +152,17 @@ mod tests {
 
     #[test]
     fn a_peer_that_the_cluster_reaches_is_barred() {
-        for disk in [Disk::UpToDate, Disk::Consistent] {
+        for disk in [DiskState::UpToDate, DiskState::Consistent] {
             assert_eq!(bars(Sight { disk, ..CALM }), Some(BARRED));
         }
-        assert_eq!(bars(Sight { disk: Disk::Outdated, ..CALM }), None);
+        assert_eq!(bars(Sight { disk: DiskState::Outdated, ..CALM }), None);
     }
 
     #[test]
     fn a_peer_that_is_gone_is_barred_by_good_data_only() {
         for (peer, code) in [(Health::Down, FENCED), (Health::Unclean, UNREACHABLE)] {
             assert_eq!(bars(Sight { peer, ..CALM }), Some(code));
-            let sight = Sight { peer, disk: Disk::Consistent, ..CALM };
+            let sight = Sight { peer, disk: DiskState::Consistent, ..CALM };
             assert_eq!(
                 course(sight),
                 Course::Nothing(UNREACHABLE, "a peer may have better data than this node")

@@ -2,7 +2,7 @@
 
 use super::{Backing, Filesystem, State};
 use anyhow::Context;
-use common::host::{clock, trial};
+use common::host::{clock, io_test};
 use common::{Plan, View};
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ impl Filesystem {
             let has_device = matches!(self.kind.backing, Backing::Device | Backing::Image);
             match self.node(view, mount).filter(|_| has_device) {
                 Some(node) => plan.step(format!("read from {}", node.display()), move |system| {
-                    trial::read_device(system, &node, system.deadline())
+                    io_test::read_device(system, &node, system.deadline())
                         .with_context(|| format!("cannot read {}", node.display()))
                 }),
                 None => {
                     let directory = mount.directory.clone();
                     let what = format!("have the file system on {} answer", directory.display());
                     plan.step(what, move |system| {
-                        trial::answers(system, &directory, system.deadline())
+                        io_test::answers(system, &directory, system.deadline())
                             .with_context(|| format!("no answer from {}", directory.display()))
                     })
                 }
@@ -37,7 +37,7 @@ impl Filesystem {
                     system.write_record(&self.status_record(), &format!("{shown}\n"))?;
                 }
                 let text = format!("{} {}\n", self.request.resource, clock::local_time("%F %T %z"));
-                trial::write(system, &directory, &below, &text, system.deadline())
+                io_test::write(system, &directory, &below, &text, system.deadline())
                     .with_context(|| format!("on {shown}"))
             });
         }

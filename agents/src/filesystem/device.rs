@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use common::host::block::{self, Number, Tag};
-use common::host::way;
+use common::host::lookup;
 use common::{View, configured, installed};
 use std::ffi::OsString;
 use std::fmt;
@@ -74,7 +74,7 @@ impl Device {
         match block::number(view, &path) {
             Ok(Some(number)) => Ok(Some(Found { path, number })),
             Ok(None) => Err(installed(format!("{} is not a block device", path.display()))),
-            Err(err) if way::is_silence(&err) => Err(err.into()),
+            Err(err) if lookup::is_silence(&err) => Err(err.into()),
             Err(_) => Ok(None),
         }
     }

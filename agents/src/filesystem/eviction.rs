@@ -5,11 +5,11 @@ use anyhow::{Context, Result, bail};
 use common::System;
 use common::host::block::Number;
 use common::host::clock::{Deadline, Pace};
+use common::host::fuser::{self, Search, Targets};
 use common::host::holders;
-use common::host::mount::detach::{self, Unmounted};
+use common::host::mount::unmount::{self, Unmounted};
 use common::host::mount::{Mount, Table, reach};
 use common::host::process::{self, Process};
-use common::host::user::{self, Search, Targets};
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ impl Filesystem {
         chase: &mut Chase,
     ) -> Result<()> {
         let targets = Targets::detached(system, device)?;
-        let found = user::search(system, &targets);
+        let found = fuser::search(system, &targets);
         let signalled = self.signal(system, &found, &targets, &mut chase.0)?;
         let patience = self.params.signal_delay.max(Duration::from_millis(20));
         process::await_end(&signalled, patience.min(chase.0.end.left()));
@@ -107,7 +107,7 @@ impl Filesystem {
             let Some(mount) = table.iter().find(|mount| victim.is(mount)) else { return Ok(()) };
             let Some(busy) = self.try_family(system, &table, mount, &siege)? else { continue };
             let targets = Targets::of(system, &[busy], self.kind.backing == Backing::Server);
-            let found = user::search(system, &targets);
+            let found = fuser::search(system, &targets);
             let signalled = self.signal(system, &found, &targets, &mut siege)?;
             if siege.end.has_passed() {
                 bail!("{}", in_use(system, busy, &found));
@@ -131,8 +131,8 @@ impl Filesystem {
         siege: &Siege,
     ) -> Result<Option<&'t Mount>> {
         let force = match self.kind.can_be_forced() && siege.is_harsh() {
-            true => detach::Force::Yes,
-            false => detach::Force::No,
+            true => unmount::Force::Yes,
+            false => unmount::Force::No,
         };
         for (place, member) in table.upon(mount).into_iter().chain([mount]).enumerate() {
             let directory = &member.directory;
@@ -145,7 +145,7 @@ impl Filesystem {
                 continue;
             }
             let done = match table.hiding(member) {
-                None => detach::unmount(system, directory, force, system.deadline()),
+                None => unmount::unmount(system, directory, force, system.deadline()),
                 Some(hiding) if hiding.directory == *directory => {
                     bail!("cannot unmount {}: {} hides it", directory.display(), hiding.what());
                 }
@@ -184,7 +184,7 @@ impl Filesystem {
         };
         let mut signalled = Vec::new();
         for user in found.users.iter().filter(|user| !user.is_protected) {
-            let still = || user::uses(system, user.process.pid, targets);
+            let still = || fuser::uses(system, user.process.pid, targets);
             if process::signal(system, &user.process, signal, still)? {
                 signalled.push(user);
             }
@@ -217,6 +217,6 @@ fn in_use(system: &System<'_>, busy: &Mount, found: &Search) -> String {
     format!("cannot unmount {}: in use by {}", busy.directory.display(), who.join(", "))
 }
 
-fn list_of(users: &[&user::User]) -> String {
+fn list_of(users: &[&fuser::User]) -> String {
     users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

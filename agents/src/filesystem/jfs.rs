@@ -12,7 +12,7 @@
 //! a scratch file system that what was committed is there after its check.
 
 use anyhow::{Context, Result, bail, ensure};
-use common::host::trial;
+use common::host::io_test;
 use common::{System, installed};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ const SLOT: usize = 128;
 
 /// Whether the file system was unmounted, so that its journal is not needed.
 pub(super) fn is_clean(system: &System<'_>, device: &Path) -> Result<bool> {
-    let block = trial::block(system, device, SUPERBLOCKS[0], system.deadline())
+    let block = io_test::block(system, device, SUPERBLOCKS[0], system.deadline())
         .with_context(|| format!("cannot read {}", device.display()))?;
     ensure!(block.starts_with(b"JFS1"), "there is no jfs on {}", device.display());
     Ok(number(&block, 40) == 0)

@@ -1,7 +1,7 @@
 //! What is known of the types of file systems.
 
 use anyhow::{Result, bail};
-use common::host::mount::options::Options;
+use common::host::mount::options::MountOptions;
 use common::{View, installed};
 
 /// What the device parameter names.
@@ -93,7 +93,7 @@ pub(super) fn is_never_written(fstype: &str) -> bool {
 }
 
 impl Kind {
-    pub(super) fn new(fstype: Option<&str>, options: &Options) -> Self {
+    pub(super) fn new(fstype: Option<&str>, options: &MountOptions) -> Self {
         let name = fstype.filter(|name| *name != "auto").map(str::to_owned);
         let is = |list: &[&str]| name.as_deref().is_some_and(|name| list.contains(&name));
         let fuse = name.as_deref().is_some_and(|name| name == "fuse" || name.starts_with("fuse."));
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn kind(fstype: &str, options: &str) -> Kind {
-        Kind::new(Some(fstype).filter(|name| !name.is_empty()), &Options::parse(options))
+        Kind::new(Some(fstype).filter(|name| !name.is_empty()), &MountOptions::parse(options))
     }
 
     #[test]

@@ -9,8 +9,8 @@
 use super::Filesystem;
 use anyhow::{Result, bail};
 use common::host::block::Number;
+use common::host::fuser;
 use common::host::mount::{Mount, Table, statmount};
-use common::host::user;
 use common::{System, View};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,7 @@ impl Record {
     /// An error if a process still sees it where it was recorded, which is not
     /// where this one lives.
     fn is_gone_elsewhere(&self, view: &View) -> Result<()> {
-        for (process, table) in user::other_namespaces(view) {
+        for (process, table) in fuser::other_namespaces(view) {
             let link = view.read_link(format!("/proc/{}/ns/mnt", process.pid)).unwrap_or_default();
             let is_it = |mount: &Mount| Some(mount.id) == self.id && mount.device == self.device;
             if link == self.namespace

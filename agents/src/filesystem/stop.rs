@@ -7,8 +7,8 @@ use super::{Backing, Filesystem, State};
 use anyhow::{Context, Result, bail};
 use common::host::block::Number;
 use common::host::clock::Pace;
-use common::host::mount::{Mount, Table, detach};
-use common::host::{block, holders, trial};
+use common::host::mount::{Mount, Table, unmount};
+use common::host::{block, holders, io_test};
 use common::{Plan, System, View};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Filesystem {
             let directory = mount.directory.clone();
             plan.step(format!("remove the status file {}", file.display()), move |system| {
                 let below = file.strip_prefix(&directory).unwrap_or(&file);
-                trial::remove(system, &directory, below, system.deadline().at_most(BRIEF))?;
+                io_test::remove(system, &directory, below, system.deadline().at_most(BRIEF))?;
                 system.remove_record(&self.status_record())
             });
         }
@@ -99,7 +99,7 @@ impl Filesystem {
             return Ok(());
         }
         system.make_dir(away)?;
-        if let Err(err) = detach::shift(system, from, away) {
+        if let Err(err) = unmount::shift(system, from, away) {
             system
                 .warn(format_args!("cannot move {}: {err:#}; unmounting it there", from.display()));
             system.remove_dir(away)?;
@@ -162,7 +162,7 @@ impl Filesystem {
         let mut chase = Chase::new(system);
         let mut pace = Pace::new();
         loop {
-            let released = trial::is_released(system, &node.path, system.deadline());
+            let released = io_test::is_released(system, &node.path, system.deadline());
             if released.with_context(|| format!("cannot ask who holds {}", self.device))? {
                 return Ok(());
             }

@@ -11,10 +11,10 @@ use super::{Backing, Device, Filesystem, State, stop};
 use anyhow::{Context, Result, bail};
 use common::View;
 use common::host::block::{self, Number};
+use common::host::fuser::{self, Targets};
 use common::host::mount::table::unescaped;
 use common::host::mount::{Mount, Table};
-use common::host::user::{self, Targets};
-use common::host::{holders, way};
+use common::host::{holders, lookup};
 use std::path::{Path, PathBuf};
 
 /// What of the mount table is ours.
@@ -258,7 +258,7 @@ impl Filesystem {
         record: Option<&Record>,
         err: anyhow::Error,
     ) -> Result<State> {
-        let is_silence = err.downcast_ref().is_some_and(way::is_silence);
+        let is_silence = err.downcast_ref().is_some_and(lookup::is_silence);
         let recorded = record.map(|record| record.find(view, table)).transpose()?.flatten();
         let may_be_ours = |mount: &Mount| {
             recorded.is_some_and(|recorded| recorded.id == mount.id)
@@ -311,7 +311,7 @@ impl Filesystem {
         let apart = on_device.into_iter().filter(|mount| mount.device != number);
         who.extend(apart.map(|mount| format!("it is mounted on {}", mount.directory.display())));
         if let Ok(targets) = Targets::detached(view, number) {
-            let found = user::search(view, &targets);
+            let found = fuser::search(view, &targets);
             who.extend(
                 found.users.iter().map(|user| format!("{user}, on a mount that was detached")),
             );

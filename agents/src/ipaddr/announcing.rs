@@ -1,5 +1,5 @@
 //! Telling the network where the address lives: the first time within start,
-//! then from a process in the background, which holds a claim that stop takes
+//! then from a process in the background, which holds a lock that stop takes
 //! from it.
 
 use super::holding::{Holding, State};
@@ -8,15 +8,15 @@ use super::{Ipaddr, cluster};
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::address::{self, Uniqueness};
 use common::host::announce::{Form, Line};
-use common::host::claim;
 use common::host::clock::Deadline;
 use common::host::link::{self, Link};
+use common::host::pidlock;
 use common::{Plan, System, View};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a predecessor may take to let go of the claim.
+/// How long a predecessor may take to let go of the lock.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What one process in the background has to do.
@@ -37,8 +37,8 @@ struct Errand {
     count: u32,
 }
 
-/// The name of the claim.
-fn claim_name(instance: &str) -> String {
+/// The name of the lock.
+fn lock_name(instance: &str) -> String {
     format!("IPaddr-{instance}.announcing")
 }
 
@@ -85,7 +85,7 @@ impl Ipaddr {
         };
         let what = format!("announce {} on {}, {count} times{more}", self.ip, link.name);
         plan.step(what, move |system| {
-            let _ = claim::take_over(system, &claim_name(&errand.instance), soon(system));
+            let _ = pidlock::take_over(system, &lock_name(&errand.instance), soon(system));
             let sent = self.announce(system, errand);
             match sent {
                 // The address is up. That somebody has not heard of it shall
@@ -161,20 +161,20 @@ impl Ipaddr {
         }
     }
 
-    /// Adds the end of all announcements to a stop. The claim is kept until
+    /// Adds the end of all announcements to a stop. The lock is kept until
     /// this process ends, so that a successor that comes late finds it taken.
     pub(super) fn plan_silence<'a>(&'a self, plan: &mut Plan<'a>) {
         plan.step(format!("end the announcements of {}", self.ip), move |system| {
-            let name = claim_name(&self.request.instance);
-            let claim = claim::take_over(system, &name, soon(system))?;
-            self.silence.replace(Some(claim));
+            let name = lock_name(&self.request.instance);
+            let lock = pidlock::take_over(system, &name, soon(system))?;
+            self.silence.replace(Some(lock));
             Ok(())
         });
     }
 
     /// Whether a process in the background still announces.
     pub(super) fn is_announcing(&self, view: &View) -> bool {
-        claim::holder(view, &claim_name(&self.request.instance)).is_some()
+        pidlock::holder(view, &lock_name(&self.request.instance)).is_some()
     }
 
     /// Adds the question whether somebody has the address already.
@@ -213,8 +213,8 @@ fn soon(view: &View) -> Deadline {
 /// What the process in the background does.
 pub(super) fn background(words: &[String], system: &System<'_>) -> Result<()> {
     let errand = Errand::read(words).context("these words make no sense in the background")?;
-    // Whoever holds the claim says what is to be said, or has it silent.
-    let Some(_claim) = claim::take(system, &claim_name(&errand.instance))? else { return Ok(()) };
+    // Whoever holds the lock says what is to be said, or has it silent.
+    let Some(_lock) = pidlock::take(system, &lock_name(&errand.instance))? else { return Ok(()) };
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     errand.run(system, &Line::resume(socket, errand.ip))
 }

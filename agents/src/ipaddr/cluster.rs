@@ -8,9 +8,9 @@
 use super::params::IpaddrParams;
 use super::values::Firewall;
 use anyhow::{Context, Result};
-use common::host::claim::{self, Claim};
 use common::host::ifreq::Questions;
 use common::host::link::{self, Link};
+use common::host::pidlock::{self, PidLock};
 use common::host::program::Missing;
 use common::{Absent, Plan, Request, Role, Status, System, View, installed};
 use std::fmt;
@@ -197,7 +197,7 @@ impl Share {
             format!("answer for part {number} of {of} of the clients of {ip}"),
             move |system| {
                 self.suits(system)?;
-                let _claim = self.claim(system)?;
+                let _lock = self.lock(system)?;
                 let standing = self.standing(system)?;
                 if !standing.is_whole() {
                     self.nft(system, &self.rules(&standing))?;
@@ -262,7 +262,7 @@ impl Share {
         nics: &[String],
         remove: impl FnOnce(&System<'_>) -> Result<()>,
     ) -> Result<()> {
-        let _claim = self.claim(system)?;
+        let _lock = self.lock(system)?;
         let standing = self.standing(system)?;
         let (family, table) = (self.family(), self.table());
         if standing.others > 0 {
@@ -292,8 +292,8 @@ impl Share {
     }
 
     /// One instance at a time: several of them may run on one node.
-    fn claim(&self, system: &System<'_>) -> Result<Claim> {
-        claim::take_over(system, &format!("IPaddr-{}.share", self.table()), system.deadline())
+    fn lock(&self, system: &System<'_>) -> Result<PidLock> {
+        pidlock::take_over(system, &format!("IPaddr-{}.share", self.table()), system.deadline())
     }
 
     fn nft(&self, system: &System<'_>, rules: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::look::State;
 use anyhow::Context;
 use common::Plan;
-use common::host::trial;
+use common::host::io_test;
 use std::path::Path;
 
 /// As many volumes are read from in each monitor; of more, others each time.
@@ -23,7 +23,7 @@ pub(super) fn try_out<'a>(state: &State, level: u32) -> Plan<'a> {
         let node = Path::new("/dev").join(format!("dm-{}", device.minor));
         let name = volume.name.clone();
         plan.step(format!("read from {name} ({})", node.display()), move |system| {
-            trial::read_device(system, &node, system.deadline())
+            io_test::read_device(system, &node, system.deadline())
                 .with_context(|| format!("cannot read from {name} ({})", node.display()))
         });
     }

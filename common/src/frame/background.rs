@@ -4,7 +4,7 @@ use crate::frame::agent::Extras;
 use crate::frame::{call, log, report};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
-use crate::host::system::{Options, View};
+use crate::host::system::{View, ViewOptions};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) fn run<A: Extras>(words: &[OsString]) -> u8 {
     let env = call::environment();
     log::init(A::META.name, words.first().map_or("", String::as_str), &env);
     let run_dir = env.iter().find(|(name, _)| name == "HA_RSCTMP").map(|(_, value)| value.clone());
-    let view = View::new(Options {
+    let view = View::new(ViewOptions {
         deadline: Deadline::after(LONGEST),
         journal: Journal::to(log::line, false),
         owner: String::new(),

@@ -2,7 +2,7 @@
 
 use crate::frame::report::Report;
 use crate::frame::request::Request;
-use crate::frame::{by_hand, refusal};
+use crate::frame::{command_line, refusal};
 use ocf_meta::{Code, Given, Meta, action, man, usage, words, xml};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -92,7 +92,7 @@ impl Call {
         }
         match dialect(name, words, env) {
             Dialect::Ocf => ocf(meta, first, env),
-            dialect => by_hand::read(meta, words, env, dialect),
+            dialect => command_line::read(meta, words, env, dialect),
         }
     }
 }

@@ -5,13 +5,13 @@
 //! can be asked for without its being done: `--dry-run`.
 
 use crate::frame::agent::Fact;
-use crate::frame::lock::{self, Lock};
+use crate::frame::instance_lock::{self, InstanceLock};
 use crate::frame::report::{complain, one_line, out};
 use crate::frame::request::file_name;
 use crate::frame::{call, entry, log, report};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
-use crate::host::system::{Options, System, View};
+use crate::host::system::{System, View, ViewOptions};
 use anyhow::Result;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
@@ -182,8 +182,8 @@ fn serve<H: Handler>(handler: &H, given: &Given, is_dry: bool) -> Result<u8> {
     log::init(H::NAME, handler.subject(), &given.env);
     let run_dir = given.variable("HA_RSCTMP").unwrap_or("/run/resource-agents");
     let deadline = Deadline::after(handler.limit());
-    let owner = lock::owner(H::NAME, &file_name(handler.subject()));
-    let view = View::new(Options {
+    let owner = instance_lock::owner(H::NAME, &file_name(handler.subject()));
+    let view = View::new(ViewOptions {
         deadline,
         journal: Journal::to(log::line, false),
         owner: owner.clone(),
@@ -192,7 +192,7 @@ fn serve<H: Handler>(handler: &H, given: &Given, is_dry: bool) -> Result<u8> {
     });
     let _lock = match is_dry {
         true => None,
-        false => Some(Lock::take(&view, &owner, deadline)?),
+        false => Some(InstanceLock::take(&view, &owner, deadline)?),
     };
     let verdict = handler.verdict(&view)?;
     if is_dry {

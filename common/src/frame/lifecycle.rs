@@ -5,12 +5,12 @@ use crate::frame::agent::{Extras, Plan, Role, Status};
 use crate::frame::call::{Dialect, Invocation, Verb};
 use crate::frame::explain;
 use crate::frame::fault::{self, code};
-use crate::frame::lock::{self, Lock};
+use crate::frame::instance_lock::{self, InstanceLock};
 use crate::frame::report::{Report, complain, one_line};
 use crate::frame::{log, trace};
 use crate::host::clock::Deadline;
 use crate::host::journal::{Journal, Level};
-use crate::host::system::{Options, System, View};
+use crate::host::system::{System, View, ViewOptions};
 use anyhow::{Result, anyhow, bail};
 use ocf_meta::{Code, Meta, Params, Reading};
 use std::io::IsTerminal;
@@ -58,11 +58,11 @@ fn view(name: &str, call: &Invocation) -> View {
             trace(line);
         }
     };
-    View::new(Options {
+    View::new(ViewOptions {
         deadline: deadline(call.request.timeout),
         journal: Journal::to(sink, traced),
         run_dir: PathBuf::from(run_dir),
-        owner: lock::owner(name, &call.request.instance),
+        owner: instance_lock::owner(name, &call.request.instance),
         without_programs: value("OCF_TESTER_FAIL_HAVE_BINARY").is_some(),
     })
 }
@@ -151,7 +151,7 @@ impl<A: Extras> Action<'_, A> {
 
     /// The name of the instance's files.
     fn owner(&self) -> String {
-        lock::owner(Self::META.name, &self.call.request.instance)
+        instance_lock::owner(Self::META.name, &self.call.request.instance)
     }
 
     fn observe(&self) -> Result<(A::State, Status)> {
@@ -183,7 +183,7 @@ impl<A: Extras> Action<'_, A> {
             let code = if is_denied() { Code::ErrPerm } else { code(Verb::Monitor, err) };
             Report::new(dialect, code).because(format!("{err:#}"))
         };
-        let under_way = lock::let_finish(&self.view, &self.owner());
+        let under_way = instance_lock::let_finish(&self.view, &self.owner());
         let (state, status) = match self.observe() {
             Ok(seen) => seen,
             Err(err) => return doubtful(&err),
@@ -378,15 +378,15 @@ impl<A: Extras> Action<'_, A> {
         Ok(is_done)
     }
 
-    fn lock(&self) -> Result<Lock> {
+    fn lock(&self) -> Result<InstanceLock> {
         self.lock_for(self.view.deadline().left())
     }
 
-    fn lock_for(&self, patience: Duration) -> Result<Lock> {
+    fn lock_for(&self, patience: Duration) -> Result<InstanceLock> {
         if is_denied() {
             return Err(fault::denied(&self.call.action));
         }
-        Lock::take(&self.view, &self.owner(), self.view.deadline().at_most(patience))
+        InstanceLock::take(&self.view, &self.owner(), self.view.deadline().at_most(patience))
     }
 
     /// Does the steps up to the first that fails.

@@ -22,13 +22,13 @@ pub struct Request {
     /// How long the cluster waits for the action.
     pub timeout: Duration,
     /// What is known of the clone that the instance is one of.
-    pub clone: Option<Clone>,
+    pub clone: Option<CloneMeta>,
     meta: Vec<(String, String)>,
 }
 
-/// A clone, as one of its instances hears of it.
+/// The meta attributes of a clone, as each of its instances is told them.
 #[derive(Clone, Copy, Debug)]
-pub struct Clone {
+pub struct CloneMeta {
     /// Which of the instances this is, from 0.
     pub number: u32,
     /// How many instances there may be.
@@ -118,10 +118,10 @@ impl Request {
         self.meta(name)?.parse().ok()
     }
 
-    fn read_clone(&self) -> Option<Clone> {
+    fn read_clone(&self) -> Option<CloneMeta> {
         let truth = |name| self.meta(name).is_some_and(|value| value == "true");
         let promoted = |new, old| self.number(new).or_else(|| self.number(old)).unwrap_or(1);
-        Some(Clone {
+        Some(CloneMeta {
             max: self.number("clone_max")?,
             number: self.number("clone").unwrap_or(0),
             node_max: self.number("clone_node_max").unwrap_or(1),

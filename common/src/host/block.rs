@@ -1,7 +1,7 @@
 //! Block devices: which one a path means, and what can be asked of it.
 
+use crate::host::lookup::{self, Links};
 use crate::host::system::View;
-use crate::host::way::{self, Links};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -79,7 +79,7 @@ fn encoded(value: &str) -> String {
 /// is something else.
 pub fn number(view: &View, path: impl AsRef<Path>) -> io::Result<Option<Number>> {
     let path = path.as_ref();
-    let found = way::look(view, path, Links::Followed).map(|seen| seen.block_device());
+    let found = lookup::look(view, path, Links::Followed).map(|seen| seen.block_device());
     view.note(format_args!("device {} = {found:?}", path.display()));
     found
 }

@@ -14,7 +14,7 @@ mod events;
 mod netlink;
 mod proc;
 
-pub use state::{Disk, Fencing, Peer, Resource, Role, Volume};
+pub use state::{DiskState, DrbdRole, Fencing, Peer, Resource, Volume};
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::system::View;
@@ -289,7 +289,7 @@ fn take(resource: &mut Resource, row: Row) {
     let disk = (number, row.peer_disk);
     match resource.peers.first_mut() {
         Some(peer) => {
-            if row.peer == Role::Primary {
+            if row.peer == DrbdRole::Primary {
                 peer.role = row.peer;
             }
             peer.disks.push(disk);
@@ -383,7 +383,7 @@ mod tests {
         );
         assert!(fake.find("r1").unwrap().is_primary());
         let Found::Configured(second) = fake.find("r2").unwrap() else { panic!("not found") };
-        assert_eq!((second.role, second.disks().as_str()), (Role::Secondary, "Inconsistent"));
+        assert_eq!((second.role, second.disks().as_str()), (DrbdRole::Secondary, "Inconsistent"));
         assert_eq!(second.peers[0].connection, "WFConnection");
         assert!(matches!(fake.find("r3").unwrap(), Found::Unconfigured(_)));
     }

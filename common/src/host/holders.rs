@@ -1,7 +1,7 @@
 //! Who keeps a device, a directory or a file system in use: for the reason of
 //! an action that failed because of it. Nothing is decided by this, so what
 //! cannot be read is passed over. Processes that could be ended are
-//! [`user`](crate::host::user)'s to find.
+//! [`user`](crate::host::fuser)'s to find.
 
 mod kernel;
 #[cfg(test)]
@@ -12,7 +12,7 @@ use crate::host::drbd;
 use crate::host::mount::table::unescaped;
 use crate::host::mount::{Mount, Table};
 use crate::host::system::View;
-use crate::host::{process, user};
+use crate::host::{fuser, process};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ fn in_other_namespaces(view: &View, device: Number) -> Vec<String> {
             mount.directory.display()
         ))
     };
-    user::other_namespaces(view).iter().filter_map(clause).collect()
+    fuser::other_namespaces(view).iter().filter_map(clause).collect()
 }
 
 /// Processes that have the device open, by whichever name it has in /dev.

@@ -6,15 +6,15 @@
 //! | `statmount.rs` | one mount, asked for by itself (Linux 6.8)             |
 //! | `options.rs`   | the words after `-o`, and who understands them         |
 //! | `attach.rs`    | mounting, by the kernel or through mount(8)            |
-//! | `detach.rs`    | unmounting and moving                                  |
+//! | `unmount.rs`   | unmounting and moving                                  |
 //! | `reach.rs`     | which mount a path leads to; unmounting where none does |
 
 pub mod attach;
-pub mod detach;
 pub mod options;
 pub mod reach;
 pub mod statmount;
 pub mod table;
+pub mod unmount;
 
 use crate::host::block::Number;
 use crate::host::system::View;

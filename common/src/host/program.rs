@@ -3,7 +3,7 @@
 use crate::host::absence::Absent;
 use crate::host::clock::{Deadline, Pace};
 use crate::host::pidfd::PidFd;
-use crate::host::{apart, process, secret};
+use crate::host::{child, process, secret};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -118,7 +118,7 @@ pub(crate) fn masked_command(words: &[u8]) -> Option<String> {
     let name = name.rsplit_once('/').map_or(&*name, |(_, name)| name).to_owned();
     let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
     // One of our own is better known by its task.
-    if words.len() > 1 && words[0] == apart::WORD {
+    if words.len() > 1 && words[0] == child::WORD {
         let task = words.drain(..2).nth(1)?;
         return Some(shown(&task, &words).trim_end().to_owned());
     }

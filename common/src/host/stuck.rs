@@ -103,12 +103,12 @@ pub(crate) fn keepers(view: &View, file: &Path) -> Vec<Process> {
 mod tests {
     use super::*;
     use crate::host::clock::Deadline;
-    use crate::host::system::Options;
+    use crate::host::system::ViewOptions;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
     fn view() -> View {
-        View::new(Options {
+        View::new(ViewOptions {
             deadline: Deadline::after(Duration::from_secs(5)),
             journal: crate::host::journal::Journal::default(),
             run_dir: "/nowhere".into(),

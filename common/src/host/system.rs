@@ -4,9 +4,9 @@ use crate::host::clock::{Deadline, Pace};
 use crate::host::file;
 use crate::host::journal::{Journal, Level};
 use crate::host::lock::{self, Lock};
+use crate::host::lookup::{self, Links};
 use crate::host::program::{self, Missing, Output};
 use crate::host::stuck;
-use crate::host::way::{self, Links};
 use anyhow::{Context, Result, bail};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How a [`View`] is made.
 #[derive(Debug)]
-pub struct Options {
+pub struct ViewOptions {
     /// When every wait ends.
     pub deadline: Deadline,
     /// Where the trace goes.
@@ -38,7 +38,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct View {
     root: PathBuf,
-    options: Options,
+    options: ViewOptions,
     deadline: Cell<Deadline>,
     lock: RefCell<Weak<File>>,
     /// The file systems that did not answer in time.
@@ -60,7 +60,7 @@ impl Deref for System<'_> {
 
 impl View {
     /// The machine this process runs on.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: ViewOptions) -> Self {
         Self::of(PathBuf::from("/"), options)
     }
 
@@ -69,11 +69,11 @@ impl View {
         let run_dir = root.join("run/resource-agents");
         let journal = Journal::default();
         let owner = String::new();
-        let options = Options { deadline, journal, run_dir, owner, without_programs: false };
+        let options = ViewOptions { deadline, journal, run_dir, owner, without_programs: false };
         Self::of(root.to_path_buf(), options)
     }
 
-    fn of(root: PathBuf, options: Options) -> Self {
+    fn of(root: PathBuf, options: ViewOptions) -> Self {
         let deadline = Cell::new(options.deadline);
         let (lock, silent) = (RefCell::default(), RefCell::default());
         Self { root, options, deadline, lock, silent }
@@ -149,7 +149,7 @@ impl View {
     /// error means that it cannot be told.
     pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
         let path = path.as_ref();
-        let found = match way::look(self, path, Links::Shown) {
+        let found = match lookup::look(self, path, Links::Shown) {
             Ok(_) => Ok(true),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(err) => Err(err),
@@ -163,7 +163,7 @@ impl View {
     pub fn is_dir(&self, path: impl AsRef<Path>) -> io::Result<bool> {
         use io::ErrorKind::{NotADirectory, NotFound};
         let path = path.as_ref();
-        let found = match way::look(self, path, Links::Followed) {
+        let found = match lookup::look(self, path, Links::Followed) {
             Ok(seen) => Ok(seen.is_dir()),
             Err(err) if matches!(err.kind(), NotFound | NotADirectory) => Ok(false),
             Err(err) => Err(err),
@@ -386,7 +386,7 @@ impl System<'_> {
     /// Makes a directory and those above it; one that is there is made already.
     pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let made = way::make_dir(self, path);
+        let made = lookup::make_dir(self, path);
         self.note(format_args!("mkdir {} = {}", path.display(), outcome(&made)));
         made.with_context(|| format!("cannot make {}", path.display()))
     }
@@ -394,7 +394,7 @@ impl System<'_> {
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let removed = way::remove_dir(self, path);
+        let removed = lookup::remove_dir(self, path);
         self.note(format_args!("rmdir {} = {}", path.display(), outcome(&removed)));
         removed.with_context(|| format!("cannot remove {}", path.display()))
     }
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn no_program_is_started_when_the_time_is_over() {
-        let late = View::new(Options {
+        let late = View::new(ViewOptions {
             deadline: Deadline::after(Duration::ZERO),
             journal: Journal::default(),
             run_dir: "/nowhere".into(),

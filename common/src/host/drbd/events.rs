@@ -1,7 +1,7 @@
 //! What `drbdsetup events2 --now` prints: the way to the state of a kernel
 //! that speaks a newer language than we do.
 
-use super::state::{Disk, Peer, Resource, Role, Volume};
+use super::state::{DiskState, DrbdRole, Peer, Resource, Volume};
 use std::collections::HashMap;
 
 /// Reads the resources out of the program's lines.
@@ -38,10 +38,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Resource>, String> {
 fn take(found: &mut Vec<Resource>, kind: &str, keys: &HashMap<&str, &str>) -> Option<()> {
     let name = || keys.get("name").map(|name| (*name).to_owned());
     let number = |key: &str| keys.get(key)?.parse::<u32>().ok();
-    let disk = |key: &str| Disk::parse(keys.get(key)?);
+    let disk = |key: &str| DiskState::parse(keys.get(key)?);
     if kind == "resource" {
         let mut resource = Resource::new(name()?);
-        resource.role = Role::parse(keys.get("role")?)?.known()?;
+        resource.role = DrbdRole::parse(keys.get("role")?)?.known()?;
         found.push(resource);
         return Some(());
     }
@@ -52,7 +52,7 @@ fn take(found: &mut Vec<Resource>, kind: &str, keys: &HashMap<&str, &str>) -> Op
         "device" => resource?.volumes.push(Volume {
             number: number("volume")?,
             minor: number("minor"),
-            role: Role::Unknown,
+            role: DrbdRole::Unknown,
             disk: disk("disk")?,
             backing: keys.get("backing_dev").map(|path| (*path).to_owned()),
             client: keys.get("client") == Some(&"yes"),
@@ -62,7 +62,7 @@ fn take(found: &mut Vec<Resource>, kind: &str, keys: &HashMap<&str, &str>) -> Op
             name: keys.get("conn-name").copied().unwrap_or_default().to_owned(),
             node: number("peer-node-id").unwrap_or(0),
             connection: (*keys.get("connection")?).to_owned(),
-            role: Role::parse(keys.get("role")?)?,
+            role: DrbdRole::parse(keys.get("role")?)?,
             disks: Vec::new(),
         }),
         "peer-device" => {
@@ -91,26 +91,26 @@ mod tests {
         let [resource] = &found[..] else { panic!("{found:?}") };
         assert!(resource.name == "r1" && resource.is_primary());
         assert_eq!(resource.volumes.len(), 2);
-        assert!(resource.volumes.iter().all(|volume| volume.role == Role::Primary));
+        assert!(resource.volumes.iter().all(|volume| volume.role == DrbdRole::Primary));
         assert_eq!(resource.volumes[1].minor, Some(12));
         let [near, far] = &resource.peers[..] else { panic!("{:?}", resource.peers) };
         assert!(near.is_up_to_date() && near.name == "node2");
         assert_eq!(far.connection, "Connecting");
-        assert_eq!(far.disks, [(0, Disk::DUnknown), (1, Disk::DUnknown)]);
+        assert_eq!(far.disks, [(0, DiskState::DUnknown), (1, DiskState::DUnknown)]);
     }
 
     #[test]
     fn a_client_has_no_disk_and_a_minority_no_quorum() {
         let found = parse(text!("events2-9.0-diskless")).unwrap();
-        assert!(found[0].volumes[0].client && found[0].volumes[0].disk == Disk::Diskless);
+        assert!(found[0].volumes[0].client && found[0].volumes[0].disk == DiskState::Diskless);
         assert!(!found[0].volumes[0].quorum);
     }
 
     #[test]
     fn eight_four_prints_less_and_is_understood() {
         let found = parse(text!("events2-8.4.11-alone")).unwrap();
-        assert!(found[0].is_primary() && found[0].volumes[0].disk == Disk::UpToDate);
-        assert_eq!(found[0].peers[0].disks, [(0, Disk::DUnknown)]);
+        assert!(found[0].is_primary() && found[0].volumes[0].disk == DiskState::UpToDate);
+        assert_eq!(found[0].peers[0].disks, [(0, DiskState::DUnknown)]);
         assert_eq!(parse(text!("events2-8.4.11-torn")).unwrap()[0].volumes.len(), 2);
     }
 

@@ -1,7 +1,7 @@
 //! The generic netlink family `drbd`: version 1 is DRBD 8.4, version 2 is
 //! DRBD 9. Asking runs no program and needs no configuration.
 
-use super::state::{Disk, Fencing, Peer, Resource, Role, Volume};
+use super::state::{DiskState, DrbdRole, Fencing, Peer, Resource, Volume};
 use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Deadline;
 use crate::host::genl::{Attributes, Genl, errno, find, i32_of, text_of, u32_of};
@@ -231,7 +231,8 @@ impl<'a> Answers<'a> {
         let taken = match command {
             GET_STATUS => status(self.named(name), context, minor, groups),
             GET_RESOURCES => {
-                let role = number(groups, RESOURCE_INFO, FIRST).and_then(|n| Role::of(n).known());
+                let role =
+                    number(groups, RESOURCE_INFO, FIRST).and_then(|n| DrbdRole::of(n).known());
                 role.map(|role| self.named(name).role = role)
             }
             GET_DEVICES => device(self.named(name), context, minor, groups, version),
@@ -283,21 +284,21 @@ fn status(
     let volume = find(context, CONTEXT_VOLUME).and_then(u32_of)?;
     let fencing = number(groups, DISK_CONF, DISK_FENCING).and_then(Fencing::of);
     resource.fencing = resource.fencing.max(fencing);
-    let peer_role = Role::of(bits(2, 2));
+    let peer_role = DrbdRole::of(bits(2, 2));
     let connection = *CONNECTIONS.get(bits(4, 5) as usize)?;
     resource.add(Volume {
         number: volume,
         minor: Some(minor),
-        role: Role::of(bits(0, 2)).known()?,
-        disk: Disk::of(bits(9, 4), 1)?,
+        role: DrbdRole::of(bits(0, 2)).known()?,
+        disk: DiskState::of(bits(9, 4), 1)?,
         backing: backing(groups),
         client: false,
         quorum: true,
     });
-    let disk = (volume, Disk::of(bits(13, 4), 1)?);
+    let disk = (volume, DiskState::of(bits(13, 4), 1)?);
     match resource.peers.first_mut() {
         Some(peer) => {
-            if peer_role == Role::Primary {
+            if peer_role == DrbdRole::Primary {
                 peer.role = peer_role;
             }
             peer.disks.push(disk);
@@ -324,7 +325,7 @@ fn device(
         number: find(context, CONTEXT_VOLUME).and_then(u32_of)?,
         minor,
         role: resource.role,
-        disk: Disk::of(number(groups, DEVICE_INFO, FIRST)?, version)?,
+        disk: DiskState::of(number(groups, DEVICE_INFO, FIRST)?, version)?,
         backing: backing(groups),
         client: flag(groups, DEVICE_INFO, DEVICE_CLIENT).unwrap_or(false),
         quorum: flag(groups, DEVICE_INFO, DEVICE_QUORUM).unwrap_or(true),
@@ -345,7 +346,7 @@ fn connection(resource: &mut Resource, context: &[u8], groups: &[u8]) -> Option<
         name: text_of(find(context, CONTEXT_CONNECTION).unwrap_or_default()),
         node: find(context, CONTEXT_NODE).and_then(u32_of).unwrap_or(0),
         connection: state.to_owned(),
-        role: Role::of(number(groups, CONNECTION_INFO, SECOND)?),
+        role: DrbdRole::of(number(groups, CONNECTION_INFO, SECOND)?),
         disks: Vec::new(),
     });
     Some(())
@@ -354,7 +355,7 @@ fn connection(resource: &mut Resource, context: &[u8], groups: &[u8]) -> Option<
 fn peer_device(resource: &mut Resource, context: &[u8], groups: &[u8], version: u8) -> Option<()> {
     let node = find(context, CONTEXT_NODE).and_then(u32_of).unwrap_or(0);
     let volume = find(context, CONTEXT_VOLUME).and_then(u32_of)?;
-    let disk = Disk::of(number(groups, PEER_DEVICE_INFO, SECOND)?, version)?;
+    let disk = DiskState::of(number(groups, PEER_DEVICE_INFO, SECOND)?, version)?;
     // A connection made between two of our questions is seen the next time.
     if let Some(peer) = resource.peers.iter_mut().find(|peer| peer.node == node) {
         peer.disks.push((volume, disk));

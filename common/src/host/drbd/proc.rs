@@ -1,7 +1,7 @@
 //! `/proc/drbd`: all that DRBD 0.7 to 8.3 tells, by minor number and without
 //! names, and the version of every DRBD.
 
-use super::state::{Disk, Role};
+use super::state::{DiskState, DrbdRole};
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub(super) struct Row {
     /// `Connected`, `WFConnection`, ...
     pub(super) connection: String,
     /// Of this node.
-    pub(super) role: Role,
+    pub(super) role: DrbdRole,
     /// Of the peer.
-    pub(super) peer: Role,
+    pub(super) peer: DrbdRole,
     /// The local disk.
-    pub(super) disk: Disk,
+    pub(super) disk: DiskState,
     /// The peer's disk.
-    pub(super) peer_disk: Disk,
+    pub(super) peer_disk: DiskState,
 }
 
 /// Reads the file. Something in it that is not understood makes all of it
@@ -76,12 +76,12 @@ fn row(minor: u32, fields: &str) -> Result<Option<Row>, String> {
     if connection == "Unconfigured" {
         return Ok(None);
     }
-    let (role, peer) = pair(field(&["ro", "st"]), Role::parse).ok_or_else(strange)?;
+    let (role, peer) = pair(field(&["ro", "st"]), DrbdRole::parse).ok_or_else(strange)?;
     let role = role.known().ok_or_else(strange)?;
     let disks = match field(&["ds"]) {
-        Some(both) => pair(Some(both), Disk::parse),
+        Some(both) => pair(Some(both), DiskState::parse),
         // 0.7 tells of the local disk only.
-        None => field(&["ld"]).and_then(Disk::parse).map(|disk| (disk, Disk::DUnknown)),
+        None => field(&["ld"]).and_then(DiskState::parse).map(|disk| (disk, DiskState::DUnknown)),
     };
     let (disk, peer_disk) = disks.ok_or_else(strange)?;
     let connection = connection.to_owned();
@@ -116,10 +116,10 @@ mod tests {
             [Row {
                 minor: 1,
                 connection: "Connected".into(),
-                role: Role::Secondary,
-                peer: Role::Secondary,
-                disk: Disk::Consistent,
-                peer_disk: Disk::DUnknown,
+                role: DrbdRole::Secondary,
+                peer: DrbdRole::Secondary,
+                disk: DiskState::Consistent,
+                peer_disk: DiskState::DUnknown,
             }]
         );
     }
@@ -129,8 +129,11 @@ mod tests {
         for text in [text!("proc-8.2.6"), text!("proc-8.3.13")] {
             let found = read(text);
             let row = &found.rows[0];
-            assert_eq!((row.minor, row.role, row.peer), (0, Role::Primary, Role::Secondary));
-            assert_eq!((row.disk, row.peer_disk), (Disk::UpToDate, Disk::UpToDate));
+            assert_eq!(
+                (row.minor, row.role, row.peer),
+                (0, DrbdRole::Primary, DrbdRole::Secondary)
+            );
+            assert_eq!((row.disk, row.peer_disk), (DiskState::UpToDate, DiskState::UpToDate));
         }
         assert_eq!(read(text!("proc-8.2.6")).version, (8, 2));
     }
@@ -140,15 +143,18 @@ mod tests {
         let found = read(text!("proc-8.3.13"));
         assert_eq!(found.rows.len(), 2, "{found:?}");
         let lost = &found.rows[1];
-        assert_eq!((lost.minor, lost.peer), (2, Role::Unknown));
-        assert_eq!((lost.disk, lost.peer_disk), (Disk::Inconsistent, Disk::DUnknown));
+        assert_eq!((lost.minor, lost.peer), (2, DrbdRole::Unknown));
+        assert_eq!((lost.disk, lost.peer_disk), (DiskState::Inconsistent, DiskState::DUnknown));
     }
 
     #[test]
     fn eight_four_has_a_row_for_each_volume() {
         let found = read(text!("proc-8.4.11"));
         let disks: Vec<_> = found.rows.iter().map(|row| (row.minor, row.disk)).collect();
-        assert_eq!(disks, [(1, Disk::Diskless), (10, Disk::UpToDate), (11, Disk::UpToDate)]);
+        assert_eq!(
+            disks,
+            [(1, DiskState::Diskless), (10, DiskState::UpToDate), (11, DiskState::UpToDate)]
+        );
     }
 
     #[test]

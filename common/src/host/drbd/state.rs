@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Whether a node may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum DrbdRole {
     /// A peer that is not connected.
     Unknown,
     /// May be written.
@@ -14,7 +14,7 @@ pub enum Role {
     Secondary,
 }
 
-impl Role {
+impl DrbdRole {
     /// The role, if it is one that a node can have of itself. A peer's may be
     /// unknown; where this node's own is, nothing may be concluded from it.
     pub(super) fn known(self) -> Option<Self> {
@@ -39,7 +39,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for DrbdRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Role {
 /// How good the data on a disk is; the better, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Disk {
+pub enum DiskState {
     Diskless,
     Attaching,
     Detaching,
@@ -62,7 +62,7 @@ pub enum Disk {
     UpToDate,
 }
 
-impl Disk {
+impl DiskState {
     /// In the order of DRBD 9's numbers; DRBD 8 has no `Detaching`.
     const ALL: [Self; 10] = [
         Self::Diskless,
@@ -92,7 +92,7 @@ impl Disk {
     }
 }
 
-impl fmt::Display for Disk {
+impl fmt::Display for DiskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
@@ -106,9 +106,9 @@ pub struct Volume {
     /// `/dev/drbd<minor>`, where it is known.
     pub minor: Option<u32>,
     /// Of this node; before DRBD 9 each volume has its own.
-    pub role: Role,
+    pub role: DrbdRole,
     /// The local disk.
-    pub disk: Disk,
+    pub disk: DiskState,
     /// The disk below it, where the kernel tells.
     pub backing: Option<String>,
     /// Has no disk here on purpose.
@@ -127,9 +127,9 @@ pub struct Peer {
     /// `Connected`, `StandAlone`, `Connecting`, and what lies between.
     pub connection: String,
     /// Its role, as far as it is known.
-    pub role: Role,
+    pub role: DrbdRole,
     /// Its disks, by volume.
-    pub disks: Vec<(u32, Disk)>,
+    pub disks: Vec<(u32, DiskState)>,
 }
 
 impl Peer {
@@ -157,7 +157,7 @@ impl Peer {
 
     /// Whether every disk of the peer is known to be up to date.
     pub fn is_up_to_date(&self) -> bool {
-        !self.disks.is_empty() && self.disks.iter().all(|(_, disk)| *disk == Disk::UpToDate)
+        !self.disks.is_empty() && self.disks.iter().all(|(_, disk)| *disk == DiskState::UpToDate)
     }
 }
 
@@ -184,7 +184,7 @@ pub struct Resource {
     /// Its name; before 8.4 the kernel knows none.
     pub name: String,
     /// Of this node: Primary as soon as one volume is.
-    pub role: Role,
+    pub role: DrbdRole,
     /// In the order of their numbers.
     pub volumes: Vec<Volume>,
     /// Whoever it is replicated with.
@@ -196,13 +196,13 @@ pub struct Resource {
 impl Resource {
     pub(super) fn new(name: String) -> Self {
         let (volumes, peers, fencing) = (Vec::new(), Vec::new(), None);
-        Self { name, role: Role::Secondary, volumes, peers, fencing }
+        Self { name, role: DrbdRole::Secondary, volumes, peers, fencing }
     }
 
     /// Takes in a volume, and its role.
     pub(super) fn add(&mut self, volume: Volume) {
-        if volume.role == Role::Primary {
-            self.role = Role::Primary;
+        if volume.role == DrbdRole::Primary {
+            self.role = DrbdRole::Primary;
         }
         self.volumes.push(volume);
         self.volumes.sort_by_key(|volume| volume.number);
@@ -210,7 +210,7 @@ impl Resource {
 
     /// Whether it may be written here, at least in part.
     pub fn is_primary(&self) -> bool {
-        self.role == Role::Primary
+        self.role == DrbdRole::Primary
     }
 
     /// Proof that it may not be written here, in no part.
@@ -220,13 +220,13 @@ impl Resource {
 
     /// Whether it may be written on a peer, as far as is known.
     pub fn has_primary_peer(&self) -> bool {
-        self.peers.iter().any(|peer| peer.role == Role::Primary)
+        self.peers.iter().any(|peer| peer.role == DrbdRole::Primary)
     }
 
     /// The volumes that may not be written while others may: what is left of
     /// a change of role that was cut short, before DRBD 9.
     pub fn laggards(&self) -> Vec<u32> {
-        let lags = |volume: &&Volume| self.is_primary() && volume.role != Role::Primary;
+        let lags = |volume: &&Volume| self.is_primary() && volume.role != DrbdRole::Primary;
         self.volumes.iter().filter(lags).map(|volume| volume.number).collect()
     }
 
@@ -234,14 +234,14 @@ impl Resource {
     /// are connected.
     pub fn is_whole(&self) -> bool {
         !self.volumes.is_empty()
-            && self.volumes.iter().all(|volume| volume.disk == Disk::UpToDate)
+            && self.volumes.iter().all(|volume| volume.disk == DiskState::UpToDate)
             && self.peers.iter().all(|peer| peer.is_connected() && peer.is_up_to_date())
     }
 
     /// Whether it is there in name only: nothing attached, nobody connected.
     /// That is what is left of a start or a stop that was cut short.
     pub fn is_idle(&self) -> bool {
-        let bare = |volume: &Volume| volume.disk == Disk::Diskless && !volume.client;
+        let bare = |volume: &Volume| volume.disk == DiskState::Diskless && !volume.client;
         !self.is_primary()
             && self.volumes.iter().all(bare)
             && self.peers.iter().all(|peer| peer.connection == "StandAlone")
@@ -255,7 +255,7 @@ impl Resource {
     /// Whether all is there that a start has brought about: disks, unless there
     /// is to be none, and connections where those are wanted.
     pub fn is_up(&self, connected: bool) -> bool {
-        let has_disk = |volume: &Volume| volume.disk != Disk::Diskless || volume.client;
+        let has_disk = |volume: &Volume| volume.disk != DiskState::Diskless || volume.client;
         let reaches = !self.peers.is_empty() && self.peers.iter().all(Peer::is_connected);
         !self.volumes.is_empty() && self.volumes.iter().all(has_disk) && (reaches || !connected)
     }
@@ -274,19 +274,19 @@ mod tests {
 
     #[test]
     fn disk_states_have_other_numbers_before_nine() {
-        assert_eq!(Disk::of(8, 1), Some(Disk::UpToDate));
-        assert_eq!(Disk::of(9, 2), Some(Disk::UpToDate));
-        assert_eq!(Disk::of(2, 1), Some(Disk::Failed));
-        assert_eq!(Disk::of(2, 2), Some(Disk::Detaching));
-        assert_eq!(Disk::of(1, 1), Some(Disk::Attaching));
-        assert_eq!((Disk::of(9, 1), Disk::of(10, 2)), (None, None));
+        assert_eq!(DiskState::of(8, 1), Some(DiskState::UpToDate));
+        assert_eq!(DiskState::of(9, 2), Some(DiskState::UpToDate));
+        assert_eq!(DiskState::of(2, 1), Some(DiskState::Failed));
+        assert_eq!(DiskState::of(2, 2), Some(DiskState::Detaching));
+        assert_eq!(DiskState::of(1, 1), Some(DiskState::Attaching));
+        assert_eq!((DiskState::of(9, 1), DiskState::of(10, 2)), (None, None));
     }
 
     #[test]
     fn words_read_as_they_are_written() {
-        for disk in Disk::ALL {
-            assert_eq!(Disk::parse(&disk.to_string()), Some(disk));
+        for disk in DiskState::ALL {
+            assert_eq!(DiskState::parse(&disk.to_string()), Some(disk));
         }
-        assert_eq!(Disk::parse("Fine"), None);
+        assert_eq!(DiskState::parse("Fine"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The programs that change DRBD: `drbdadm`, and `drbdsetup` where the
 //! configuration is broken.
 
-use super::{Resource, Role, config, node};
+use super::{DrbdRole, Resource, config, node};
 use crate::host::program::Output;
 use crate::host::system::{System, View};
 use anyhow::{Result, anyhow};
@@ -145,10 +145,10 @@ impl Admin {
     pub fn set_role(
         &self,
         system: &System<'_>,
-        role: Role,
+        role: DrbdRole,
         known: Option<&Resource>,
     ) -> Result<()> {
-        let verb = if role == Role::Primary { "primary" } else { "secondary" };
+        let verb = if role == DrbdRole::Primary { "primary" } else { "secondary" };
         self.or_past(system, verb, |system| match known {
             Some(known) => past_the_configuration(system, known, verb),
             None => Ok(Vec::new()),

@@ -1,10 +1,10 @@
 //! LVM's metadata where they are: on the disks of the group. Each read is made
-//! apart, since a disk may not answer.
+//! by a child, since a disk may not answer.
 
 use super::metadata::{self, Metadata};
 use crate::host::clock::Deadline;
+use crate::host::io_test;
 use crate::host::system::View;
-use crate::host::trial;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ const HEADER: u64 = 512;
 
 /// What the group is made of by the metadata on this disk of it.
 pub fn metadata(view: &View, disk: &Path, group: &str, deadline: Deadline) -> Result<Metadata> {
-    let read = |at: u64| trial::block(view, disk, at, deadline);
+    let read = |at: u64| io_test::block(view, disk, at, deadline);
     let text =
         text(&read).with_context(|| format!("cannot read LVM's label on {}", disk.display()))?;
     metadata::parse(&text, group)

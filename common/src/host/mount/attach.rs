@@ -1,11 +1,11 @@
 //! Mounting: by the kernel's own calls, or through mount(8) where a helper or
 //! an option needs it.
 
-use crate::host::mount::options::{Bind, Options};
+use crate::host::io_test;
+use crate::host::mount::options::{Bind, MountOptions};
 use crate::host::secret;
 use crate::host::system::{System, View};
-use crate::host::trial;
-use crate::host::{apart, beneath};
+use crate::host::{beneath, child};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -37,7 +37,7 @@ pub fn needs_program(view: &View, fstype: Option<&str>, options: &str) -> Option
     if let Ok(helper) = view.program(&format!("mount.{fstype}")) {
         return Some(format!("{} exists", helper.display()));
     }
-    let options = Options::parse(options);
+    let options = MountOptions::parse(options);
     options.userspace.first().map(|word| format!("of the option {word}"))
 }
 
@@ -66,18 +66,18 @@ pub fn mount(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
         }
         _ => return through_program(system, wanted),
     };
-    let bind = Options::parse(wanted.options).bind.is_some();
+    let bind = MountOptions::parse(wanted.options).bind.is_some();
     let task = if bind { "bind" } else { "mount" };
-    match apart::run(system, task, &words, system.deadline()) {
+    match child::run(system, task, &words, system.deadline()) {
         // A kernel from before the calls.
-        Err(err) if apart::errno(&err) == Some(Errno::ENOSYS) => through_program(system, wanted),
+        Err(err) if child::errno(&err) == Some(Errno::ENOSYS) => through_program(system, wanted),
         done => done,
     }
 }
 
 fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
     let mut args: Vec<&OsStr> = Vec::new();
-    let bind = Options::parse(wanted.options).bind.is_some();
+    let bind = MountOptions::parse(wanted.options).bind.is_some();
     if let Some(fstype) = wanted.fstype.filter(|_| !bind) {
         args.extend([OsStr::new("-t"), fstype.as_ref()]);
     }
@@ -120,12 +120,12 @@ fn through_program(system: &System<'_>, wanted: Wanted<'_>) -> Result<()> {
 }
 
 /// In the child: makes the file system's mount, then puts it in its place.
-pub(crate) fn mount_apart(words: &[OsString]) -> Result<()> {
-    let [fstype, source, directory, options] = apart::take(words)?;
+pub(crate) fn mount_in_child(words: &[OsString]) -> Result<()> {
+    let [fstype, source, directory, options] = child::take(words)?;
     // What another node has written must not be hidden by what was read here
     // before.
-    trial::forget_cached(Path::new(source));
-    let options = Options::parse(&options.to_string_lossy());
+    io_test::forget_cached(Path::new(source));
+    let options = MountOptions::parse(&options.to_string_lossy());
     let context = match descriptor(libc::SYS_fsopen, &[text(fstype)?.as_ptr() as _, CLOEXEC]) {
         Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
             return mount_at_once(fstype, source, directory, &options);
@@ -147,7 +147,7 @@ fn mount_at_once(
     fstype: &OsStr,
     source: &OsStr,
     directory: &OsStr,
-    options: &Options,
+    options: &MountOptions,
 ) -> Result<()> {
     let target = beneath::exactly(Path::new(directory))?;
     let target = format!("/proc/self/fd/{}", target.as_raw_fd());
@@ -159,9 +159,9 @@ fn mount_at_once(
 
 /// In the child: clones the mount and changes the clone alone, before anybody
 /// can see it.
-pub(crate) fn bind_apart(words: &[OsString]) -> Result<()> {
-    let [_, source, directory, options] = apart::take(words)?;
-    let options = Options::parse(&options.to_string_lossy());
+pub(crate) fn bind_in_child(words: &[OsString]) -> Result<()> {
+    let [_, source, directory, options] = child::take(words)?;
+    let options = MountOptions::parse(&options.to_string_lossy());
     let all = if options.bind == Some(Bind::All) { libc::AT_RECURSIVE } else { 0 };
     let flags = libc::OPEN_TREE_CLONE as usize | libc::O_CLOEXEC as usize | all as usize;
     let source_text = text(source)?;
@@ -192,7 +192,7 @@ pub(crate) fn bind_apart(words: &[OsString]) -> Result<()> {
 
 const CLOEXEC: usize = libc::FSOPEN_CLOEXEC as usize;
 
-fn configure(context: &OwnedFd, source: &OsStr, options: &Options) -> io::Result<()> {
+fn configure(context: &OwnedFd, source: &OsStr, options: &MountOptions) -> io::Result<()> {
     let set = |key: &str, value: Option<&OsStr>| {
         let (key, value) = (text(OsStr::new(key))?, value.map(text).transpose()?);
         let command = match value {

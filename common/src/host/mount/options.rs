@@ -9,7 +9,7 @@ use libc::{
 
 /// Mount options, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct MountOptions {
     /// Whether another directory is to be shown, and with what is below it.
     pub bind: Option<Bind>,
     /// Attributes of the mount that are set.
@@ -37,7 +37,7 @@ const IGNORED: &[&str] = &[
     "silent",
 ];
 
-impl Options {
+impl MountOptions {
     /// Reads a comma-separated list. A comma in double quotes is part of a
     /// value, and so may one of a password be.
     pub fn parse(text: &str) -> Self {
@@ -204,13 +204,13 @@ pub(crate) fn is_generic(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn own(options: &Options) -> Vec<&str> {
+    fn own(options: &MountOptions) -> Vec<&str> {
         options.own.iter().map(|(key, _)| key.as_str()).collect()
     }
 
     #[test]
     fn the_kernels_words_are_told_apart_from_the_file_systems() {
-        let options = Options::parse("nosuid,usrquota,noatime,data=journal");
+        let options = MountOptions::parse("nosuid,usrquota,noatime,data=journal");
         assert_eq!(options.set, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME);
         assert_eq!(own(&options), ["usrquota", "data"]);
         assert!(options.userspace.is_empty() && !options.wants_read_only());
@@ -218,46 +218,47 @@ mod tests {
 
     #[test]
     fn read_only_is_told_to_the_mount_and_to_the_file_system() {
-        let options = Options::parse("ro");
+        let options = MountOptions::parse("ro");
         assert!(options.wants_read_only());
         assert_eq!(own(&options), ["ro"]);
-        assert!(!Options::parse("ro,rw").wants_read_only());
+        assert!(!MountOptions::parse("ro,rw").wants_read_only());
     }
 
     #[test]
     fn of_two_ways_to_keep_access_times_the_later_wins() {
-        assert_eq!(Options::parse("noatime,relatime").set, 0);
-        assert_eq!(Options::parse("relatime,strictatime").set, MOUNT_ATTR_STRICTATIME);
-        assert_eq!(Options::parse("noatime").clear, MOUNT_ATTR__ATIME);
+        assert_eq!(MountOptions::parse("noatime,relatime").set, 0);
+        assert_eq!(MountOptions::parse("relatime,strictatime").set, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(MountOptions::parse("noatime").clear, MOUNT_ATTR__ATIME);
     }
 
     #[test]
     fn what_needs_mount_8_is_seen() {
         for text in ["loop", "x-systemd.automount", "_netdev", "uid=www-data", "context=\"a,b\""] {
-            let options = Options::parse(text);
+            let options = MountOptions::parse(text);
             assert_eq!(options.userspace.len(), 1, "{text}: {options:?}");
         }
-        assert_eq!(own(&Options::parse("uid=33")), ["uid"]);
+        assert_eq!(own(&MountOptions::parse("uid=33")), ["uid"]);
     }
 
     #[test]
     fn the_older_call_is_told_the_same() {
-        let options = Options::parse("ro,nosuid,noatime,sync,usrquota,data=journal,nosymfollow");
+        let options =
+            MountOptions::parse("ro,nosuid,noatime,sync,usrquota,data=journal,nosymfollow");
         let (flags, data) = options.at_once();
         let wanted = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NOATIME | libc::MS_SYNCHRONOUS;
         assert_eq!((flags, data.as_str()), (wanted | 256, "usrquota,data=journal"));
-        assert_eq!(Options::parse("rw,relatime,defaults").at_once(), (0, String::new()));
+        assert_eq!(MountOptions::parse("rw,relatime,defaults").at_once(), (0, String::new()));
     }
 
     #[test]
     fn a_password_is_no_option() {
-        assert_eq!(Options::parse("password=x,,bind,ro").bind, None);
-        assert!(Options::parse("password=x,,bind,ro").wants_read_only());
+        assert_eq!(MountOptions::parse("password=x,,bind,ro").bind, None);
+        assert!(MountOptions::parse("password=x,,bind,ro").wants_read_only());
     }
 
     #[test]
     fn a_bind_is_told_apart_from_one_with_its_submounts() {
-        assert_eq!(Options::parse("rw,bind").bind, Some(Bind::One));
-        assert_eq!(Options::parse("rbind,ro").bind, Some(Bind::All));
+        assert_eq!(MountOptions::parse("rw,bind").bind, Some(Bind::One));
+        assert_eq!(MountOptions::parse("rbind,ro").bind, Some(Bind::All));
     }
 }

@@ -4,9 +4,9 @@
 //! there: another file system may be mounted over a directory above. So paths
 //! are followed from mount to mount, as the kernel does it.
 
-use crate::host::apart;
+use crate::host::child;
 use crate::host::clock::Deadline;
-use crate::host::mount::detach::Unmounted;
+use crate::host::mount::unmount::Unmounted;
 use crate::host::mount::{Mount, Table, statmount};
 use crate::host::system::System;
 use anyhow::{Context, Result, bail, ensure};
@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 impl Table {
     /// The mounts that a path without links leads through, from the root on;
     /// the last is the one it lies on.
-    fn way(&self, path: &Path) -> Vec<&Mount> {
-        let mut way: Vec<&Mount> = Vec::new();
+    fn steps(&self, path: &Path) -> Vec<&Mount> {
+        let mut steps: Vec<&Mount> = Vec::new();
         let mut prefixes: Vec<&Path> = path.ancestors().collect();
         prefixes.reverse();
         // The root's own parent is not in the table, or is itself.
@@ -35,22 +35,22 @@ impl Table {
         for prefix in prefixes {
             let here = || self.iter().filter(|mount| mount.directory == prefix);
             loop {
-                let next = match way.last() {
+                let next = match steps.last() {
                     Some(last) => {
                         here().rfind(|mount| mount.parent == last.id && mount.id != last.id)
                     }
                     None => here().find(|mount| is_first(mount)),
                 };
                 let Some(next) = next else { break };
-                way.push(next);
+                steps.push(next);
             }
         }
-        way
+        steps
     }
 
     /// The mount that a path without links lies on.
     pub fn holding(&self, path: &Path) -> Option<&Mount> {
-        self.way(path).pop()
+        self.steps(path).pop()
     }
 
     /// The mount that the directory is the root of, as paths lead now.
@@ -69,7 +69,7 @@ impl Table {
             line.push(parent.id);
             at = parent;
         }
-        self.way(&mount.directory).into_iter().find(|step| !line.contains(&step.id))
+        self.steps(&mount.directory).into_iter().find(|step| !line.contains(&step.id))
     }
 }
 
@@ -81,15 +81,15 @@ impl Table {
 /// leads to the mount. Needs a file system with handles.
 pub fn unmount(system: &System<'_>, mount: &Mount, deadline: Deadline) -> Result<Unmounted> {
     let words = [mount.directory.as_os_str().to_owned(), mount.id.to_string().into()];
-    match apart::run(system, "unmount-hidden", &words, deadline) {
-        Err(err) if apart::errno(&err) == Some(Errno::EBUSY) => Ok(Unmounted::Busy),
+    match child::run(system, "unmount-hidden", &words, deadline) {
+        Err(err) if child::errno(&err) == Some(Errno::EBUSY) => Ok(Unmounted::Busy),
         done => done.map(|()| Unmounted::Done),
     }
 }
 
 /// In the child.
-pub(crate) fn unmount_apart(words: &[OsString]) -> Result<()> {
-    let [directory, id] = apart::take(words)?;
+pub(crate) fn unmount_in_child(words: &[OsString]) -> Result<()> {
+    let [directory, id] = child::take(words)?;
     let id: u64 = id.to_str().and_then(|id| id.parse().ok()).context("not a mount's number")?;
     let text = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
     let table = Table::parse(&String::from_utf8_lossy(&text))?;

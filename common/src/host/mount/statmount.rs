@@ -2,9 +2,9 @@
 //! are. Linux 6.8 and later; the layout is the kernel's `struct statmount`.
 
 use crate::host::block::Number;
+use crate::host::lookup;
 use crate::host::mount::Mount;
 use crate::host::system::View;
-use crate::host::way;
 use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::io;
@@ -152,7 +152,7 @@ impl Answer {
 /// The number of the mount that the path leads to the root of; none where the
 /// kernel would have to ask a file system on the way.
 pub fn unique(path: &Path) -> Option<u64> {
-    let there = way::cached(path)?;
+    let there = lookup::cached(path)?;
     let (fd, mask) = (there.as_raw_fd(), libc::STATX_MNT_ID_UNIQUE);
     let found = statx_at(fd, Path::new(""), libc::AT_EMPTY_PATH, mask).ok()?;
     let root = found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0;
@@ -244,7 +244,7 @@ mod tests {
     use crate::host::clock::Deadline;
     use crate::host::journal::Journal;
     use crate::host::mount::Table;
-    use crate::host::system::Options;
+    use crate::host::system::ViewOptions;
     use std::time::Duration;
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn one_mount_reads_as_in_the_table() {
-        let view = View::new(Options {
+        let view = View::new(ViewOptions {
             deadline: Deadline::after(Duration::from_secs(5)),
             journal: Journal::default(),
             owner: String::new(),

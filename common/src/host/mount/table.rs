@@ -2,9 +2,9 @@
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
+use crate::host::lookup::{self, Seen};
 use crate::host::mount::Mount;
 use crate::host::system::View;
-use crate::host::way::{self, Seen};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::borrow::Cow;
@@ -79,8 +79,8 @@ impl Table {
     /// Fails if the mount, which is in this table, cannot be reached because
     /// somebody on the way to it does not answer.
     pub fn is_reached(&self, view: &View, mount: &Mount) -> io::Result<()> {
-        match way::step(view, self, &mount.directory) {
-            Err(err) if way::is_silence(&err) => Err(err),
+        match lookup::step(view, self, &mount.directory) {
+            Err(err) if lookup::is_silence(&err) => Err(err),
             _ => Ok(()),
         }
     }
@@ -104,8 +104,8 @@ impl Table {
             if done == Path::new("/") || self.uppermost(&done).is_some() {
                 continue;
             }
-            let target = match way::step(view, self, &done) {
-                Err(err) if way::is_silence(&err) => return Err(err),
+            let target = match lookup::step(view, self, &done) {
+                Err(err) if lookup::is_silence(&err) => return Err(err),
                 seen => seen.ok().and_then(Seen::into_target),
             };
             let Some(target) = target else { continue };

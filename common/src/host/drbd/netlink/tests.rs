@@ -59,13 +59,13 @@ fn the_real_module_is_understood() {
     let secondary = replay(text!("secondary"), "multi.0", &[GET_STATUS]);
     assert_eq!(
         (secondary.role, secondary.disks().as_str()),
-        (Role::Secondary, "UpToDate/UpToDate")
+        (DrbdRole::Secondary, "UpToDate/UpToDate")
     );
     let torn = replay(text!("torn"), "multi.0", &[GET_STATUS]);
     assert!(torn.is_primary() && torn.laggards() == [1]);
     let alone = replay(text!("alone"), "r1", &[GET_STATUS]);
     assert_eq!(alone.peers[0].connection, "WFConnection");
-    assert_eq!(alone.peers[0].disks, [(0, Disk::DUnknown)]);
+    assert_eq!(alone.peers[0].disks, [(0, DiskState::DUnknown)]);
     assert_eq!(replay(text!("diskless"), "r1", &[GET_STATUS]).disks(), "Diskless");
 }
 
@@ -104,8 +104,8 @@ fn eight_four_tells_of_a_volume_in_one_word() {
             name: String::new(),
             node: 0,
             connection: "SyncSource".into(),
-            role: Role::Secondary,
-            disks: vec![(0, Disk::Inconsistent), (1, Disk::DUnknown)],
+            role: DrbdRole::Secondary,
+            disks: vec![(0, DiskState::Inconsistent), (1, DiskState::DUnknown)],
         }]
     );
 }
@@ -140,7 +140,7 @@ fn nine_tells_of_a_resource_in_four_turns() {
 
     let [resource] = &answers.found[..] else { panic!("{answers:?}") };
     assert!(resource.is_primary() && !resource.volumes[0].quorum);
-    assert_eq!(resource.volumes[0].role, Role::Primary);
+    assert_eq!(resource.volumes[0].role, DrbdRole::Primary);
     let [peer] = &resource.peers[..] else { panic!("{resource:?}") };
     assert!(peer.is_up_to_date() && peer.name == "node3" && peer.connection == "Connected");
 }

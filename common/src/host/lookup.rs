@@ -1,5 +1,5 @@
-//! The way to a path: looks at what lies there that come to an end, whatever
-//! file systems lie on the way.
+//! Looking up a path: what lies there, by a look that comes to an end whatever
+//! file systems the path leads through.
 //!
 //! The kernel walks a path name by name and asks the file system that each of
 //! them lies on. One whose server is gone, FUSE or NFS, holds the caller there
@@ -8,8 +8,8 @@
 //! who would be asked. What lies in memory or on the root's file system answers
 //! or the machine is gone; all others are asked by a child, until a deadline.
 
-use crate::host::apart;
 use crate::host::block::Number;
+use crate::host::child;
 use crate::host::mount::statmount::statx_at;
 use crate::host::mount::{Mount, Table};
 use crate::host::system::{System, View};
@@ -87,7 +87,7 @@ pub(crate) fn step(view: &View, table: &Table, place: &Path) -> io::Result<Seen>
     }
     match asked(table, place).as_slice() {
         [] => plain(place, Links::Shown),
-        asked => look_apart(view, asked, place),
+        asked => look_by_child(view, asked, place),
     }
 }
 
@@ -215,7 +215,7 @@ fn change(
     if asked(&table, &table.resolve(system, path)?).is_empty() {
         return act(path);
     }
-    apart::run(system, task, &[path], system.deadline()).map_err(|err| match apart::errno(&err) {
+    child::run(system, task, &[path], system.deadline()).map_err(|err| match child::errno(&err) {
         Some(errno) => errno.into(),
         None => io::Error::new(io::ErrorKind::TimedOut, format!("{err:#}")),
     })
@@ -223,7 +223,7 @@ fn change(
 
 /// In the child.
 pub(crate) fn change_in_child(task: &str, words: &[OsString]) -> anyhow::Result<()> {
-    let [path] = apart::take(words)?;
+    let [path] = child::take(words)?;
     match task {
         "mkdir" => std::fs::create_dir_all(path)?,
         _ => std::fs::remove_dir(path)?,
@@ -231,7 +231,7 @@ pub(crate) fn change_in_child(task: &str, words: &[OsString]) -> anyhow::Result<
     Ok(())
 }
 
-fn look_apart(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen> {
+fn look_by_child(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen> {
     /// Of the time that is left: as much again for another try, and for what
     /// is to be said.
     const SHARE: u32 = 3;
@@ -245,10 +245,10 @@ fn look_apart(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen> {
         return Err(silence());
     }
     let deadline = view.deadline().at_most(view.deadline().left() / SHARE);
-    match apart::ask(view, "look", &[place], deadline) {
+    match child::ask(view, "look", &[place], deadline) {
         Ok(text) => Seen::parse(&text)
             .ok_or_else(|| io::Error::other("cannot make sense of what a child has seen")),
-        Err(err) => match apart::errno(&err) {
+        Err(err) => match child::errno(&err) {
             Some(errno) => Err(errno.into()),
             None => {
                 view.remember_silent(whom.clone());
@@ -265,7 +265,7 @@ pub fn is_silence(err: &io::Error) -> bool {
 
 /// In the child.
 pub(crate) fn look_in_child(words: &[OsString]) -> anyhow::Result<()> {
-    let [path] = apart::take(words)?;
+    let [path] = child::take(words)?;
     let seen = plain(Path::new(path), Links::Shown)?;
     let mut text = format!("{} {}\n", seen.mode, seen.device).into_bytes();
     if let Some(target) = seen.target {

@@ -1,29 +1,28 @@
 //! System calls that may hang, made by a process of their own.
 //!
 //! A file system whose device or server is gone can hold a caller in the
-//! kernel where no signal reaches it. A thread would be no way out: a process
+//! kernel where no signal reaches it. A thread would not help: a process
 //! whose thread is stuck cannot end, and whoever waits for the agent would
-//! wait for the disk. So this binary runs itself again with `--apart`, waits
+//! wait for the disk. So this binary runs itself again with `--child`, waits
 //! until the deadline, and ends in time with something to say, whatever has
 //! become of the child.
 //!
 //! A child that changes something holds the instance's lock for as long as it
-//! lives. An agent that
-//! is killed while its child still mounts cannot be followed by a stop that
-//! finds nothing mounted, and believes it.
+//! lives. An agent that is killed while its child still mounts cannot be
+//! followed by a stop that finds nothing mounted, and believes it.
 
 use crate::host::clock::Deadline;
 use crate::host::system::View;
-use crate::host::{mount, program, stuck, trial, way};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::host::{program, stuck};
+use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// The word by which the binary knows what it is.
-pub const WORD: &str = "--apart";
+/// The word by which the binary knows that it is a child.
+pub const WORD: &str = "--child";
 
 /// What the child has to say.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub(crate) fn busy(text: String) -> anyhow::Error {
     Failure { errno: Some(Errno::EBUSY), text }.into()
 }
 
-/// Has a task done by a child, until the deadline.
+/// Has a task of [`tasks`](super::tasks) done by a child, until the deadline.
 pub(crate) fn run<S: AsRef<OsStr>>(
     view: &View,
     task: &str,
@@ -72,7 +71,7 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
     let mut args: Vec<OsString> = vec![WORD.into(), task.into()];
     args.extend(words.iter().map(|word| word.as_ref().to_owned()));
     let shown = program::shown(task, words);
-    view.note(format_args!("apart {shown}"));
+    view.note(format_args!("child {shown}"));
     let lock = view.lock();
     // Whoever only looks changes nothing when it gets to it.
     let changes = !matches!(task, "read" | "block" | "look" | "answer");
@@ -87,46 +86,27 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
     let output = match ended {
         Ok(output) => output,
         Err(err) => {
-            view.note(format_args!("apart {shown} = {err:#}"));
+            view.note(format_args!("child {shown} = {err:#}"));
             return Err(Failure { errno: None, text: format!("{err:#}") }.into());
         }
     };
-    view.note(format_args!("apart {shown} = {} {}", output.code, output.stderr.trim_end()));
+    view.note(format_args!("child {shown} = {} {}", output.code, output.stderr.trim_end()));
     if output.success() {
         return Ok(output.stdout);
     }
     Err(Failure { errno: Some(Errno::from_raw(output.code)), text: output.reason() }.into())
 }
 
-/// The child's whole life; the result is its exit code.
-pub fn serve(words: &[OsString]) -> u8 {
-    let Err(err) = act(words) else { return 0 };
+/// The child's whole life, of which `task` is what it is for; the result is its
+/// exit code.
+pub(crate) fn serve(task: impl FnOnce() -> Result<()>) -> u8 {
+    let Err(err) = task() else { return 0 };
     let errno = err.chain().find_map(|cause| {
         let system = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         system.or_else(|| cause.downcast_ref::<Errno>().map(|errno| *errno as i32))
     });
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{err:#}\n").as_bytes());
     errno.and_then(|errno| u8::try_from(errno).ok()).unwrap_or(1)
-}
-
-fn act(words: &[OsString]) -> Result<()> {
-    let (task, words) = words.split_first().context("no task")?;
-    match task.to_str().unwrap_or_default() {
-        "mount" => mount::attach::mount_apart(words),
-        "bind" => mount::attach::bind_apart(words),
-        "unmount" => mount::detach::unmount_apart(words),
-        "unmount-hidden" => mount::reach::unmount_apart(words),
-        "move" => mount::detach::shift_apart(words),
-        "release" => trial::release_apart(words),
-        "read" => trial::read_apart(words),
-        "block" => trial::block_apart(words),
-        "look" => way::look_in_child(words),
-        task @ ("mkdir" | "rmdir") => way::change_in_child(task, words),
-        "answer" => trial::answer_apart(words),
-        "write" => trial::write_apart(words),
-        "remove" => trial::remove_apart(words),
-        _ => bail!("there is no task {}", task.display()),
-    }
 }
 
 /// The words of a task, as many as it takes.

@@ -1,5 +1,5 @@
-//! Who uses a mount: found by the mount's number, never by a path that only
-//! looks like it.
+//! Who uses a mount, as fuser(1) tells it: found by the mount's number, never by
+//! a path that only looks like it.
 
 use crate::host::block::Number;
 use crate::host::mount::{Mount, Table, statmount};

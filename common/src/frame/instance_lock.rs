@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Held while an action changes the machine.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct InstanceLock {
     _held: Rc<File>,
 }
 
@@ -30,7 +30,7 @@ fn path(view: &View, owner: &str) -> PathBuf {
     view.run_dir().join(format!("{owner}.lock"))
 }
 
-impl Lock {
+impl InstanceLock {
     /// Waits for the lock until `deadline`.
     pub(crate) fn take(view: &View, owner: &str, deadline: Deadline) -> Result<Self> {
         file::trusted_dir(view.run_dir())?;

@@ -1,10 +1,10 @@
 //! Unmounting and moving.
 
 use crate::host::clock::Deadline;
+use crate::host::lookup::{self, Links};
 use crate::host::mount::table::unescaped;
 use crate::host::system::{System, View};
-use crate::host::way::{self, Links};
-use crate::host::{apart, beneath};
+use crate::host::{beneath, child};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -42,15 +42,15 @@ pub fn unmount(
     let done = if is_recorded(system, directory) {
         through_program(system, directory, force)
     } else {
-        apart::run(system, "unmount", &[directory.as_os_str(), OsStr::new(forced)], deadline)
+        child::run(system, "unmount", &[directory.as_os_str(), OsStr::new(forced)], deadline)
     };
     match done {
         Ok(()) => Ok(Unmounted::Done),
-        Err(err) => match apart::errno(&err) {
+        Err(err) => match child::errno(&err) {
             Some(Errno::EBUSY) => Ok(Unmounted::Busy),
             Some(_) => Err(err),
-            None => Err(match way::look(system, directory, Links::Shown) {
-                Err(silence) if way::is_silence(&silence) => err.context(silence),
+            None => Err(match lookup::look(system, directory, Links::Shown) {
+                Err(silence) if lookup::is_silence(&silence) => err.context(silence),
                 _ => err,
             }),
         },
@@ -59,7 +59,7 @@ pub fn unmount(
 
 /// Moves the mount from one directory to another.
 pub fn shift(system: &System<'_>, from: &Path, to: &Path) -> Result<()> {
-    apart::run(system, "move", &[from, to], system.deadline())
+    child::run(system, "move", &[from, to], system.deadline())
 }
 
 /// Whether mount(8) keeps a record of the mount: of a helper to be called, or
@@ -78,14 +78,14 @@ fn through_program(system: &System<'_>, directory: &Path, force: Force) -> Resul
     let output = system.change("umount", &args)?;
     match output.reason() {
         _ if output.success() => Ok(()),
-        reason if reason.contains("busy") => Err(apart::busy(reason)),
+        reason if reason.contains("busy") => Err(child::busy(reason)),
         reason => anyhow::bail!("{reason}"),
     }
 }
 
 /// In the child.
-pub(crate) fn unmount_apart(words: &[OsString]) -> Result<()> {
-    let [directory, force] = apart::take(words)?;
+pub(crate) fn unmount_in_child(words: &[OsString]) -> Result<()> {
+    let [directory, force] = child::take(words)?;
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     if force == "force" {
         flags |= MntFlags::MNT_FORCE;
@@ -100,8 +100,8 @@ pub(crate) fn unmount_apart(words: &[OsString]) -> Result<()> {
 }
 
 /// In the child.
-pub(crate) fn shift_apart(words: &[OsString]) -> Result<()> {
-    let [from, to] = apart::take(words)?;
+pub(crate) fn shift_in_child(words: &[OsString]) -> Result<()> {
+    let [from, to] = child::take(words)?;
     let nothing = None::<&Path>;
     let target = beneath::exactly(Path::new(to))?;
     let target = format!("/proc/self/fd/{}", target.as_raw_fd());

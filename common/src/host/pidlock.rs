@@ -1,6 +1,5 @@
-//! A name that one process at a time holds, and that the kernel knows the
-//! holder of: it lets go however the holder ends, and a process number in it
-//! is never stale.
+//! A lock whose holder the kernel tells, in the place of a pid file: it is let
+//! go however the holder ends, so that the process number is never stale.
 
 use super::clock::{Deadline, Pace};
 use super::file;
@@ -15,7 +14,7 @@ use std::path::PathBuf;
 
 /// Held until it is dropped or the process ends.
 #[derive(Debug)]
-pub struct Claim {
+pub struct PidLock {
     _file: File,
 }
 
@@ -39,23 +38,23 @@ fn holder_of(file: &File) -> Option<i32> {
 }
 
 /// Takes the name, unless another process holds it.
-pub fn take(system: &System<'_>, name: &str) -> Result<Option<Claim>> {
+pub fn take(system: &System<'_>, name: &str) -> Result<Option<PidLock>> {
     file::trusted_dir(system.run_dir())?;
     let file = file::open_lock(&path(system, name))?;
     let taken = try_lock(&file)?;
-    system.note(format_args!("claim {name} = {taken}"));
-    Ok(taken.then_some(Claim { _file: file }))
+    system.note(format_args!("lock {name} = {taken}"));
+    Ok(taken.then_some(PidLock { _file: file }))
 }
 
 /// Takes the name from whoever holds it, who is killed if it is a background
 /// part of ours. Once this returns, the holder runs no instruction any more.
-pub fn take_over(system: &System<'_>, name: &str, deadline: Deadline) -> Result<Claim> {
+pub fn take_over(system: &System<'_>, name: &str, deadline: Deadline) -> Result<PidLock> {
     file::trusted_dir(system.run_dir())?;
     let file = file::open_lock(&path(system, name))?;
     let mut pace = Pace::new();
     loop {
         if try_lock(&file)? {
-            return Ok(Claim { _file: file });
+            return Ok(PidLock { _file: file });
         }
         let holder = holder_of(&file);
         if let Some(pid) = holder {

@@ -1,9 +1,9 @@
-//! Trying a device or a file system out: does it answer, is what was written
-//! there when it is read. Each trial runs apart, since what it asks may never
-//! answer.
+//! Tests of a device or a file system by input and output: does it answer, is
+//! what was written there when it is read. Each is made by a child, since what
+//! it asks may never answer.
 
-use crate::host::apart;
 use crate::host::beneath::{Missing, Place};
+use crate::host::child;
 use crate::host::clock::Deadline;
 use crate::host::mount::statmount;
 use crate::host::system::{System, View};
@@ -28,14 +28,14 @@ mod request {
 /// Reads a block at each of a few places that differ from call to call,
 /// past the page cache.
 pub fn read_device(view: &View, device: &Path, deadline: Deadline) -> Result<()> {
-    apart::run(view, "read", &[device], deadline)
+    child::run(view, "read", &[device], deadline)
 }
 
 /// The 4096 bytes of the device from `at` on, a multiple of as many, past the
 /// page cache.
 pub fn block(view: &View, device: &Path, at: u64, deadline: Deadline) -> Result<Vec<u8>> {
     let at = at.to_string();
-    let text = apart::ask(view, "block", &[device.as_os_str(), OsStr::new(&at)], deadline)?;
+    let text = child::ask(view, "block", &[device.as_os_str(), OsStr::new(&at)], deadline)?;
     let digits = text.trim_end().as_bytes();
     let digit = |c: u8| char::from(c).to_digit(16).map(|value| value as u8);
     let bytes: Option<Vec<u8>> =
@@ -46,7 +46,7 @@ pub fn block(view: &View, device: &Path, at: u64, deadline: Deadline) -> Result<
 
 /// Has the file system say something that it cannot know by heart.
 pub fn answers(view: &View, directory: &Path, deadline: Deadline) -> Result<()> {
-    apart::run(view, "answer", &[directory], deadline)
+    child::run(view, "answer", &[directory], deadline)
 }
 
 /// Writes a file below a directory, reads it back and compares.
@@ -58,7 +58,7 @@ pub fn write(
     deadline: Deadline,
 ) -> Result<()> {
     let words = [directory.as_os_str(), below.as_os_str(), OsStr::new(text)];
-    apart::run(system, "write", &words, deadline)
+    child::run(system, "write", &words, deadline)
 }
 
 /// Removes the file that was written, and the directory it lies in if nothing
@@ -69,21 +69,21 @@ pub fn remove(
     below: &Path,
     deadline: Deadline,
 ) -> Result<()> {
-    apart::run(system, "remove", &[directory, below], deadline)
+    child::run(system, "remove", &[directory, below], deadline)
 }
 
 /// Whether nobody holds the device any more; what is cached of it is dropped
 /// then.
 pub fn is_released(system: &System<'_>, device: &Path, deadline: Deadline) -> Result<bool> {
-    match apart::run(system, "release", &[device], deadline) {
-        Err(err) if apart::errno(&err) == Some(Errno::EBUSY) => Ok(false),
+    match child::run(system, "release", &[device], deadline) {
+        Err(err) if child::errno(&err) == Some(Errno::EBUSY) => Ok(false),
         done => done.map(|()| true),
     }
 }
 
 /// In the child.
-pub(crate) fn read_apart(words: &[OsString]) -> Result<()> {
-    let [device] = apart::take(words)?;
+pub(crate) fn read_in_child(words: &[OsString]) -> Result<()> {
+    let [device] = child::take(words)?;
     let file = open_device(device)?;
     let blocks = size(&file)? / BLOCK as u64;
     ensure!(blocks > 0, "its size is zero");
@@ -99,8 +99,8 @@ pub(crate) fn read_apart(words: &[OsString]) -> Result<()> {
 }
 
 /// In the child.
-pub(crate) fn block_apart(words: &[OsString]) -> Result<()> {
-    let [device, at] = apart::take(words)?;
+pub(crate) fn block_in_child(words: &[OsString]) -> Result<()> {
+    let [device, at] = child::take(words)?;
     let at = at.to_str().and_then(|at| at.parse().ok()).context("not a place")?;
     let mut aligned = Aligned::new();
     open_device(device)?
@@ -142,15 +142,15 @@ impl Aligned {
 }
 
 /// In the child.
-pub(crate) fn answer_apart(words: &[OsString]) -> Result<()> {
-    let [directory] = apart::take(words)?;
+pub(crate) fn answer_in_child(words: &[OsString]) -> Result<()> {
+    let [directory] = child::take(words)?;
     statmount::ask_for_real(Path::new(directory))?;
     Ok(())
 }
 
 /// In the child.
-pub(crate) fn write_apart(words: &[OsString]) -> Result<()> {
-    let [directory, below, text] = apart::take(words)?;
+pub(crate) fn write_in_child(words: &[OsString]) -> Result<()> {
+    let [directory, below, text] = child::take(words)?;
     let place = Place::walk(Path::new(directory), Path::new(below), Missing::Made)?;
     let mut written = Aligned::new();
     let bytes = text.as_encoded_bytes();
@@ -169,8 +169,8 @@ pub(crate) fn write_apart(words: &[OsString]) -> Result<()> {
 }
 
 /// In the child.
-pub(crate) fn remove_apart(words: &[OsString]) -> Result<()> {
-    let [directory, below] = apart::take(words)?;
+pub(crate) fn remove_in_child(words: &[OsString]) -> Result<()> {
+    let [directory, below] = child::take(words)?;
     match Place::walk(Path::new(directory), Path::new(below), Missing::Refused) {
         Err(err) if is_not_there(&err) => Ok(()),
         place => place?.remove().context("cannot remove the status file"),
@@ -182,8 +182,8 @@ fn is_not_there(err: &anyhow::Error) -> bool {
 }
 
 /// In the child.
-pub(crate) fn release_apart(words: &[OsString]) -> Result<()> {
-    let [device] = apart::take(words)?;
+pub(crate) fn release_in_child(words: &[OsString]) -> Result<()> {
+    let [device] = child::take(words)?;
     // An exclusive open succeeds when no file system and no other device
     // claims the device.
     let opened = OpenOptions::new()

@@ -1,0 +1,26 @@
+//! What a child of an agent's can be told to do: see [`child`](super::child).
+
+use crate::host::{io_test, lookup, mount};
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+
+/// Does the task that the first of the words names.
+pub(crate) fn carry_out(words: &[OsString]) -> Result<()> {
+    let (task, words) = words.split_first().context("no task")?;
+    match task.to_str().unwrap_or_default() {
+        "mount" => mount::attach::mount_in_child(words),
+        "bind" => mount::attach::bind_in_child(words),
+        "unmount" => mount::unmount::unmount_in_child(words),
+        "unmount-hidden" => mount::reach::unmount_in_child(words),
+        "move" => mount::unmount::shift_in_child(words),
+        "release" => io_test::release_in_child(words),
+        "read" => io_test::read_in_child(words),
+        "block" => io_test::block_in_child(words),
+        "look" => lookup::look_in_child(words),
+        task @ ("mkdir" | "rmdir") => lookup::change_in_child(task, words),
+        "answer" => io_test::answer_in_child(words),
+        "write" => io_test::write_in_child(words),
+        "remove" => io_test::remove_in_child(words),
+        _ => bail!("there is no task {}", task.display()),
+    }
+}
