@@ -8,17 +8,16 @@
 mod subject;
 
 use super::guest::PART;
-use crate::Effort;
-use crate::measure::{Case, Row, Turns};
+use crate::measure::{Case, Effort, Row, Turns};
 use crate::sheet::Sheet;
 use anyhow::{Context, Result, ensure};
+use lab::boot;
 use lab::client::{Lab, Machine};
 use lab::guest::SELF;
+use lab::machine::NODES;
 use lab::machine::{COUNTED, Choice};
 use lab::place::Place;
 use lab::progress::Progress;
-use lab::setting::NODES;
-use lab::{boot, end};
 use packaging::host;
 use std::fmt::Write;
 use std::fs;
@@ -46,11 +45,11 @@ pub fn measure(effort: Effort) -> Result<Sheet> {
     );
     eprintln!("building the agents");
     let built = host::build_agents()?;
-    let (lab, lease, progress) = boot(&place, &Choice::read(&[NODE, COUNTED])?)?;
+    let (lab, lease, progress) = boot::up(&place, &Choice::read(&[NODE, COUNTED])?)?;
     let bench = Bench { machine: lab.machine(NODE), effort, progress };
     let sheet = bench.install(&built).and_then(|()| bench.sheet());
     drop(lease);
-    end(&place)?;
+    boot::down(&place)?;
     sheet
 }
 

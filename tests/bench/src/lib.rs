@@ -8,6 +8,7 @@
 //! disturbs one disturbs the other.
 
 mod actions;
+mod document;
 pub mod guest;
 mod in_lab;
 mod measure;
@@ -17,9 +18,9 @@ mod stage;
 mod table;
 
 use anyhow::{Result, bail};
-use measure::Row;
+use measure::{Effort, Row};
 use packaging::host;
-use sheet::{Report, Sheet};
+use sheet::Sheet;
 use stage::{Stage, Subject};
 
 const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick]
@@ -41,14 +42,6 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("modprobe", "kmod", "what the shell agent for file systems calls"),
 ];
 
-/// How often each command is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    pub ours: usize,
-    pub shell: usize,
-    pub under_load: usize,
-}
-
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
     let (mut in_lab, mut quick) = (false, false);
@@ -67,7 +60,7 @@ pub fn run(words: &[String]) -> Result<()> {
         false => Effort { ours: 400, shell: 25, under_load: 25 },
         true => Effort { ours: 60, shell: 5, under_load: 8 },
     };
-    let mut report = Report::read()?;
+    let mut report = document::read()?;
     let sheet = if in_lab {
         host::become_root("bench", words, "a machine is started, from an image that root owns")?;
         report.lab.insert(in_lab::measure(effort)?)
@@ -76,7 +69,7 @@ pub fn run(words: &[String]) -> Result<()> {
         report.host.insert(here(effort)?)
     };
     print!("{}", table::terminal(sheet));
-    report.write()
+    document::write(&report)
 }
 
 fn here(effort: Effort) -> Result<Sheet> {

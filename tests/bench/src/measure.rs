@@ -25,6 +25,14 @@ impl Run {
     }
 }
 
+/// How often each command is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub ours: usize,
+    pub shell: usize,
+    pub under_load: usize,
+}
+
 /// What one run cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {

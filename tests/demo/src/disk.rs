@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// How the images' names begin; by this the demo's loop devices are told from
+/// others on the machine.
+pub const IMAGE: &str = "sturdy-demo-disk";
 /// The size of an image in bytes, and what it is at least where the maker of a
 /// file system insists; only what is written takes memory.
 const SIZE: u64 = 96 << 20;

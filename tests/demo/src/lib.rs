@@ -20,6 +20,7 @@ mod haresources;
 mod network;
 mod node;
 mod options;
+mod output;
 mod plan;
 mod root;
 mod space;
@@ -33,10 +34,6 @@ use options::Options;
 use packaging::host;
 use std::path::Path;
 use words::Script;
-
-/// Where the story's drawing and what is kept go, below cargo's target
-/// directory.
-const OUTPUT: &str = "demo";
 
 /// The task; its parts are started by it under names that begin with `@`.
 pub fn run(words: &[String]) -> Result<()> {
@@ -69,7 +66,7 @@ fn show(words: &[String]) -> Result<()> {
         ensure!(path.is_file(), "there is no agent {} in {}", word.script, agents.display());
     }
     let output = options.svg.parent().unwrap_or(Path::new("/")).to_path_buf();
-    watch::make_directory(&output)?;
+    output::make_directory(&output)?;
     let script = Script { line, agents, keep: options.keep.then_some(output) };
     let story = watch::play(&script)?;
     watch::present(&story, &options.svg)

@@ -1,7 +1,7 @@
 //! The words of the command line.
 
-use super::OUTPUT;
 use super::haresources::{Line, parse};
+use super::output::OUTPUT;
 use anyhow::{Context, Result, bail};
 use packaging::host;
 use std::path::{Path, PathBuf};

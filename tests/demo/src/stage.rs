@@ -5,10 +5,10 @@
 
 use super::cast::{Client, Node, tell};
 use super::chronicle::{Chronicle, DISK};
-use super::disk::{self, Attached};
+use super::disk::{self, Attached, IMAGE};
 use super::plan::{Plan, plan};
 use super::words::{Boot, Errand, Frame, Order, Saying, Scene, Script, hear};
-use super::{beat, network, root, watch};
+use super::{beat, network, output, root};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount, umount};
 use std::path::{Path, PathBuf};
@@ -17,9 +17,6 @@ use std::time::{Duration, Instant};
 use story::ledger::{self, Ack, Verdict};
 use story::timeline::{Action, Kind, human, now};
 
-/// How the images' names begin; by this the demo's loop devices are told from
-/// others on the machine.
-pub const IMAGE: &str = "sturdy-demo-disk";
 /// How long the client works undisturbed in each part of the story.
 const RUN: Duration = Duration::from_millis(3000);
 /// How long the returned node is watched before it gets the resources back.
@@ -355,7 +352,7 @@ impl Stage {
         let keep = |name: &str, write: &dyn Fn(&Path) -> Result<()>| {
             let path = directory.join(name);
             write(&path)
-                .and_then(|()| watch::give_to_caller(&path))
+                .and_then(|()| output::give_to_caller(&path))
                 .with_context(|| format!("cannot keep {}", path.display()))
         };
         for number in 0..self.plan.disks.len() {

@@ -1,8 +1,9 @@
 //! The audience: shows each step as it happens, ends the stage when it is
 //! interrupted, and presents the story in the end.
 
+use super::disk::IMAGE;
+use super::output::give_to_caller;
 use super::space;
-use super::stage::IMAGE;
 use super::words::{Scene, Script, hear, say};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -14,14 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 use story::timeline::{Hue, Story, grouped};
-
-/// Under sudo, what was made belongs to the user who called it.
-pub fn give_to_caller(path: &Path) -> Result<()> {
-    let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return Ok(()) };
-    std::os::unix::fs::lchown(path, Some(user), Some(group))
-        .with_context(|| format!("cannot give {} to its user", path.display()))
-}
 
 nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
 
@@ -178,16 +171,6 @@ impl Audience {
         }
         Ok(())
     }
-}
-
-/// Makes the directory that the drawing and what is kept lie in.
-pub fn make_directory(directory: &Path) -> Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    give_to_caller(directory)
 }
 
 /// Shows the story in the terminal, draws it into a file, and ends with an

@@ -7,8 +7,7 @@ mod published;
 pub use published::ALL;
 
 use super::client::Machine;
-use super::service::Service;
-use super::setting::NODES;
+use super::machine::NODES;
 use anyhow::{Result, ensure};
 
 /// Words of an article, and what they are exchanged for.
@@ -103,6 +102,70 @@ pub struct Mount {
     pub options: &'static str,
 }
 
+/// What a group serves in the end; what is done about it is in `service`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A program of the lab on the group's file system, which answers over
+    /// TCP when a record is on disk.
+    Ledger,
+    /// Debian's NFS server, started by Debian's init scripts; the client
+    /// writes into a file that it has mounted.
+    Nfs,
+    /// An iSCSI target with CHAP; the client writes to a disk.
+    Iscsi,
+    /// A target of ATA over Ethernet, which needs no address; the client
+    /// writes to a disk.
+    Aoe,
+    /// Nothing for a client: each node has a program that writes into a ledger
+    /// of its own, on the file system of both.
+    Writers,
+}
+
+/// One of a service's words in haresources.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// The word.
+    pub name: &'static str,
+    /// It is a program of the lab that stands where an agent will: see
+    /// `guest::stand_in`. Otherwise an init script of the distribution.
+    pub stand_in: bool,
+}
+
+const fn stand_in(name: &'static str) -> Word {
+    Word { name, stand_in: true }
+}
+
+const fn script(name: &'static str) -> Word {
+    Word { name, stand_in: false }
+}
+
+impl Word {
+    /// What Pacemaker calls it.
+    pub fn class(self) -> String {
+        if self.stand_in { format!("ocf:lab:{}", self.name) } else { format!("lsb:{}", self.name) }
+    }
+}
+
+impl Service {
+    /// The words, from left to right.
+    pub fn words(self) -> &'static [Word] {
+        const NFS: [Word; 2] = [script("nfs-common"), script("nfs-kernel-server")];
+        match self {
+            Service::Ledger => &const { [stand_in("ledger")] },
+            Service::Nfs => &NFS,
+            Service::Iscsi => &const { [stand_in("iscsitarget")] },
+            Service::Aoe => &const { [stand_in("vblade")] },
+            Service::Writers => &const { [stand_in("writer")] },
+        }
+    }
+
+    /// Whether the ledger is a file on the group's file system, or else lies
+    /// on the DRBD device itself.
+    pub fn has_file(self) -> bool {
+        matches!(self, Service::Ledger | Service::Nfs | Service::Writers)
+    }
+}
+
 impl Group {
     /// Whether a device of the device-mapper is one of its volumes.
     pub fn has(&self, mapping: &str) -> bool {
@@ -122,9 +185,6 @@ impl Owner {
         }
     }
 }
-
-/// The device under DRBD: a mapping, so that it can be made to fail.
-pub const LOWER: &str = "/dev/mapper/lower";
 
 /// What DRBD calls when it has lost its peer.
 const HANDLER: &str = "/usr/lib/sturdy/drbd-fence-peer";

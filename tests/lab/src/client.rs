@@ -2,12 +2,14 @@
 //! and the stream of what happens.
 
 use super::keeper::Verb;
+use super::machine::NODES;
 use super::place::Place;
 use super::wire::{Done, Exec, Frame, Kind, Put};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A running lab.
@@ -262,4 +264,15 @@ fn collect_bytes(stream: &mut impl Read) -> Result<(Output, Vec<u8>)> {
             _ => {}
         }
     }
+}
+
+/// Does the same on both nodes at once.
+pub fn on_both(act: impl Fn(&'static str) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let threads = NODES.map(|node| scope.spawn(|| act(node)));
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a helper thread died"))??;
+        }
+        Ok(())
+    })
 }

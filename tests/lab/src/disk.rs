@@ -1,11 +1,15 @@
 //! Faults of a node's disk. The device under DRBD is a mapping, so it can be
 //! made to fail and to work again; the file system can be filled.
 
-use super::article::LOWER;
 use super::client::Machine;
-use super::setting::SECTORS;
 use anyhow::Result;
 use std::time::Duration;
+
+/// The device under DRBD: a mapping, so that it can be made to fail.
+pub const LOWER: &str = "/dev/mapper/lower";
+
+/// Its size, in sectors.
+const SECTORS: u32 = 48 * 2048;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

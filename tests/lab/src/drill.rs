@@ -21,11 +21,12 @@ mod stand;
 mod tester;
 
 use super::client::Lab;
+use super::hash::hash;
 use super::machine::Choice;
-use super::place::{Place, hash};
+use super::machine::NODES;
+use super::place::Place;
 use super::progress::Progress;
-use super::setting::NODES;
-use super::{boot, end, setting};
+use super::{boot, cluster};
 use anyhow::{Context, Result, bail, ensure};
 use stand::Stand;
 use std::cell::Cell;
@@ -72,15 +73,15 @@ pub fn run(words: &[&str]) -> Result<()> {
          `cargo xtask lab down`"
     );
     eprintln!("{} drills, seed {}\n  building the agents", drills.len(), order.seed);
-    let agents = setting::pack_agents()?;
-    let (lab, lease, progress) = boot(&place, &Choice::read(&NODES)?)?;
+    let agents = cluster::pack_agents()?;
+    let (lab, lease, progress) = boot::up(&place, &Choice::read(&NODES)?)?;
     let failed = play(&lab, &agents, &drills, &order, &progress)?;
     if order.keep {
         lease.keep()?;
         eprintln!("The machines stay: `cargo xtask lab shell node1`, then `lab down`.");
     } else {
         drop(lease);
-        end(&place)?;
+        boot::down(&place)?;
     }
     println!("\n{} passed, {failed} failed", drills.len() - failed);
     ensure!(failed == 0, "{failed} of {} drills failed", drills.len());

@@ -2,7 +2,7 @@
 
 use super::article::{Article, Who};
 use super::client::{Lab, Machine};
-use super::setting::NODES;
+use super::machine::NODES;
 use anyhow::Result;
 use std::time::Duration;
 

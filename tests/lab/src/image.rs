@@ -2,17 +2,15 @@
 //! once by mmdebstrap and cached under a name made of the recipe.
 
 use super::archive::Archive;
+use super::debian::{SUITE, mirror};
+use super::hash::hash;
 use super::jfsutils;
-use super::place::{Place, hash};
+use super::place::Place;
 use super::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
-use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The release of Debian in the machines.
-const SUITE: &str = "bookworm";
 
 /// What the machines need, by subject. Stock resource agents are there as the
 /// yardstick only: ours need none of them.
@@ -126,11 +124,6 @@ fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
     Ok(())
 }
 
-/// A mirror other than Debian's own.
-pub fn mirror() -> Option<OsString> {
-    std::env::var_os("LAB_MIRROR")
-}
-
 /// Copies the kernel out and returns its release.
 fn take_kernel(tree: &Path, dir: &Path) -> Result<String> {
     let boot = tree.join("boot");
@@ -236,21 +229,4 @@ fn has_interpreter(elf: &[u8]) -> bool {
     };
     let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     (0..count).any(|index| number(table + index * size, 4) == 3)
-}
-
-/// The tools an unpacked distribution offers below `root`.
-pub fn unpack(root: &Path, packages: &[&str], what: &str, progress: &mut Progress) -> Result<()> {
-    let draft = root.with_extension("draft");
-    if draft.exists() {
-        fs::remove_dir_all(&draft)?;
-    }
-    let mut unpack = Command::new("mmdebstrap");
-    unpack
-        .args(["--variant=extract", "--format=directory"])
-        .arg(format!("--include={}", packages.join(",")))
-        .args([OsStr::new(SUITE), draft.as_os_str()])
-        .args(mirror());
-    progress.follow("tools", what, &mut unpack)?;
-    fs::rename(&draft, root)?;
-    Ok(())
 }

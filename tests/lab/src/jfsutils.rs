@@ -7,7 +7,7 @@
 //! release as its authors wrote it. Debian's stays beside it, for the drill
 //! that shows what becomes of it.
 
-use super::image;
+use super::debian;
 use super::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -56,9 +56,9 @@ pub fn recipe() -> String {
 /// Builds it in `dir` and puts it into the tree.
 pub fn build(dir: &Path, tree: &Path, progress: &mut Progress) -> Result<()> {
     let workshop = dir.join("workshop");
-    image::unpack(&workshop, TOOLS, "unpacking a compiler", progress)?;
+    debian::unpack(&workshop, TOOLS, "unpacking a compiler", progress)?;
     let archive = dir.join("jfsutils.tar.gz");
-    let mirror = image::mirror().unwrap_or_else(|| "http://deb.debian.org/debian".into());
+    let mirror = debian::mirror().unwrap_or_else(|| "http://deb.debian.org/debian".into());
     let mut fetch = Command::new("/usr/lib/apt/apt-helper");
     fetch
         .arg("download-file")

@@ -3,8 +3,9 @@
 //! second.
 
 use super::client::{Event, Lab};
+use super::machine::NODES;
 use super::observe::Node;
-use super::setting::{NODES, Setting};
+use super::setting::Setting;
 use super::wire::{Frame, Kind};
 use anyhow::Result;
 use std::collections::BTreeMap;

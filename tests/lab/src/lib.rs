@@ -4,24 +4,30 @@
 //!
 //! From the ground up: [`place`] says where files lie, [`image`] builds the
 //! root disk once, [`qemu`] finds the emulator, [`machine`] starts one
-//! machine, [`switch`] is a network between them, [`keeper`] owns them all in
+//! machine, [`boot`] all of them, [`switch`] is a network between them, [`keeper`] owns them all in
 //! the background, [`wire`] is the language spoken with [`guest`], the
 //! program inside, and [`client`] is what commands and scenarios hold in hand.
 //!
 //! On that stand the scenarios: an [`article`] is a published configuration
-//! and a [`service`] what its group serves to the client, a [`setting`] puts it on the machines under [`heartbeat`] or [`pacemaker`],
+//! and a [`service`] what its group serves to the client, a [`setting`] has it under an engine with
+//! somebody's agents, a [`cluster`] puts that on the machines with [`heartbeat`] or [`pacemaker`],
 //! a [`scenario`] is a list of steps, [`play`] takes them and judges what
-//! [`observe`] and [`journal`] saw, [`story`] and [`report`] show it, and
+//! [`observe`] and [`journal`] saw, [`chronicle`] and [`report`] show it, and
 //! [`run`] is the command that does all this.
 //!
 //! [`drill`] does without an engine and calls the agents itself.
 
 mod archive;
 mod article;
+pub mod boot;
+mod chronicle;
 pub mod client;
+mod cluster;
+mod debian;
 mod disk;
 mod drill;
 pub mod guest;
+mod hash;
 mod heartbeat;
 mod image;
 mod jfsutils;
@@ -34,27 +40,25 @@ pub mod place;
 mod play;
 pub mod progress;
 mod qemu;
+mod random;
 mod report;
 mod run;
 mod scenario;
 mod service;
 pub mod setting;
 mod shell;
-mod story;
 mod strike;
 mod switch;
 mod wire;
 
-use anyhow::{Context, Result, bail, ensure};
-use client::{Lab, Lease, Machine};
+use anyhow::{Context, Result, bail};
+use client::{Lab, Machine};
 use keeper::Verb;
-use machine::{Choice, PLANS, Plan};
+use machine::{Choice, PLANS};
 use packaging::host;
 use place::Place;
 use progress::Progress;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
@@ -136,13 +140,13 @@ fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
         ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
     let setting = setting.map(scenario::setting).transpose()?;
-    let archive = setting.map(|_| setting::pack_agents()).transpose()?;
+    let archive = setting.map(|_| cluster::pack_agents()).transpose()?;
     let place = Place::of_workspace();
     if Lab::running(&place).is_some() {
         eprintln!("The lab is up already; `cargo xtask lab down` ends it.");
         return Ok(());
     }
-    let (lab, lease, progress) = boot(&place, &choice)?;
+    let (lab, lease, progress) = boot::up(&place, &choice)?;
     if let (Some(setting), Some(archive)) = (setting, archive) {
         progress.show("set-up", &setting.name());
         setting.set_up(&lab, &archive)?;
@@ -157,95 +161,19 @@ fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Prepares what is missing and starts keeper and machines.
-pub fn boot(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
-    let mut progress = Progress::begin();
-    host::install(&[
-        ("mmdebstrap", "mmdebstrap", "installs the machines' Debian into a file"),
-        ("mke2fs", "e2fsprogs", "makes the machines' root disk"),
-    ])?;
-    place.make()?;
-    let claim = place.claim()?;
-    prepared(place, &mut progress)?;
-    let log = std::fs::File::create(place.keeper_log())?;
-    let mut keeper = Command::new(std::env::current_exe()?)
-        .args(["lab", "keeper"])
-        .args(choice.words())
-        // It is not read; the place is the keeper's as long as it lives.
-        .stdin(claim)
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        // Not the terminal's group: a Ctrl-C is for the task, and the keeper
-        // follows by the end of the lease.
-        .process_group(0)
-        .spawn()?;
-    let start = Instant::now();
-    let lab = loop {
-        if let Some(lab) = Lab::running(place) {
-            break lab;
-        }
-        if keeper.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(30) {
-            bail!("the keeper did not start; see {}", place.keeper_log().display());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let lease = lab.lease()?;
-    await_machines(&lab, &choice.plans, &progress)?;
-    Ok((lab, lease, progress))
-}
-
-fn prepared(place: &Place, progress: &mut Progress) -> Result<(image::Image, qemu::Qemu)> {
-    let image = image::ready(place, progress)?;
-    let mut qemu = qemu::ready(place, progress)?;
-    qemu.probe(&image, place, progress)?;
-    Ok((image, qemu))
-}
-
-fn await_machines(lab: &Lab, plans: &[&Plan], progress: &Progress) -> Result<()> {
-    let start = Instant::now();
-    let mut down: Vec<&str> = plans.iter().map(|plan| plan.name).collect();
-    while !down.is_empty() {
-        progress.show("boot", &format!("{} ({:.0} s)", down.join(", "), progress.seconds()));
-        down.retain(|name| {
-            let answer = lab.machine(name).run(&["true"], Duration::from_secs(5));
-            !answer.is_ok_and(|output| output.code == 0)
-        });
-        ensure!(
-            start.elapsed() < Duration::from_secs(180),
-            "{} did not boot within 180 s; see target/lab/machines/*.console",
-            down.join(", ")
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    progress.done("boot", &format!("all machines answer: {:.0} s", start.elapsed().as_secs_f64()));
-    Ok(())
-}
-
 fn keep(machines: &[&str]) -> Result<()> {
     let choice = Choice::read(machines)?;
     let place = Place::of_workspace();
     let mut progress = Progress::begin();
-    let (image, mut qemu) = prepared(&place, &mut progress)?;
+    let (image, mut qemu) = boot::prepared(&place, &mut progress)?;
     qemu.counted = choice.counted;
     keeper::run(place, image, qemu, &choice.plans)
 }
 
 fn down() -> Result<()> {
     let place = Place::of_workspace();
-    end(&place)?;
+    boot::down(&place)?;
     eprintln!("The machines are gone; the image stays in {}.", place.files.display());
-    Ok(())
-}
-
-/// Ends the machines and removes their files.
-pub fn end(place: &Place) -> Result<()> {
-    if let Some(lab) = Lab::running(place) {
-        lab.tell(&Verb::Down)?;
-    }
-    let machines = place.machines();
-    if machines.exists() {
-        std::fs::remove_dir_all(&machines)?;
-    }
     Ok(())
 }
 

@@ -58,6 +58,9 @@ pub const PLANS: &[Plan] = &[
     },
 ];
 
+/// Those of them that are the cluster's nodes.
+pub const NODES: [&str; 2] = ["node1", "node2"];
+
 /// The machines that are to run, and how.
 #[derive(Clone, Debug)]
 pub struct Choice {

@@ -4,7 +4,8 @@ pub mod shared;
 
 use super::article::{Article, Group, Mount};
 use super::client::{Lab, Machine};
-use super::setting::{NODES, Setting};
+use super::machine::NODES;
+use super::setting::Setting;
 use anyhow::{Result, ensure};
 use std::thread;
 use std::time::{Duration, Instant};

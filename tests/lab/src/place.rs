@@ -1,6 +1,7 @@
 //! Where the lab keeps its files: everything below `target/lab`, and the
 //! sockets in a directory of `/run` named after this checkout.
 
+use super::hash::hash;
 use anyhow::{Context, Result, bail};
 use packaging::host;
 use std::fs::{self, File, TryLockError};
@@ -78,13 +79,6 @@ impl Place {
     pub fn socket(&self, name: &str) -> PathBuf {
         self.sockets.join(name)
     }
-}
-
-/// FNV-1a: names things by their content, and guards against nothing.
-pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! used. QEMU is the host's own where it is recent enough; otherwise one is
 //! unpacked beside the image, so that nothing of the host is changed.
 
-use super::image::{self, Image};
+use super::debian;
+use super::image::Image;
 use super::place::Place;
 use super::progress::Progress;
 use anyhow::{Context, Result, bail};
@@ -78,7 +79,7 @@ pub fn ready(place: &Place, progress: &mut Progress) -> Result<Qemu> {
     }
     let root = place.files.join("tools");
     if !root.exists() {
-        image::unpack(&root, &["qemu-system-x86", "qemu-utils"], "unpacking QEMU", progress)?;
+        debian::unpack(&root, &["qemu-system-x86", "qemu-utils"], "unpacking QEMU", progress)?;
     }
     let unpacked = Qemu { root: Some(root.clone()), kvm: false, counted: false };
     if unpacked.version().is_none() {

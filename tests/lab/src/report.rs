@@ -2,9 +2,9 @@
 //! a table that sets our agents beside the stock ones.
 
 use super::article;
+use super::chronicle::Figures;
 use super::scenario::Scenario;
 use super::setting::{Agents, Setting};
-use super::story::Figures;
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::path::Path;

@@ -1,15 +1,17 @@
 //! `lab run`: plays scenarios, each setting on fresh machines, and reports.
 
 use super::client::Lab;
+use super::hash::hash;
 use super::journal::Journal;
 use super::machine::Choice;
-use super::place::{Place, hash};
+use super::machine::NODES;
+use super::place::Place;
 use super::play::{self, Outcome};
 use super::progress::Progress;
 use super::report::{self, Entry};
 use super::scenario::{self, Scenario};
-use super::setting::{self, Agents, NODES, Setting};
-use super::{boot, end, story};
+use super::setting::{Agents, Setting};
+use super::{boot, chronicle, cluster};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::IsTerminal;
@@ -41,7 +43,7 @@ pub fn run(words: &[&str]) -> Result<()> {
     eprintln!("{count} scenarios under {} settings, {}", plan.len(), order.seeds_in_words());
     let archive = if order.agents.contains(&Agents::Sturdy) {
         eprintln!("  building the agents");
-        setting::pack_agents()?
+        cluster::pack_agents()?
     } else {
         Vec::new()
     };
@@ -71,7 +73,7 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let (lab, lease, progress) = boot(&place, &Choice::read(&[])?)?;
+        let (lab, lease, progress) = boot::up(&place, &Choice::read(&[])?)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting
             .set_up(&lab, archive)
@@ -96,7 +98,7 @@ fn play_setting(
             return Ok(true);
         }
         drop((journal, lease));
-        end(&place)?;
+        boot::down(&place)?;
     }
     Ok(wrecked)
 }
@@ -122,8 +124,8 @@ fn play_one(
     if outcome.late {
         outcome.broken.push("the agent was faster than the fault four times".into());
     }
-    let figures = story::measure(setting, journal, &outcome);
-    let story = story::tell(setting, scenario, journal, &outcome, &figures);
+    let figures = chronicle::measure(setting, journal, &outcome);
+    let story = chronicle::tell(setting, scenario, journal, &outcome, &figures);
     let logs = if outcome.broken.is_empty() { String::new() } else { wreckage(lab, &outcome) };
     Entry { setting: *setting, scenario: scenario.clone(), story, figures, logs }
 }

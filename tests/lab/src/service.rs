@@ -2,7 +2,7 @@
 //! how a client reaches it, what shows that it runs, and where the ledger is
 //! read afterwards.
 
-use super::article::{Article, Who};
+use super::article::{Article, Service, Who};
 use super::client::{Lab, Machine};
 use super::guest::{SELF, pid_file, target_switch};
 use anyhow::{Context, Result};
@@ -31,69 +31,7 @@ sed -i '/--stop .*\\\\$/{N;s|.*--name nfsd .*|\t$PREFIX/sbin/rpc.nfsd 0|}' $scri
 grep -q 'rpc.nfsd 0' $script
 ";
 
-/// See the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// A program of the lab on the group's file system, which answers over
-    /// TCP when a record is on disk.
-    Ledger,
-    /// Debian's NFS server, started by Debian's init scripts; the client
-    /// writes into a file that it has mounted.
-    Nfs,
-    /// An iSCSI target with CHAP; the client writes to a disk.
-    Iscsi,
-    /// A target of ATA over Ethernet, which needs no address; the client
-    /// writes to a disk.
-    Aoe,
-    /// Nothing for a client: each node has a program that writes into a ledger
-    /// of its own, on the file system of both.
-    Writers,
-}
-
-/// One of a service's words in haresources.
-#[derive(Clone, Copy, Debug)]
-pub struct Word {
-    /// The word.
-    pub name: &'static str,
-    /// It is a program of the lab that stands where an agent will: see
-    /// `guest::stand_in`. Otherwise an init script of the distribution.
-    pub stand_in: bool,
-}
-
-const fn stand_in(name: &'static str) -> Word {
-    Word { name, stand_in: true }
-}
-
-const fn script(name: &'static str) -> Word {
-    Word { name, stand_in: false }
-}
-
-impl Word {
-    /// What Pacemaker calls it.
-    pub fn class(self) -> String {
-        if self.stand_in { format!("ocf:lab:{}", self.name) } else { format!("lsb:{}", self.name) }
-    }
-}
-
 impl Service {
-    /// The words, from left to right.
-    pub fn words(self) -> &'static [Word] {
-        const NFS: [Word; 2] = [script("nfs-common"), script("nfs-kernel-server")];
-        match self {
-            Service::Ledger => &const { [stand_in("ledger")] },
-            Service::Nfs => &NFS,
-            Service::Iscsi => &const { [stand_in("iscsitarget")] },
-            Service::Aoe => &const { [stand_in("vblade")] },
-            Service::Writers => &const { [stand_in("writer")] },
-        }
-    }
-
-    /// Whether the ledger is a file on the group's file system, or else lies
-    /// on the DRBD device itself.
-    pub fn has_file(self) -> bool {
-        matches!(self, Service::Ledger | Service::Nfs | Service::Writers)
-    }
-
     /// What is done once on a node, in shell.
     pub fn preparation(self, article: &Article, node: &str) -> String {
         match self {

@@ -7,6 +7,7 @@
 //! ten seconds of waiting.
 
 mod overview;
+mod paper;
 mod svg;
 mod terminal;
 mod waterfall;

@@ -1,7 +1,7 @@
 //! The agents that are compared, and how their clusters call them.
 
 use crate::measure::Run;
-use lab::setting::NODES;
+use lab::machine::NODES;
 use std::path::{Path, PathBuf};
 
 /// Where our agents lie in the machine, as their packages lay them out.

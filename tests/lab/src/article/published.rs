@@ -1,7 +1,7 @@
 //! The set-ups themselves.
 
-use super::{Article, Change, Group, LOWER, Mount, Owner};
-use crate::service::Service;
+use super::{Article, Change, Group, Mount, Owner, Service};
+use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
 pub const ALL: [&Article; 9] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];

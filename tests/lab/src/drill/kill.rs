@@ -4,7 +4,7 @@ use super::call::Call;
 use super::order::{Order, Subject, Victim};
 use super::stand::{DOUBLE, GROUP, PLAIN, Stand, VOLUMES};
 use crate::guest::SELF;
-use crate::setting::NODES;
+use crate::machine::NODES;
 use anyhow::{Context, Result, bail, ensure};
 use std::thread;
 

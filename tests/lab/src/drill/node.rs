@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Longer than any of the small things takes.
+pub const SMALL: Duration = Duration::from_secs(120);
+
 /// A node of the stand.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
@@ -27,7 +30,7 @@ impl<'a> Node<'a> {
 
     /// A line of shell that has to succeed.
     pub fn shell(&self, line: &str) -> Result<String> {
-        self.machine.shell(line, self.left()?.min(super::stand::SMALL))
+        self.machine.shell(line, self.left()?.min(SMALL))
     }
 
     /// Starts a line of shell that goes on until the drill is over; it is

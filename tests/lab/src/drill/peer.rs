@@ -2,7 +2,7 @@
 
 use super::stand::{DOUBLE, PLAIN, Stand};
 use crate::keeper::Verb;
-use crate::strike::Random;
+use crate::random::Random;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::thread;
 use std::time::Duration;

@@ -3,10 +3,11 @@
 //! whatever the one before has done to it.
 
 use super::call::{LOG, minors};
-use super::node::Node;
+use super::node::{Node, SMALL};
 use crate::client::Lab;
+use crate::client::on_both;
 use crate::keeper::Verb;
-use crate::setting::{NODES, on_both};
+use crate::machine::NODES;
 use anyhow::{Context, Result, anyhow, bail};
 use std::cell::Cell;
 use std::thread;
@@ -69,9 +70,6 @@ for minor in 0 2 3; do drbdsetup secondary $minor; done
 : > /var/log/agents.log
 dmesg -C
 true";
-
-/// Longer than any of the small things takes.
-pub const SMALL: Duration = Duration::from_secs(120);
 
 /// See the module.
 pub struct Stand<'a> {

@@ -5,7 +5,7 @@
 
 use crate::drill::call::{Call, Minor, minors};
 use crate::drill::order::{Order, Real, Subject, Victim};
-use crate::strike::Random;
+use crate::random::Random;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;

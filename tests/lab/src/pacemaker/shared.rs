@@ -8,7 +8,8 @@
 use super::{LIMIT, LIMITS, await_members, load as configure};
 use crate::article::{Group, Mount};
 use crate::client::Lab;
-use crate::setting::{NODES, Setting};
+use crate::machine::NODES;
+use crate::setting::Setting;
 use anyhow::{Context, Result, ensure};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -8,8 +8,8 @@
 use super::Play;
 use crate::client::{Event, Lab};
 use crate::journal::Journal;
+use crate::machine::NODES;
 use crate::pacemaker;
-use crate::setting::NODES;
 use anyhow::Result;
 use std::time::Duration;
 use story::ledger::Ack;

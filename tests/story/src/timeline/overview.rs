@@ -1,6 +1,6 @@
 //! The panel of the SVG that shows the whole story on one scale.
 
-use super::svg::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
+use super::paper::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
 use super::{Band, Kind, Lane, Mark, Story, rate, scale};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! a row, and below what the client and the wire saw meanwhile.
 
 use super::overview::{badge, grid, marks, name, triangle};
-use super::svg::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
+use super::paper::{LEFT, PLOT, Paper, RIGHT, across, shades, wide};
 use super::{Action, Chapter, Kind, Lane, Story, Tick, clipped, human};
 use std::time::Duration;
 

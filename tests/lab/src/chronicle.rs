@@ -2,9 +2,10 @@
 //! agents' calls as bars.
 
 use super::journal::{Call, Journal};
+use super::machine::NODES;
 use super::play::Outcome;
 use super::scenario::Scenario;
-use super::setting::{NODES, Setting};
+use super::setting::Setting;
 use std::time::Duration;
 use story::ledger::longest_silence;
 use story::timeline::{Action, Band, Chapter, Fact, Hue, Kind, Lane, Mark, Story, grouped, human};
