@@ -28,6 +28,7 @@ use crate::lvm::names::{TagName, VolumeName};
 use crate::lvm::owner::Access;
 use anyhow::Result;
 use common::host::lock::Lock;
+use common::host::lvm::settings::Settings;
 use common::{Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::{Examples, Given, Meta, Params, Reading, Words, action, choices, params};
 use std::cell::RefCell;
@@ -234,7 +235,7 @@ impl Extras for Lvm {
 
     fn suits(&self, view: &View) -> Result<()> {
         view.program("lvm")?;
-        self.suits_settings(&self.settings(view)?, &[])
+        self.suits_settings(&Settings::of_access(view)?, &[])
     }
 
     fn advice(&self, view: &View, state: &State) -> Vec<Fact> {

@@ -56,7 +56,7 @@ impl Lvm {
         if missing > 0 {
             warnings.push(format!("{name} misses {missing} of its disks"));
         }
-        if let Err(err) = self.claim(view, group) {
+        if let Err(err) = self.claim(view, settings, group) {
             warnings.push(format!("{err:#}"));
         }
     }

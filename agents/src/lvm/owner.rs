@@ -4,10 +4,14 @@ use super::look::Target;
 use super::twin::{self, Sighting};
 use super::{AccessMode, ActivationMode, Lvm, LvmParams};
 use anyhow::{Result, bail};
+use common::host::drbd;
+use common::host::lock::Lock;
+use common::host::lvm::label;
 use common::host::lvm::report::{self, Group, why};
 use common::host::lvm::scope::Scope;
 use common::host::lvm::settings::Settings;
 use common::{System, View, not_here};
+use std::time::Duration;
 
 /// How one node alone is made to use a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +62,10 @@ const MAJORITY: &str = "--majoritypvs";
 /// Where lvmlockd listens.
 const LVMLOCKD: &str = "/run/lvm/lvmlockd.socket";
 
-impl Lvm {
-    pub(super) fn settings(&self, view: &View) -> Result<Settings> {
-        Settings::read(view)
-    }
+/// So long a disk is asked who the owner has become.
+const INQUIRY: Duration = Duration::from_secs(5);
 
+impl Lvm {
     /// Whether this node's lvm.conf goes with the access mode.
     pub(super) fn suits_settings(&self, settings: &Settings, tags: &[String]) -> Result<()> {
         let (group, tag) = (&self.params.vgname.as_str(), self.params.tag.as_str());
@@ -99,7 +102,7 @@ impl Lvm {
     }
 
     /// What it takes for the group to be ours, or why it cannot be.
-    pub(super) fn claim(&self, view: &View, group: &Group) -> Result<Claim> {
+    pub(super) fn claim(&self, view: &View, settings: &Settings, group: &Group) -> Result<Claim> {
         self.fits_metadata(group)?;
         let name = &group.name;
         match self.access {
@@ -111,7 +114,7 @@ impl Lvm {
             }
             Access::Tagging => self.claim_by_tag(group),
             Access::SystemId => {
-                let mine = report::system_id(view)?;
+                let mine = system_id(view, settings)?;
                 if mine.is_empty() {
                     return Err(not_here(
                         "this node has no system ID: see system_id_source in lvm.conf",
@@ -126,7 +129,7 @@ impl Lvm {
                 }
             }
             Access::None if group.owner.is_empty() => Ok(Claim::Ours),
-            Access::None => match report::system_id(view)? {
+            Access::None => match system_id(view, settings)? {
                 mine if mine == group.owner => Ok(Claim::Ours),
                 _ => bail!(
                     "volume group {name} belongs to the machine with the system ID {}",
@@ -190,22 +193,32 @@ impl Lvm {
         })
     }
 
-    /// Makes the group ours. It is looked at again first: since the plan was
-    /// made it may have found another owner.
-    pub(super) fn take(&self, system: &System<'_>) -> Result<()> {
-        self.keep_others_off(system)?;
-        let sighting = self.sighting(system)?;
-        let name = sighting.group.name.as_str();
-        match self.claim(system, &sighting.group)? {
+    /// Makes the group ours, as it was seen for the plan. Where another
+    /// instance was at work on it since, it is looked at again: it may have found
+    /// another owner.
+    pub(super) fn take(&self, system: &System<'_>, seen: &Sighting, claim: &Claim) -> Result<()> {
+        if !self.keep_others_off(system)? {
+            return self.take_as_seen(system, seen, claim);
+        }
+        let seen = self.sighting(system)?;
+        let claim = self.claim(system, &Settings::of_access(system)?, &seen.group)?;
+        self.take_as_seen(system, &seen, &claim)
+    }
+
+    fn take_as_seen(&self, system: &System<'_>, seen: &Sighting, claim: &Claim) -> Result<()> {
+        let name = seen.group.name.as_str();
+        match claim {
             Claim::Ours => Ok(()),
             Claim::Tag(tag) => {
-                self.change(system, &sighting.scope, None, &["vgchange", "--addtag", &tag, name])
+                self.change(system, &seen.scope, None, &["vgchange", "--addtag", tag, name])
             }
-            Claim::Own { mine, theirs } => self.own(system, &sighting, &mine, &theirs),
+            Claim::Own { mine, theirs } => self.own(system, seen, mine, theirs),
             Claim::Lock => self.start_locks(system, name),
         }
     }
 
+    /// Becomes the owner. lvm looks again under its own lock, and refuses a
+    /// group whose owner is neither of the two by then.
     fn own(&self, system: &System<'_>, found: &Sighting, mine: &str, theirs: &str) -> Result<()> {
         let name = found.group.name.as_str();
         let as_them =
@@ -214,12 +227,29 @@ impl Lvm {
         words.extend(self.needs_majority(&found.group).then_some(MAJORITY));
         words.extend(["--systemid", mine, name]);
         self.change(system, &found.scope, as_them.as_deref(), &words)?;
-        let now = self.sighting(system)?.group.owner;
+        let now = self.owner(system, found)?;
         if now != mine {
             bail!("lvm has made {mine} the owner of {name}, and yet the owner is `{now}`");
         }
         system.info(format_args!("volume group {name}: the owner was `{theirs}` and is {mine}"));
         Ok(())
+    }
+
+    /// The owner by now: by the metadata on one of the disks, which takes no
+    /// lvm that reads them all, or else as lvm says.
+    fn owner(&self, view: &View, seen: &Sighting) -> Result<String> {
+        let group = &seen.group;
+        let deadline = view.deadline().at_most(INQUIRY.min(view.deadline().left() / 4));
+        let disks = group.disks.iter().filter(|disk| disk.number.is_some() && !disk.missing);
+        let told = disks.filter(|_| seen.twins.is_empty()).find_map(|disk| {
+            let path = view.path(&disk.path);
+            let read = label::metadata(view, &path, &group.name, deadline);
+            read.map_err(|err| view.note(format_args!("{err:#}"))).ok()
+        });
+        match told.filter(|metadata| metadata.id == group.id) {
+            Some(metadata) => Ok(metadata.owner),
+            None => Ok(self.sighting(view)?.group.owner),
+        }
     }
 
     /// Whether lvm has to be told that the majority of the disks is enough.
@@ -290,12 +320,15 @@ impl Lvm {
         match self.access {
             Access::Tagging => {
                 // Only ours; another one is not there for us to take off.
+                let words = ["vgchange", "--deltag", tag, group];
+                let Err(refused) = self.change(system, &Scope::Configured, None, &words) else {
+                    return Ok(());
+                };
+                // It changes no group of which it sees a disk twice.
                 let found = self.sighting_of(system, group)?;
                 match found.group.tags.iter().any(|found| found == tag) {
-                    true => {
-                        let words = ["vgchange", "--deltag", tag, group];
-                        self.change(system, &found.scope, None, &words)
-                    }
+                    true if found.scope == Scope::Configured => Err(refused),
+                    true => self.change(system, &found.scope, None, &words),
                     false => Ok(()),
                 }
             }
@@ -319,13 +352,13 @@ impl Lvm {
     }
 
     /// Waits until no other instance is at work on the group, and keeps it so
-    /// until the action ends.
-    pub(super) fn keep_others_off(&self, system: &System<'_>) -> Result<()> {
+    /// until the action ends. Whether one was.
+    pub(super) fn keep_others_off(&self, system: &System<'_>) -> Result<bool> {
         let mut lock = self.lock.borrow_mut();
         if self.access != Access::None && lock.is_none() {
             *lock = Some(system.hold(&format!("LVM-{}", self.params.vgname.as_str()))?);
         }
-        Ok(())
+        Ok(lock.as_ref().is_some_and(Lock::is_handed_over))
     }
 
     /// The group, as lvm sees it now.
@@ -359,6 +392,15 @@ impl Lvm {
             bail!("lvm {} failed: {}", words.join(" "), why(&output));
         }
         Ok(())
+    }
+}
+
+/// This machine's system ID.
+fn system_id(view: &View, settings: &Settings) -> Result<String> {
+    let name = drbd::node(view).ok();
+    match name.and_then(|name| settings.system_id(&name)) {
+        Some(id) => Ok(id),
+        None => report::system_id(view),
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use common::host::block;
 use common::host::lvm::report::{Group, Volume, why};
 use common::host::lvm::scope::Scope;
+use common::host::lvm::settings::Settings;
 use common::host::systemd;
 use common::{Plan, System, View, not_here};
 use std::time::Duration;
@@ -26,6 +27,8 @@ const UDEV: &str = "/run/udev/control";
 
 /// What start would do.
 pub(crate) struct Prospect {
+    /// The group, as lvm has reported it once for all of the start.
+    seen: Sighting,
     record: Record,
     /// The volumes that are wanted.
     pub(crate) names: Vec<String>,
@@ -34,8 +37,6 @@ pub(crate) struct Prospect {
     claim: Claim,
     /// Whether autoactivation is to be switched off.
     is_to_be_quiet: bool,
-    scope: Scope,
-    twins: Vec<Twin>,
 }
 
 impl Lvm {
@@ -48,16 +49,18 @@ impl Lvm {
             );
         }
         let prospect = self.prepare(view)?;
-        let Prospect { record, names, named, scope, twins, .. } = prospect;
+        let Prospect { record, names, named, claim, seen, is_to_be_quiet } = prospect;
+        let Sighting { scope, twins, .. } = &seen;
+        let (scope, twins) = (scope.clone(), twins.clone());
         let mut plan = Plan::new();
         let (noted, group) = (record.text().to_owned(), &self.target.group);
         plan.step(format!("note that {} of {group} are wanted", some(&names)), move |system| {
             system.write_record(&self.target.record_name(), &noted)
         });
-        if let Some(words) = self.claim_words(&prospect.claim) {
-            plan.step(words, |system| self.take(system));
+        if let Some(words) = self.claim_words(&claim) {
+            plan.step(words, move |system| self.take(system, &seen, &claim));
         }
-        if prospect.is_to_be_quiet {
+        if is_to_be_quiet {
             let scope = scope.clone();
             let what = format!("switch off LVM's own activation of volume group {group}");
             plan.step(what, move |system| {
@@ -78,30 +81,33 @@ impl Lvm {
 
     /// Finds out what is to be activated, and whether it may be.
     pub(crate) fn prepare(&self, view: &View) -> Result<Prospect> {
-        let Sighting { group, scope, twins } = self.sighting(view)?;
-        self.suits_settings(&self.settings(view)?, &group.tags)?;
-        self.is_whole(view, &group)?;
-        let claim = self.claim(view, &group)?;
-        self.can_claim(view, &group, &claim)?;
-        let wanted = self.wanted(&group)?;
+        let settings = Settings::of_access(view)?;
+        let seen = self.sighting(view)?;
+        let group = &seen.group;
+        self.suits_settings(&settings, &group.tags)?;
+        self.is_whole(view, group)?;
+        let claim = self.claim(view, &settings, group)?;
+        self.can_claim(view, group, &claim)?;
+        let wanted = self.wanted(group)?;
         let name = |volume: &&Volume| volume.name.clone();
         let names = wanted.iter().map(name).collect();
         let named = wanted.iter().filter(|volume| volume.is_named).map(name).collect();
         let volumes = wanted.iter().map(|volume| (volume.id.clone(), volume.name.clone()));
         let record = Record::new(&group.id, &volumes.collect::<Vec<_>>());
-        let is_to_be_quiet = self.is_to_be_quiet(&group);
-        Ok(Prospect { record, names, named, claim, is_to_be_quiet, scope, twins })
+        let is_to_be_quiet = self.is_to_be_quiet(group);
+        Ok(Prospect { record, names, named, claim, is_to_be_quiet, seen })
     }
 
     /// Does all that [`prepare`](Self::prepare) has found to be done.
     pub(crate) fn bring_up(&self, system: &System<'_>, prospect: Prospect) -> Result<()> {
-        system.write_record(&self.target.record_name(), prospect.record.text())?;
-        if prospect.claim != Claim::Ours {
-            self.take(system)?;
+        let Prospect { seen, record, named, claim, .. } = prospect;
+        system.write_record(&self.target.record_name(), record.text())?;
+        if claim != Claim::Ours {
+            self.take(system, &seen, &claim)?;
         }
-        self.warn_of(system, &prospect.twins);
-        self.activate(system, &prospect.scope, prospect.record)?;
-        name(system, &self.target, &prospect.named)
+        self.warn_of(system, &seen.twins);
+        self.activate(system, &seen.scope, record)?;
+        name(system, &self.target, &named)
     }
 
     fn warn_of(&self, system: &System<'_>, twins: &[Twin]) {

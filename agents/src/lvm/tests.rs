@@ -11,6 +11,7 @@ use ocf_meta::{Given, Reading};
 mod advice;
 mod layers;
 mod locks;
+mod programs;
 mod renamed;
 mod twins;
 use std::os::unix::fs::{PermissionsExt, symlink};

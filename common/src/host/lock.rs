@@ -12,6 +12,15 @@ use std::io;
 #[derive(Debug)]
 pub struct Lock {
     _held: File,
+    is_handed_over: bool,
+}
+
+impl Lock {
+    /// Whether somebody else had it when it was asked for, and may have changed
+    /// what was seen before.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over
+    }
 }
 
 /// Waits until nobody else of us holds what `name` stands for, at the longest
@@ -21,13 +30,15 @@ pub(super) fn take(view: &View, name: &str) -> Result<Lock> {
     let path = view.run_dir().join(format!("{name}.shared"));
     let file = file::open_lock(&path)?;
     let mut pace = Pace::new();
+    let mut is_handed_over = false;
     while !try_exclusive(&file).with_context(|| format!("cannot lock {}", path.display()))? {
         if view.deadline().has_passed() {
             bail!("another action is still at work on {name} ({} is held)", path.display());
         }
+        is_handed_over = true;
         pace.rest(view.deadline());
     }
-    Ok(Lock { _held: file })
+    Ok(Lock { _held: file, is_handed_over })
 }
 
 /// Locks the file, unless somebody else has: whether it did. Only the last

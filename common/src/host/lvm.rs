@@ -7,6 +7,7 @@ pub mod metadata;
 pub mod report;
 pub mod scope;
 pub mod settings;
+mod settings_file;
 
 use crate::host::absence::Whole;
 use crate::host::block::Number;

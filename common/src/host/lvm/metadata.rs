@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct Metadata {
     /// The group's identity, without dashes.
     pub id: String,
+    /// The machine that owns it, by its system ID; empty if none does.
+    pub owner: String,
     /// The disks it lay on, as they were called then.
     pub disks: Vec<PathBuf>,
     /// Its volumes, also those that are parts of others.
@@ -43,6 +45,7 @@ pub fn parse(text: &str, group: &str) -> Option<Metadata> {
         |(name, section): (&str, &Section<'_>)| Volume { name: name.to_owned(), id: id(section) };
     Some(Metadata {
         id: id(found),
+        owner: found.value("system_id").to_owned(),
         disks: disks.filter_map(|(_, disk)| Some(disk.text("device")?.into())).collect(),
         volumes: volumes.map(volume).collect(),
     })

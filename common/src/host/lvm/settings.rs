@@ -2,6 +2,7 @@
 //! and which disks are seen.
 
 use super::report::why;
+use super::settings_file;
 use crate::host::system::View;
 use anyhow::{Result, bail};
 
@@ -18,6 +19,13 @@ const WANTED: &[&str] = &[
     "global/system_id_source",
     "global/use_lvmetad",
     "global/use_lvmlockd",
+];
+
+/// What every lvm takes for what is not set in its files; a list is unset then.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("activation/volume_list", ""),
+    ("global/system_id_source", "\"none\""),
+    ("global/use_lvmlockd", "0"),
 ];
 
 /// The settings in force: lvm.conf, what it includes, and lvm's defaults.
@@ -37,6 +45,30 @@ impl Settings {
             bail!("lvm cannot tell its settings: {}", why(&output));
         }
         Ok(settings)
+    }
+
+    /// Those that decide who may activate what, for a start: read from lvm's
+    /// files, which takes no program, where these leave nothing open.
+    pub fn of_access(view: &View) -> Result<Self> {
+        let names: Vec<&str> = DEFAULTS.iter().map(|(name, _)| *name).collect();
+        let Some(told) = settings_file::told(view, &names) else { return Self::read(view) };
+        let value = |(name, default): &(&str, &str)| {
+            let told = told.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
+            let value = told.unwrap_or_else(|| (*default).to_owned());
+            let (_, name) = name.split_once('/')?;
+            (!value.is_empty()).then(|| (name.to_owned(), value))
+        };
+        Ok(Self { values: DEFAULTS.iter().filter_map(value).collect() })
+    }
+
+    /// This machine's system ID, where that is its name as it is.
+    pub fn system_id(&self, name: &str) -> Option<String> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let is_taken = name.len() < 128
+            && name.chars().all(fits)
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !name.to_ascii_lowercase().starts_with("localhost");
+        (self.word("system_id_source") == "uname" && is_taken).then(|| name.to_owned())
     }
 
     pub(super) fn parse(text: &str) -> Self {
