@@ -1,9 +1,8 @@
 //! `drbddisk`: makes a DRBD resource Primary on one node.
 //!
 //! The resource itself is brought up by DRBD's own init script or unit; this
-//! agent changes the role only. The role is read from the kernel: by netlink
-//! since DRBD 8.4, from `/proc/drbd` and the configuration before. `drbdadm`
-//! changes it, and `drbdsetup` where the configuration is broken.
+//! agent changes the role only. The role is read from the kernel by netlink.
+//! `drbdadm` changes it, and `drbdsetup` where the configuration is broken.
 //!
 //! The script of this name that came with DRBD asked `drbdadm` for the role
 //! and took a resource with two volumes, or one of DRBD 9 without `drbdadm`,
@@ -79,7 +78,8 @@ impl Agent for Drbddisk {
             by_hand: "r1 start",
         },
         differences: &[
-            "The role is read from the kernel and not from drbdadm, so that a status takes no process and does not depend on the configuration. Before DRBD 8.4 the kernel knows minors only, and their names are looked up in drbd.conf.",
+            "The role is read from the kernel and not from drbdadm, so that a status takes no process and does not depend on the configuration.",
+            "DRBD 8.4 and 9. With an older module start fails with code 5, and monitor and stop fail, since nothing is known of the resource.",
             "A resource with several volumes is running as soon as one of them is Primary; if others are not, monitor says which.",
             "Stop of a resource that the kernel does not have succeeds at once.",
             "A stop that fails because the device is in use says who uses it.",

@@ -27,7 +27,7 @@ impl<'a> Word<'a> {
     /// Whether it promotes the DRBD resource of this name.
     pub(crate) fn promotes(self, resource: &str) -> bool {
         let argument = if self.argument().is_empty() { "all" } else { self.argument() };
-        matches!(self.script(), "drbddisk" | "datadisk" | "drbd" | "drbdupper")
+        matches!(self.script(), "drbddisk" | "drbd" | "drbdupper")
             && (argument == resource || argument == "all")
     }
 }

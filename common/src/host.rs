@@ -11,6 +11,7 @@ pub mod clock;
 pub mod dm;
 pub mod drbd;
 pub mod file;
+pub mod floor;
 pub mod fuser;
 pub mod genl;
 pub mod holders;

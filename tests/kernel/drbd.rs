@@ -6,6 +6,7 @@ use crate::harness::{Case, Cases, Machine, Output, Program};
 pub fn cases(cases: &mut Cases) {
     let mut add = |name: &str, run: fn(&Machine)| cases.add(name, run);
     add("drbd: a DRBD 9 that nobody can ask is doubt, to a probe as to any look", unreachable);
+    add("drbd: a module older than 8.4 is told so, and is no proof of anything", too_old);
     add("drbd: an empty list of modules proves nothing", no_modules);
     add("drbdupper: a damaged record is in the way of no stop", damaged_record);
     add("drbd: a probe tells the score that /run says is known", probe_scores);
@@ -46,6 +47,20 @@ fn unreachable(machine: &Machine) {
     for name in ["drbd", "drbddisk", "drbdupper"] {
         let agent = machine.agent(name).set("drbd_resource", "r1");
         let why = "drbdsetup is not installed";
+        agent.probe().exits(1).because(why);
+        agent.action("monitor").exits(1).because(why);
+        agent.action("stop").exits(1).because(why);
+        let status = agent.heartbeat(&["r1", "status"]).exits(4);
+        assert_eq!(status.stdout, "running (unknown)\n", "{name}");
+    }
+}
+
+fn too_old(machine: &Machine) {
+    load(machine, "8.3.13");
+    let why = "this kernel's DRBD is 8.3.13; 8.4 or later is needed";
+    for name in ["drbd", "drbddisk", "drbdupper"] {
+        let agent = machine.agent(name).set("drbd_resource", "r1");
+        agent.action("start").exits(5).because(why);
         agent.probe().exits(1).because(why);
         agent.action("monitor").exits(1).because(why);
         agent.action("stop").exits(1).because(why);

@@ -9,13 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A machine with DRBD 8.3, on which `drbdadm` does what the test says.
+/// A machine with DRBD 8.4, on which `drbdadm` does what the test says.
 pub(crate) struct Fake(tempfile::TempDir);
 
 impl Fake {
     pub(crate) fn new(rows: &str) -> Self {
         let fake = Self(tempfile::tempdir().unwrap());
-        fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.3.13");
+        fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.4.11");
         fake.file("/proc/sys/kernel/hostname", "node1\n");
         fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd1; } }");
         fake.rows(rows);
@@ -23,7 +23,7 @@ impl Fake {
     }
 
     pub(crate) fn rows(&self, rows: &str) -> &Self {
-        self.file("/proc/drbd", &format!("version: 8.3.13 (api:88/proto:86-96)\n{rows}"))
+        self.file("/proc/drbd", &format!("version: 8.4.11 (api:1/proto:86-101)\n{rows}"))
     }
 
     /// A machine with DRBD 9, whose `drbdsetup` tells of its events.

@@ -50,7 +50,7 @@ params! {
         /// Oldest DRBD module.
         ///
         /// The resource is not started with an older one.
-        [] require_drbd_module_version_ge: Version = "8.0.0",
+        [] require_drbd_module_version_ge: Version = "8.4.0",
         /// Too new DRBD module.
         ///
         /// The resource is not started with this one or a newer one.

@@ -60,6 +60,7 @@ fn two_primaries(section: &Section) -> Option<bool> {
 
 /// Checks the module's version against the window that the parameters set.
 pub(super) fn check_version(agent: &Drbd, view: &View) -> Result<()> {
+    drbd::version(view)?;
     let release = drbd::release(view)?;
     let version = Version::of_release(&release)
         .ok_or_else(|| anyhow!("the module's version {release} makes no sense"))?;

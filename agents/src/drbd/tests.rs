@@ -125,7 +125,7 @@ fn a_module_outside_the_window_is_refused() {
     let agent = agent_with(&[("require_drbd_module_version_ge", "9.0.0")], &CLONE);
     let refused = act(&agent, &fake, PATIENT, Drbd::start).unwrap_err();
     assert_eq!(code(&refused), Code::ErrInstalled);
-    assert!(refused.to_string().contains("8.3.13"), "{refused:#}");
+    assert!(refused.to_string().contains("8.4.11"), "{refused:#}");
 }
 
 #[test]

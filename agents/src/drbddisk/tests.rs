@@ -184,7 +184,7 @@ fn a_broken_configuration_is_gone_past() {
     fake.program("drbdadm", "echo 'drbd.conf:1: parse error' >&2\nexit 10");
     fake.program("drbdsetup", "sed -i s,ro:Primary/,ro:Secondary/, proc/drbd");
     change(&fake, "r1", false, PATIENT).unwrap();
-    assert_eq!(fake.called(), ["drbdadm secondary r1", "drbdsetup /dev/drbd1 secondary"]);
+    assert_eq!(fake.called(), ["drbdadm secondary r1", "drbdsetup secondary 1"]);
 }
 
 #[test]

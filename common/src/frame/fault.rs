@@ -1,6 +1,7 @@
 //! Errors that know what the cluster is to be told, and when it is told.
 
 use crate::frame::call::Verb;
+use crate::host::floor::TooOld;
 use crate::host::program::Missing;
 use ocf_meta::{Code, Invalid};
 use std::fmt;
@@ -74,12 +75,14 @@ fn declared(err: &anyhow::Error) -> Option<Code> {
     let fault = err.downcast_ref::<Fault>().map(|fault| fault.code);
     let invalid = || err.downcast_ref::<Invalid>().map(|_| Code::ErrConfigured);
     let missing = || err.downcast_ref::<Missing>().map(|_| Code::ErrInstalled);
-    fault.or_else(invalid).or_else(missing)
+    let old = || err.downcast_ref::<TooOld>().map(|_| Code::ErrInstalled);
+    fault.or_else(invalid).or_else(missing).or_else(old)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::floor;
 
     #[test]
     fn what_is_wrong_with_the_node_is_an_answer_to_a_start_alone() {
@@ -88,6 +91,7 @@ mod tests {
             (installed("x"), Code::ErrInstalled),
             (not_here("x"), Code::ErrArgs),
             (Missing("x".into()).into(), Code::ErrInstalled),
+            (floor::check("Linux", "3.10.0", floor::LINUX).unwrap_err().into(), Code::ErrInstalled),
         ] {
             assert_eq!(code(Verb::Start, &err), told);
             let err = err.context("while it was looked for");

@@ -9,6 +9,7 @@ use crate::frame::instance_lock::{self, InstanceLock};
 use crate::frame::report::{Report, complain, one_line};
 use crate::frame::{log, trace};
 use crate::host::clock::Deadline;
+use crate::host::floor;
 use crate::host::journal::{Journal, Level};
 use crate::host::system::{System, View, ViewOptions};
 use anyhow::{Result, anyhow, bail};
@@ -163,6 +164,7 @@ impl<A: Extras> Action<'_, A> {
     }
 
     fn validate(&self) -> Result<Code> {
+        floor::check_kernel()?;
         self.agent.validate()?;
         if self.call.request.level >= 10 {
             self.agent.suits(&self.view)?;
@@ -254,6 +256,7 @@ impl<A: Extras> Action<'_, A> {
     }
 
     fn start(&self) -> Result<Code> {
+        floor::check_kernel()?;
         self.agent.validate()?;
         let for_clearing_up = (self.view.deadline().left() / 5).min(CLEARING_UP);
         self.view.keep_back(for_clearing_up);

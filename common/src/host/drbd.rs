@@ -1,10 +1,11 @@
-//! DRBD, from 0.7 to 9: which resources the kernel has, in what state, and the
+//! DRBD 8.4 and 9: which resources the kernel has, in what state, and the
 //! programs that change it.
 //!
-//! Since 8.4 the kernel knows resources by name and is asked by netlink. Older
-//! ones tell in `/proc/drbd` of minors only; the names are in the
-//! configuration. Nothing of this runs a program. `drbdsetup` is asked only
-//! where a kernel newer than this speaks.
+//! The kernel is asked by netlink. 8.4 does not answer in network namespaces
+//! other than the first: there `/proc/drbd` tells of minors, and the names are
+//! in the configuration. Nothing of this runs a program. `drbdsetup` is asked
+//! only where a kernel newer than this speaks. A module older than 8.4 is an
+//! error, whatever is asked.
 
 pub mod config;
 pub mod state;
@@ -17,10 +18,11 @@ mod proc;
 pub use state::{DiskState, DrbdRole, Fencing, Peer, Resource, Volume};
 
 use crate::host::absence::{Absent, Whole};
+use crate::host::floor;
 use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};
 use netlink::Drbd;
-use proc::{Proc, Row};
+use proc::Row;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -140,14 +142,15 @@ pub fn release(view: &View) -> Result<String> {
             let release = view.read("/sys/module/drbd/version");
             Ok(release.context("cannot read the version of DRBD")?.trim().to_owned())
         }
-        _ => Ok(proc_drbd(view)?.release),
+        _ => proc::release(&proc_drbd(view)?).map_err(strange),
     }
 }
 
 /// The version of the kernel's DRBD: 8, 4 for 8.4.11.
 pub fn version(view: &View) -> Result<(u32, u32)> {
     let release = release(view)?;
-    proc::version(&release).ok_or_else(|| anyhow!("DRBD has a strange version: `{release}`"))
+    floor::check("DRBD", &release, floor::DRBD)?;
+    floor::version(&release).ok_or_else(|| anyhow!("DRBD has a strange version: `{release}`"))
 }
 
 /// By which way the kernel's DRBD has answered.
@@ -196,30 +199,33 @@ fn by_program(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     events::parse(&said.stdout).map_err(|why| anyhow!("drbdsetup {}: {why}", words.join(" ")))
 }
 
-fn proc_drbd(view: &View) -> Result<Proc> {
-    let text = view.read("/proc/drbd").context("cannot read /proc/drbd")?;
-    proc::parse(&text).map_err(|why| anyhow!("cannot make sense of /proc/drbd: {why}"))
+fn proc_drbd(view: &View) -> Result<String> {
+    view.read("/proc/drbd").context("cannot read /proc/drbd")
 }
 
-/// Before 8.4, or from a network namespace to which 8.4 does not speak.
+fn strange(why: String) -> anyhow::Error {
+    anyhow!("cannot make sense of /proc/drbd: {why}")
+}
+
+/// From a network namespace in which 8.4 does not answer.
 fn by_minors(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
-    let found = proc_drbd(view)?;
-    let Some(name) = name else { return Ok(named(view, found.rows)) };
-    if found.rows.is_empty() {
+    let rows = proc::rows(&proc_drbd(view)?).map_err(strange)?;
+    let Some(name) = name else { return Ok(named(view, rows)) };
+    if rows.is_empty() {
         return Ok(Vec::new());
     }
     let minors = minors(view, name).with_context(|| {
-        format!("DRBD {} knows devices only by number, and resource {name} has none", found.release)
+        format!("/proc/drbd knows devices only by number, and resource {name} has none")
     })?;
     let (ours, others): (Vec<_>, Vec<_>) =
-        found.rows.into_iter().partition(|row| minors.contains(&row.minor));
+        rows.into_iter().partition(|row| minors.contains(&row.minor));
     if ours.is_empty() {
         // It may have come up before the configuration gave it other numbers.
         if let Some(nobodys) = unclaimed(view, others)?.first() {
-            let (release, minor) = (found.release, nobodys.minor);
+            let minor = nobodys.minor;
             bail!(
-                "DRBD {release} knows devices only by number, and may have {name} as number \
-                 {minor}, which the configuration gives to no resource"
+                "/proc/drbd knows devices only by number, and may have {name} as number {minor}, \
+                 which the configuration gives to no resource"
             );
         }
         return Ok(Vec::new());
@@ -316,7 +322,10 @@ mod tests {
     use crate::host::clock::Deadline;
     use std::path::Path;
 
-    const EIGHT_THREE: &str = include_str!("../../../tests/data/drbd/proc-8.3.13");
+    /// Two devices: one Primary and whole, one without its peer.
+    const ROWS: &str = "version: 8.4.11 (api:1/proto:86-101)\n\n \
+        0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n\n \
+        2: cs:WFConnection ro:Secondary/Unknown ds:Inconsistent/DUnknown C r-----\n";
 
     struct Fake(tempfile::TempDir);
 
@@ -365,7 +374,7 @@ mod tests {
     #[test]
     fn a_number_that_the_configuration_has_forgotten_may_be_ours() {
         let fake = Fake::new();
-        fake.file("/proc/drbd", EIGHT_THREE).file(
+        fake.file("/proc/drbd", ROWS).file(
             "/etc/drbd.conf",
             "resource r1 { device minor 7; } resource r2 { device minor 2; }",
         );
@@ -374,9 +383,9 @@ mod tests {
     }
 
     #[test]
-    fn before_eight_four_the_configuration_has_the_names() {
+    fn where_eight_four_tells_numbers_the_configuration_has_the_names() {
         let fake = Fake::new();
-        fake.file("/proc/drbd", EIGHT_THREE).file(
+        fake.file("/proc/drbd", ROWS).file(
             "/etc/drbd.conf",
             "resource r1 { on node1 { device /dev/drbd0; } } \
              resource r2 { device minor 2; } resource r3 { device minor 1; }",
@@ -389,9 +398,9 @@ mod tests {
     }
 
     #[test]
-    fn before_eight_four_all_have_the_names_of_the_configuration() {
+    fn where_eight_four_tells_numbers_all_have_the_names_of_the_configuration() {
         let fake = Fake::new();
-        fake.file("/proc/drbd", EIGHT_THREE);
+        fake.file("/proc/drbd", ROWS);
         let names = |fake: &Fake| {
             let found = all(&fake.view()).unwrap().unwrap();
             found.into_items().into_iter().map(|resource| resource.name).collect::<Vec<_>>()
@@ -405,7 +414,7 @@ mod tests {
     #[test]
     fn a_name_without_a_minor_is_doubt() {
         let fake = Fake::new();
-        fake.file("/proc/drbd", EIGHT_THREE);
+        fake.file("/proc/drbd", ROWS);
         assert!(format!("{:#}", fake.find("r1").unwrap_err()).contains("/etc/drbd.conf"));
         fake.file("/etc/drbd.conf", "resource r2 { device minor 2; }");
         assert!(format!("{:#}", fake.find("r1").unwrap_err()).contains("not in the configuration"));
@@ -414,8 +423,27 @@ mod tests {
     #[test]
     fn with_nothing_configured_no_name_is_needed() {
         let fake = Fake::new();
-        fake.file("/proc/drbd", "version: 8.3.13 (api:88/proto:86-96)\n 0: cs:Unconfigured\n");
+        fake.file("/proc/drbd", "version: 8.4.11 (api:1/proto:86-101)\n 0: cs:Unconfigured\n");
         assert!(matches!(fake.find("r1").unwrap(), Found::Unconfigured(_)));
+    }
+
+    #[test]
+    fn a_module_older_than_eight_four_is_told_so_and_never_taken_for_empty() {
+        for (release, row) in [
+            ("0.7.10", " 1: cs:Connected st:Secondary/Secondary ld:Consistent\n"),
+            ("8.2.6", " 1: cs:Unconfigured\n"),
+            ("8.3.13", ""),
+        ] {
+            let fake = Fake::new();
+            fake.file("/proc/drbd", &format!("version: {release} (api:88/proto:86)\n{row}"));
+            fake.file("/etc/drbd.conf", "resource r1 { device minor 1; }");
+            let refused = fake.find("r1").unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!("this kernel's DRBD is {release}; 8.4 or later is needed")
+            );
+            assert!(refused.is::<floor::TooOld>() && all(&fake.view()).is_err());
+        }
     }
 
     #[test]
@@ -447,8 +475,7 @@ mod tests {
         let row = |minor, peer| {
             format!(" {minor}: cs:Connected ro:Secondary/{peer} ds:UpToDate/UpToDate C r-----\n")
         };
-        let rows =
-            format!("version: 8.3.13 (api:88)\n{}{}", row(1, "Secondary"), row(2, "Primary"));
+        let rows = format!("version: 8.4.11 (api:1)\n{}{}", row(1, "Secondary"), row(2, "Primary"));
         fake.file("/proc/drbd", &rows).file(
             "/etc/drbd.conf",
             "resource r1 { volume 0 { device minor 1; } volume 1 { device minor 2; } }",

@@ -63,7 +63,7 @@ impl Netlink {
         socket::connect(socket.as_raw_fd(), &kernel)?;
         let port = socket::getsockname::<NetlinkAddr>(socket.as_raw_fd())?.pid();
         // Kernels before 4.20 do not filter dumps; what is not wanted is then
-        // dropped here. Those before 4.12 do not explain their errors.
+        // dropped here.
         for option in [libc::NETLINK_GET_STRICT_CHK, libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             let _ = switch_on(socket.as_fd(), option);
         }

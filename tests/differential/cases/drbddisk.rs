@@ -1,5 +1,5 @@
-//! drbddisk, over a pretended DRBD: `/proc/drbd` in the forms of its releases,
-//! and a `drbdadm` that changes it.
+//! drbddisk, over a pretended DRBD: `/proc/drbd` as 8.4 has it, and a `drbdadm`
+//! that changes it.
 
 use crate::harness::Machine;
 use crate::pair::{Pair, Scene};
@@ -48,15 +48,10 @@ resource NAME {
 }
 ";
 
-const V83: &str = "version: 8.3.13 (api:88/proto:86-96)
-GIT-hash: 83ca112086600faacab2f157bc5a9324f7bd7f77 build by x@y, 2012-05-07 11:56:36
+const PROC: &str = "version: 8.4.11 (api:1/proto:86-101)
+srcversion: F73C670A7EC572DB9CF3E5B 
  0: cs:Connected ro:ROLE/Secondary ds:UpToDate/UpToDate C r-----
-    ns:0 nr:0 dw:0 dr:664 al:0 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:b oos:0
-";
-const V80: &str = "version: 8.0.14 (api:86/proto:86)
-GIT-hash: bb447522fc9a87d0069b7e14f0234911ebdab0f7 build by x@y, 2008-11-12 16:40:33
- 0: cs:Connected st:ROLE/Secondary ds:UpToDate/UpToDate C r---
-    ns:0 nr:0 dw:0 dr:0 al:0 bm:0 lo:0 pe:0 ua:0 ap:0
+    ns:0 nr:0 dw:0 dr:664 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0
 ";
 
 fn drbd(machine: &Machine, proc: Option<&str>, name: &str, role: Option<&str>) {
@@ -94,13 +89,11 @@ fn pair(name: impl AsRef<str>, scene: Scene) -> Pair {
 
 fn lives() -> Vec<Pair> {
     let scenes: &[(&str, Scene)] = &[
-        ("8.3, secondary", |machine| r0(machine, Some(V83), Some("Secondary"))),
-        ("8.3, primary", |machine| r0(machine, Some(V83), Some("Primary"))),
-        ("8.0, secondary", |machine| r0(machine, Some(V80), Some("Secondary"))),
-        ("8.0, primary", |machine| r0(machine, Some(V80), Some("Primary"))),
-        ("8.3, down", |machine| {
+        ("8.4, secondary", |machine| r0(machine, Some(PROC), Some("Secondary"))),
+        ("8.4, primary", |machine| r0(machine, Some(PROC), Some("Primary"))),
+        ("8.4, down", |machine| {
             let down =
-                V83.lines().take(2).collect::<Vec<_>>().join("\n") + "\n 0: cs:Unconfigured\n";
+                PROC.lines().take(2).collect::<Vec<_>>().join("\n") + "\n 0: cs:Unconfigured\n";
             r0(machine, Some(&down), None)
         }),
         ("no module", |machine| r0(machine, None, None)),
@@ -110,8 +103,8 @@ fn lives() -> Vec<Pair> {
 
 /// It is refused this many times before it works.
 fn refusals() -> Vec<Pair> {
-    let secondary: Scene = |machine| r0(machine, Some(V83), Some("Secondary"));
-    let primary: Scene = |machine| r0(machine, Some(V83), Some("Primary"));
+    let secondary: Scene = |machine| r0(machine, Some(PROC), Some("Secondary"));
+    let primary: Scene = |machine| r0(machine, Some(PROC), Some("Primary"));
     let case = |times: u32, action: &str, scene| {
         let line = format!("! echo {times} > /run/refusals");
         let name = format!("{action} refused {times} times");
@@ -123,9 +116,9 @@ fn refusals() -> Vec<Pair> {
 }
 
 fn words() -> Vec<Pair> {
-    let secondary: Scene = |machine| r0(machine, Some(V83), Some("Secondary"));
+    let secondary: Scene = |machine| r0(machine, Some(PROC), Some("Secondary"));
     let dotted: Scene = |machine| {
-        drbd(machine, Some(V83), "r-1.data", Some("Secondary"));
+        drbd(machine, Some(PROC), "r-1.data", Some("Secondary"));
         Vec::new()
     };
     vec![
@@ -145,8 +138,8 @@ fn words() -> Vec<Pair> {
 
 /// drbdadm and the kernel do not agree, or make no sense.
 fn doubts() -> Vec<Pair> {
-    let primary: Scene = |machine| r0(machine, Some(V83), Some("Primary"));
-    let secondary: Scene = |machine| r0(machine, Some(V83), Some("Secondary"));
+    let primary: Scene = |machine| r0(machine, Some(PROC), Some("Primary"));
+    let secondary: Scene = |machine| r0(machine, Some(PROC), Some("Secondary"));
     let says = |text: &str, name: &str, scene| {
         let line = format!("! printf '{text}' > /run/says");
         pair(format!("drbdadm says {name}"), scene).steps(&[&line, "status"])

@@ -18,8 +18,8 @@ fn a_stacked_resource_is_called_so_in_every_action() {
     fake.rows(PROMOTED);
     act(&agent, &fake, PATIENT, Drbd::demote).unwrap();
     act(&agent, &fake, PATIENT, Drbd::stop).unwrap();
-    fake.file("/proc/drbd", "version: 8.3.13 (api:88/proto:86-96)\n");
-    fake.program("drbdadm", "[ $2 = adjust ] && printf 'version: 8.3.13 (api:88)\n 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----\n' > proc/drbd; exit 0");
+    fake.file("/proc/drbd", "version: 8.4.11 (api:1/proto:86-101)\n");
+    fake.program("drbdadm", "[ $2 = adjust ] && printf 'version: 8.4.11 (api:1)\n 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----\n' > proc/drbd; exit 0");
     act(&agent, &fake, PATIENT, Drbd::start).unwrap();
     let called = fake.called();
     let verbs: Vec<&str> = called.iter().filter_map(|call| call.strip_prefix("drbdadm ")).collect();

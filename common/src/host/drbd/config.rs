@@ -1,6 +1,6 @@
 //! The configuration: only to learn which minors a name stands for, where the
-//! kernel knows no names (before 8.4), which disks are DRBD's, and what a
-//! resource is stacked on.
+//! kernel tells no names, which disks are DRBD's, and what a resource is stacked
+//! on.
 //!
 //! The grammar is DRBD's own: words, `{`, `}`, `;`, `"..."`, `#` to the end of
 //! the line, and `include` with `*` and `?` in it.
@@ -271,7 +271,7 @@ mod tests {
     use crate::host::clock::Deadline;
     use std::time::Duration;
 
-    /// Of a pair that replicates a volume group, DRBD 0.7.
+    /// Of a pair that replicates a volume group.
     const OLD: &str = r#"
         resource r1 {
           protocol C;

@@ -181,7 +181,7 @@ impl Fencing {
 /// A resource that the kernel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Its name; before 8.4 the kernel knows none.
+    /// Its name.
     pub name: String,
     /// Of this node: Primary as soon as one volume is.
     pub role: DrbdRole,

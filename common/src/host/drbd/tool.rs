@@ -259,23 +259,18 @@ fn is_of_a_file(line: &str) -> bool {
     })
 }
 
-/// The words that make `drbdsetup` do it, for each object it takes: a resource
-/// since 9, its minors in 8.4, their devices before.
+/// The words that make `drbdsetup` do it, for each object it takes: the resource
+/// since 9, its minors in 8.4.
 fn past_the_configuration(
     system: &System<'_>,
     resource: &Resource,
     verb: &str,
 ) -> Result<Vec<[String; 2]>> {
-    let version = super::version(system)?;
-    if version >= (9, 0) {
+    if super::version(system)? >= (9, 0) {
         return Ok(vec![[verb.into(), resource.name.clone()]]);
     }
     let minors = resource.volumes.iter().filter_map(|volume| volume.minor);
-    let words = |minor: u32| match version >= (8, 4) {
-        true => [verb.into(), minor.to_string()],
-        false => [format!("/dev/drbd{minor}"), verb.into()],
-    };
-    Ok(minors.map(words).collect())
+    Ok(minors.map(|minor| [verb.into(), minor.to_string()]).collect())
 }
 
 /// Tries up to `times`, a second apart, for as long as the deadline lets it
