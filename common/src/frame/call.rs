@@ -153,11 +153,15 @@ fn ocf(meta: &'static Meta, action: &OsString, env: &Environment) -> Call {
         verb,
         action: action.to_string_lossy().into_owned(),
         given: from_environment(env),
-        request: Request::read(env, instance.into(), timeout(meta, verb)),
+        request: Request::read(env, instance.into(), timeout(meta, verb).min(UNTOLD)),
         json: false,
         env: env.clone(),
     }))
 }
+
+/// A caller that speaks OCF and names no time limit may be one that runs the
+/// agent in a unit of systemd's, which is killed after 90 s: drbd-reactor.
+const UNTOLD: u32 = 80;
 
 /// The refusal of an action that the agent does not have.
 pub(crate) fn unknown(meta: &Meta, dialect: Dialect, action: &OsString) -> Report {

@@ -340,3 +340,30 @@ fn an_explanation_tells_and_does_nothing() {
     assert!(text.contains("start would\n  1. switch it on"), "{text}");
     assert!(!Path::new(&lamp).exists());
 }
+
+#[test]
+fn a_caller_that_names_no_time_limit_is_answered_before_systemd_kills() {
+    static SLOW: Meta = Meta {
+        name: "Lamp",
+        shortdesc: "Takes its time",
+        longdesc: "A lamp far away.",
+        params: LampParams::TABLE,
+        words: Words::Positions,
+        actions: &[action::START.timeout(240), action::MONITOR],
+        examples: Examples { pacemaker: "", haresources: "", by_hand: "" },
+        differences: &[],
+    };
+    let limit = |env: &[(&str, &str)], action: &str| {
+        let named = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+        let env: Environment = env.iter().map(named).collect();
+        let args: Vec<OsString> = vec!["/usr/lib/ocf/resource.d/x/Lamp".into(), action.into()];
+        match Call::read(&SLOW, &args, &env) {
+            Call::Act(call) => call.request.timeout.as_secs(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let reactor = [("OCF_RESOURCE_TYPE", "Lamp"), ("OCF_RESOURCE_INSTANCE", "a\\x2db")];
+    assert_eq!((limit(&reactor, "start"), limit(&reactor, "monitor")), (80, 20));
+    let told = [reactor[0], reactor[1], ("OCF_RESKEY_CRM_meta_timeout", "240000")];
+    assert_eq!(limit(&told, "start"), 240);
+}
