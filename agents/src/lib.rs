@@ -10,12 +10,12 @@ pub mod drbd;
 pub mod drbd_fence;
 pub mod drbddisk;
 pub mod drbdupper;
+pub mod exportfs;
 pub mod filesystem;
 pub mod ipaddr;
 pub mod lvm;
 pub mod lvm2;
 
-#[allow(dead_code, reason = "the agents that serve clients come one by one")]
 mod drain;
 mod haresources;
 mod orders;
@@ -33,6 +33,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<drbdupper::Drbdupper>(),
     meta_of::<lvm::Lvm>(),
     meta_of::<lvm2::Lvm2>(),
+    meta_of::<exportfs::Exportfs>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

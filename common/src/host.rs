@@ -25,6 +25,7 @@ pub mod lvm;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod nfs;
 pub mod pidfd;
 pub mod pidlock;
 pub mod process;

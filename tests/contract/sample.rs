@@ -42,6 +42,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "drbd" | "drbddisk" | "drbdupper" => one("drbd_resource", "r0"),
         "LVM" => one("vgname", "vg"),
         "lvm2" => one("groups", "vg"),
+        "exportfs" => exportfs(machine),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
@@ -53,7 +54,7 @@ fn one(parameter: &'static str, value: &str) -> Sample {
 /// Whether the agent can be started on a machine of the tests. What needs a
 /// kernel with DRBD or the device-mapper is started in the lab.
 pub fn can_run(name: &str) -> bool {
-    matches!(name, "Filesystem" | "IPaddr")
+    matches!(name, "Filesystem" | "IPaddr" | "exportfs")
 }
 
 fn filesystem(machine: &Machine) -> Sample {
@@ -69,6 +70,20 @@ fn filesystem(machine: &Machine) -> Sample {
             ("fstype", "ext4".into()),
         ],
         words: vec![device, directory.into(), "ext4".into()],
+    }
+}
+
+fn exportfs(machine: &Machine) -> Sample {
+    let directory = "/srv/data";
+    machine.must("mkdir", &["-p", directory]);
+    Sample {
+        parameters: vec![
+            ("directory", directory.into()),
+            ("clientspec", "10.0.0.0/24".into()),
+            ("options", "rw".into()),
+            ("fsid", "17".into()),
+        ],
+        words: [directory, "10.0.0.0/24", "rw", "17"].map(Into::into).to_vec(),
     }
 }
 

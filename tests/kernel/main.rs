@@ -13,6 +13,7 @@
 mod crash;
 mod drbd;
 mod drbddisk;
+mod exportfs;
 mod filesystem;
 mod filesystem_safety;
 #[path = "../harness/mod.rs"]
@@ -35,5 +36,6 @@ fn main() -> std::process::ExitCode {
         crash::cases(cases);
         pacemaker::cases(cases);
         under_way::cases(cases);
+        exportfs::cases(cases);
     })
 }

@@ -89,6 +89,36 @@ impl<'a> Place<'a> {
         Ok(file)
     }
 
+    /// The file, opened for writing and emptied; made if it is not there.
+    pub(crate) fn overwritten(&self) -> Result<File> {
+        match self.look() {
+            Err(Errno::ENOENT) => {
+                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+                Ok(open(self.last(), self.name(), flags)?.into())
+            }
+            found => {
+                let found = found?;
+                self.check(&fstat(&found)?)?;
+                // What was looked at, and nothing that has taken its name since.
+                let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+                Ok(OpenOptions::new().write(true).truncate(true).open(path)?)
+            }
+        }
+    }
+
+    /// The file, opened for reading; none if it is not there.
+    pub(crate) fn opened(&self) -> Result<Option<File>> {
+        match self.look() {
+            Err(Errno::ENOENT) => Ok(None),
+            found => {
+                let found = found?;
+                self.check(&fstat(&found)?)?;
+                let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+                Ok(Some(OpenOptions::new().read(true).open(path)?))
+            }
+        }
+    }
+
     /// Removes the file, and the directory it lies in if nothing else is there.
     pub(crate) fn remove(&self) -> Result<()> {
         match self.look() {

@@ -17,6 +17,8 @@ const CTRL_GETFAMILY: u8 = 3;
 const CTRL_FAMILY_ID: u16 = 1;
 const CTRL_FAMILY_NAME: u16 = 2;
 const CTRL_VERSION: u16 = 3;
+const CTRL_OPERATIONS: u16 = 6;
+const CTRL_OPERATION_ID: u16 = 1;
 
 /// A `struct genlmsghdr`.
 const HEADER: usize = 4;
@@ -64,6 +66,29 @@ impl Genl {
                 Err(err).with_context(|| format!("cannot ask for the netlink family {name}"))
             }
         }
+    }
+
+    /// The commands that the family of this name knows; none of one that is not
+    /// there.
+    pub fn commands(&mut self, name: &str) -> Result<Vec<u32>> {
+        let mut question = Attributes::new();
+        question.text(CTRL_FAMILY_NAME, name);
+        let control = Family { id: CTRL, version: 1 };
+        let question = request(control, CTRL_GETFAMILY, 0, question.bytes());
+        let known = self.line.ask(question, |answer| {
+            let listed = find(answer.get(HEADER..)?, CTRL_OPERATIONS).unwrap_or_default();
+            let number = |(_, value)| find(value, CTRL_OPERATION_ID).and_then(u32_of);
+            Some(netlink::Attributes(listed).filter_map(number).collect())
+        });
+        match known {
+            Err(err) if netlink::errno(&err) == Some(Errno::ENOENT) => Ok(Vec::new()),
+            known => known.with_context(|| format!("cannot ask for the commands of {name}")),
+        }
+    }
+
+    /// Has something done.
+    pub fn tell(&mut self, family: Family, command: u8, payload: &[u8]) -> io::Result<()> {
+        self.line.tell(request(family, command, libc::NLM_F_ACK, payload))
     }
 
     /// Asks for all there is: the payload of each message, from the family's own
@@ -180,6 +205,9 @@ mod tests {
         let control = genl.family("nlctrl").unwrap();
         assert_eq!(control, Some(Family { id: CTRL, version: 2 }));
         assert_eq!(genl.family("no-such-family").unwrap(), None);
+        let commands = genl.commands("nlctrl").unwrap();
+        assert!(commands.contains(&CTRL_GETFAMILY.into()), "{commands:?}");
+        assert_eq!(genl.commands("no-such-family").unwrap(), [0; 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a child of an agent's can be told to do: see [`child`](super::child).
 
+use crate::host::nfs::{exports, unlock};
 use crate::host::{io_test, lookup, mount};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -21,6 +22,14 @@ pub(crate) fn carry_out(words: &[OsString]) -> Result<()> {
         "answer" => io_test::answer_in_child(words),
         "write" => io_test::write_in_child(words),
         "remove" => io_test::remove_in_child(words),
+        "unexport" => exports::change::take_out_in_child(words),
+        "flush-exports" => exports::change::flush_in_child(),
+        "keep-rmtab" => exports::rmtab::keep_in_child(words),
+        "restore-rmtab" => exports::rmtab::restore_in_child(words),
+        "unlock-export" => unlock::release_in_child(words, unlock::What::Export),
+        "unlock-file-system" => unlock::release_in_child(words, unlock::What::FileSystem),
+        "lease" => unlock::lease_in_child(),
+        "expire-client" => unlock::expire_in_child(words),
         _ => bail!("there is no task {}", task.display()),
     }
 }

@@ -34,14 +34,23 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("ifconfig", "net-tools", "the shell IPaddr sets addresses with it"),
     ("fuser", "psmisc", "the shell Filesystem finds users with it"),
     ("ps", "procps", "what an action has left behind"),
+    ("exportfs", "nfs-kernel-server", "the table of exports, on a kernel without a server"),
     ("modprobe", "kmod", "the shell Filesystem asks for it"),
     ("corosync", "corosync", "a cluster of our own, in namespaces"),
     ("pacemakerd", "pacemaker", "a cluster of our own, in namespaces"),
 ];
 
 /// Services the packages above bring; none of them is wanted here.
-const SERVICES: &[&str] =
-    &["corosync", "drbd", "heartbeat", "pacemaker", "pcsd", "pcsd-ruby", "xfs_scrub_all.timer"];
+const SERVICES: &[&str] = &[
+    "corosync",
+    "drbd",
+    "heartbeat",
+    "nfs-server",
+    "pacemaker",
+    "pcsd",
+    "pcsd-ruby",
+    "xfs_scrub_all.timer",
+];
 
 /// The tiers in the order of the time they take to fail.
 const TIERS: &[&str] =

@@ -152,11 +152,22 @@ impl Answer {
 /// The number of the mount that the path leads to the root of; none where the
 /// kernel would have to ask a file system on the way.
 pub fn unique(path: &Path) -> Option<u64> {
+    number(path).filter(|(_, is_root)| *is_root).map(|(unique, _)| unique)
+}
+
+/// The number of the mount that the path lies on, on the same terms.
+pub fn unique_below(path: &Path) -> Option<u64> {
+    number(path).map(|(unique, _)| unique)
+}
+
+/// The number, and whether the path leads to the mount's root.
+fn number(path: &Path) -> Option<(u64, bool)> {
     let there = lookup::cached(path)?;
     let (fd, mask) = (there.as_raw_fd(), libc::STATX_MNT_ID_UNIQUE);
     let found = statx_at(fd, Path::new(""), libc::AT_EMPTY_PATH, mask).ok()?;
-    let root = found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0;
-    (root && found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0).then_some(found.stx_mnt_id)
+    let is_root = found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0;
+    let is_told = found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
+    is_told.then_some((found.stx_mnt_id, is_root))
 }
 
 /// The number, as the table has it, of the mount that the path lies on. Links

@@ -1,0 +1,4 @@
+//! The binary of [`agents::exportfs`].
+#![no_main]
+
+common::main!(agents::exportfs::Exportfs);

@@ -1,0 +1,163 @@
+//! What is exported.
+
+use super::place::{Made, Record};
+use super::{Asked, Exportfs, Seen, State};
+use anyhow::Result;
+use common::View;
+use common::host::absence::Whole;
+use common::host::mount::Table;
+use common::host::nfs::exports::{self, Export};
+use std::path::{Path, PathBuf};
+
+impl Exportfs {
+    pub(super) fn look(&self, view: &View) -> Result<State> {
+        let record = Record::of(self, view);
+        let asked = self.asked();
+        let paths = self.paths(view, record.as_ref())?;
+        let path = |asked: &Asked| {
+            let found = paths.iter().find(|(directory, _)| *directory == asked.directory);
+            found.map_or_else(|| asked.directory.clone(), |(_, path)| path.clone())
+        };
+        let made = record.as_ref().map(|record| record.made.as_slice()).unwrap_or_default();
+        let mut wanted: Vec<&Path> = paths.iter().map(|(_, path)| path.as_path()).collect();
+        wanted.extend(made.iter().map(|made| made.path.as_path()));
+        wanted.sort_unstable();
+        wanted.dedup();
+        let listed = exports::of(view, &wanted)?;
+        let exports: Vec<Seen> = asked
+            .into_iter()
+            .map(|asked| {
+                let path = path(&asked);
+                let entry = find(&listed, &asked, &path, made).cloned();
+                Seen { asked, path, entry }
+            })
+            .collect();
+        let is_asked =
+            |export: &Export| exports.iter().any(|seen| seen.entry.as_ref() == Some(export));
+        let is_made = |export: &&Export| {
+            made.iter().any(|made| made.path == export.path && made.client == export.client)
+        };
+        let others: Vec<Export> =
+            listed.iter().filter(is_made).filter(|export| !is_asked(export)).cloned().collect();
+        let mut state =
+            State { exports, others, absent: None, outlived: Vec::new(), moved: None, record };
+        if state.entries().next().is_none() {
+            self.look_behind(view, &listed, &mut state)?;
+        } else if state.others.is_empty() && self.is_leftover(view, &state)? {
+            state.absent = exports::without_server(view)?;
+        } else {
+            state.moved = moved(view, &state)?;
+        }
+        Ok(state)
+    }
+
+    /// The directories without links. Those that start has exported are known by
+    /// what they were then.
+    fn paths(&self, view: &View, record: Option<&Record>) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let mut table = None;
+        let mut paths = Vec::new();
+        for directory in &self.params.directory.0 {
+            let made = record
+                .and_then(|record| record.made.iter().find(|made| made.directory == *directory));
+            let path = match (made, &table) {
+                (Some(made), _) => made.path.clone(),
+                (None, Some(table)) => Table::resolve(table, view, directory)?,
+                (None, None) => {
+                    let read = Table::read(view)?;
+                    let path = read.resolve(view, directory)?;
+                    table = Some(read);
+                    path
+                }
+            };
+            paths.push((directory.clone(), path));
+        }
+        Ok(paths)
+    }
+
+    /// Nothing is in the table. The kernel may go on with what it has cached.
+    fn look_behind(&self, view: &View, listed: &Whole<Export>, state: &mut State) -> Result<()> {
+        let asked: Vec<String> =
+            state.exports.iter().map(|seen| seen.asked.client.to_string()).collect();
+        let asked = state.exports.iter().zip(&asked);
+        let mut gone: Vec<(&Path, &str)> =
+            asked.map(|(seen, client)| (&*seen.path, client.as_str())).collect();
+        let made = state.record.iter().flat_map(|record| &record.made);
+        gone.extend(made.map(|made| (&*made.path, made.client.as_str())));
+        let is_ours = |export: &Export| {
+            let mut exports = state.exports.iter();
+            gone.iter().any(|(path, client)| export.path == *path && export.client == *client)
+                || exports.any(|seen| seen.is_listed_as(export))
+        };
+        match exports::forgotten(view, &gone)? {
+            Ok(of_kernel) => {
+                state.absent = listed.lacks(is_ours).map(|absent| absent.and(of_kernel));
+            }
+            Err(outlived) => {
+                let told = |(path, client): (PathBuf, String)| {
+                    format!(
+                        "the kernel still serves {} to {client}, which the table of exports lacks",
+                        path.display()
+                    )
+                };
+                state.outlived = outlived.into_iter().map(told).collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entries are from before the machine was up: no start has made
+    /// them since, and nobody serves them.
+    fn is_leftover(&self, view: &View, state: &State) -> Result<bool> {
+        if state.record.is_some() {
+            return Ok(false);
+        }
+        let mut entries = state.entries();
+        let is_claimed =
+            entries.any(|export| Record::is_claimed(view, &export.path, &export.client));
+        Ok(!is_claimed && exports::without_server(view)?.is_some())
+    }
+}
+
+impl Seen {
+    fn is_listed_as(&self, export: &Export) -> bool {
+        export.path == self.path && self.asked.client.is_listed_as(&export.client)
+    }
+}
+
+impl State {
+    /// All entries of the table that are ours.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Export> {
+        self.exports.iter().filter_map(|seen| seen.entry.as_ref()).chain(&self.others)
+    }
+}
+
+/// The entry of a directory and a client. One that start has made is known by
+/// the name that the table had for it.
+fn find<'l>(
+    listed: &'l Whole<Export>,
+    asked: &Asked,
+    path: &Path,
+    made: &[Made],
+) -> Option<&'l Export> {
+    let here = || listed.iter().filter(|export| export.path == path);
+    let known =
+        made.iter().filter(|made| made.path == path && made.asked == asked.client.to_string());
+    let by_record =
+        known.filter_map(|made| here().find(|export| export.client == made.client)).next();
+    by_record.or_else(|| here().find(|export| asked.client.is_listed_as(&export.client)))
+}
+
+/// That a directory does not lie where start has found it.
+fn moved(view: &View, state: &State) -> Result<Option<String>> {
+    let mut seen: Vec<&Path> = Vec::new();
+    for made in state.record.iter().flat_map(|record| &record.made) {
+        if seen.contains(&&*made.path) {
+            continue;
+        }
+        seen.push(&made.path);
+        if let Some(moved) = made.place.left(view, &made.path)? {
+            return Ok(Some(moved));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,344 @@
+//! The table of exports, and what the kernel has cached of it.
+//!
+//! The kernel asks rpc.mountd for an export when a client first wants it, and
+//! mountd answers from the table, `etab`. So the table is what is exported;
+//! what the kernel has cached is what it goes on serving when the table has
+//! it no more, until the cache is flushed.
+//!
+//! | file        | what is in it                                    |
+//! |-------------|--------------------------------------------------|
+//! | `client.rs` | who a directory is exported to                   |
+//! | `change.rs` | taking entries out, under the locks of nfs-utils |
+//! | `rmtab.rs`  | who has mounted by NFSv3                         |
+
+pub mod change;
+pub mod client;
+pub mod rmtab;
+
+use crate::host::absence::{Absent, Whole};
+use crate::host::mount::table::unescaped;
+use crate::host::system::View;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The table that mountd answers from.
+pub const TABLE: &str = "/var/lib/nfs/etab";
+
+/// What the kernel has cached of it.
+const CACHED: &str = "/proc/net/rpc/nfsd.export/content";
+
+/// A directory that one client may mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// The directory, without links.
+    pub path: PathBuf,
+    /// The client as it is listed; in the kernel's cache all clients that a
+    /// host counts among, with commas between them.
+    pub client: String,
+    /// The words in brackets.
+    pub options: String,
+}
+
+impl Export {
+    /// The value of `name=value`.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let mut words = self.options.split(',');
+        words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Whether this is one of the options.
+    pub fn has(&self, wanted: &str) -> bool {
+        self.options.split(',').any(|word| word == wanted)
+    }
+
+    /// `path<blank>client(options)`.
+    fn parse(line: &str) -> Option<Self> {
+        let (path, rest) = line.split_once(['\t', ' '])?;
+        let (client, options) = rest.trim().strip_suffix(')')?.split_once('(')?;
+        let is_whole = path.starts_with('/') && !client.is_empty();
+        is_whole.then(|| Self {
+            path: unescaped(path),
+            client: client.to_owned(),
+            options: options.to_owned(),
+        })
+    }
+}
+
+/// The exports of these directories. A table that is not there exports nothing.
+pub fn of(view: &View, paths: &[&Path]) -> Result<Whole<Export>> {
+    let wanted: Vec<Wanted<'_>> = paths.iter().map(|path| Wanted::of(path)).collect();
+    let mut found = Vec::new();
+    let count = each_line(view, |line| {
+        if wanted.iter().any(|path| path.begins(line)) {
+            found.push(read(line)?);
+        }
+        Ok(())
+    })?;
+    view.note(format_args!("read {TABLE} = {count} exports, {} of them meant", found.len()));
+    Ok(Whole::told("exports of the directory in etab", found))
+}
+
+/// All exports.
+pub fn all(view: &View) -> Result<Whole<Export>> {
+    let mut found = Vec::new();
+    each_line(view, |line| {
+        found.push(read(line)?);
+        Ok(())
+    })?;
+    Ok(Whole::told("exports in etab", found))
+}
+
+fn read(line: &[u8]) -> Result<Export> {
+    let line = String::from_utf8_lossy(line);
+    Export::parse(&line)
+        .with_context(|| format!("cannot make sense of the line `{line}` of {TABLE}"))
+}
+
+/// A path as lines of the table may begin with it.
+struct Wanted<'a> {
+    path: &'a Path,
+    /// Whether it has none of the characters that are written as numbers.
+    is_plain: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(path: &'a Path) -> Self {
+        let special = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"' | b'#');
+        Self { path, is_plain: !path.as_os_str().as_bytes().iter().any(special) }
+    }
+
+    fn begins(&self, line: &[u8]) -> bool {
+        let path = self.path.as_os_str().as_bytes();
+        if self.is_plain {
+            return matches!(line.get(path.len()), Some(b'\t' | b' ')) && line.starts_with(path);
+        }
+        let end = line.iter().position(|byte| matches!(byte, b'\t' | b' '));
+        let field = &line[..end.unwrap_or(line.len())];
+        unescaped(&String::from_utf8_lossy(field)) == self.path
+    }
+}
+
+/// Goes through the table's lines, to its end; how many there are. It is put in
+/// its place as a whole, so that one which ends in the middle of a line is none.
+fn each_line(view: &View, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+    /// The table is read piece by piece: 10,000 exports are two megabytes.
+    const PIECE: usize = 64 << 10;
+    let file = match File::open(view.path(TABLE)) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(0),
+        opened => opened.with_context(|| format!("cannot read {TABLE}"))?,
+    };
+    let mut lines = BufReader::with_capacity(PIECE, file);
+    let (mut count, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let length = lines.read_until(b'\n', &mut line);
+        if length.with_context(|| format!("cannot read {TABLE}"))? == 0 {
+            return Ok(count);
+        }
+        ensure!(line.pop() == Some(b'\n'), "{TABLE} ends in the middle of a line");
+        if !line.is_empty() && line[0] != b'#' {
+            count += 1;
+            take(&line)?;
+        }
+    }
+}
+
+/// What the kernel serves from its cache; nothing where it has no NFS server.
+fn cached(view: &View) -> Result<Whole<Export>> {
+    let text = match view.read(CACHED) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            is_without_server(view)?;
+            String::new()
+        }
+        read => read.with_context(|| format!("cannot read {CACHED}"))?,
+    };
+    // Those with a `#` in front are refusals, and entries that have expired.
+    let lines = text.lines().filter(|line| line.starts_with('/'));
+    let parsed = |line: &str| {
+        Export::parse(line).with_context(|| format!("cannot make sense of `{line}` in {CACHED}"))
+    };
+    Ok(Whole::told("exports in the kernel's cache", lines.map(parsed).collect::<Result<_>>()?))
+}
+
+/// The entries of the table by which the directory can be served: its own, and
+/// those of directories above that let clients cross into what is mounted below.
+fn sources(view: &View, path: &Path) -> Result<Vec<Export>> {
+    let line: Vec<&Path> = path.ancestors().collect();
+    let found = of(view, &line)?.into_items().into_iter();
+    Ok(found.filter(|export| export.path == path || export.has("crossmnt")).collect())
+}
+
+/// Proof that the kernel serves none of these directories to its client from
+/// its cache, without an entry of the table that it could come from; or those
+/// that it does.
+pub fn forgotten(
+    view: &View,
+    gone: &[(&Path, &str)],
+) -> Result<Result<Absent, Vec<(PathBuf, String)>>> {
+    let cached = cached(view)?;
+    let mut outlived = Vec::new();
+    for (path, client) in gone {
+        let left = if cached.is_empty() { Vec::new() } else { sources(view, path)? };
+        if cached.iter().any(|export| has_outlived(export, path, client, &left)) {
+            outlived.push((path.to_path_buf(), (*client).to_owned()));
+        }
+    }
+    if outlived.is_empty() {
+        let look = format!("none among {} exports that the kernel has cached", cached.len());
+        return Ok(Ok(Absent::seen(look)));
+    }
+    Ok(Err(outlived))
+}
+
+/// Whether what is cached is the directory for the client, and comes from no
+/// entry that is left.
+fn has_outlived(cached: &Export, path: &Path, client: &str, left: &[Export]) -> bool {
+    // The way to other exports of NFSv4 is made up by mountd.
+    if cached.path != path || cached.has("v4root") {
+        return false;
+    }
+    let is_left = |name: &str| left.iter().any(|export| export.client == name);
+    let mut names = cached.client.split(',');
+    left.is_empty() || names.clone().any(|name| name == client) && !names.any(is_left)
+}
+
+/// Proof that no NFS server runs; nothing where one does.
+///
+/// The kernel's own count of threads is read: to ask the server itself means to
+/// wait for whoever is starting or stopping it.
+pub fn without_server(view: &View) -> Result<Option<Absent>> {
+    const COUNTS: &str = "/proc/net/rpc/nfsd";
+    const THREADS: &str = "/proc/fs/nfsd/threads";
+    let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok());
+    let threads: Option<u32> = match view.read(COUNTS) {
+        Ok(text) => text.lines().find_map(|line| line.strip_prefix("th ")).and_then(number),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => match view.read(THREADS) {
+            Ok(text) => number(&text),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return is_without_server(view).map(Some);
+            }
+            Err(err) => return Err(err).with_context(|| format!("cannot read {THREADS}")),
+        },
+        Err(err) => return Err(err).with_context(|| format!("cannot read {COUNTS}")),
+    };
+    let threads = threads.with_context(|| format!("cannot make sense of {COUNTS}"))?;
+    Ok((threads == 0).then(|| Absent::seen("no thread of an NFS server in the kernel")))
+}
+
+/// Proof that the kernel has no NFS server, or the error that it cannot be told.
+fn is_without_server(view: &View) -> Result<Absent> {
+    const KNOWN: &str = "/proc/filesystems";
+    let known = view.read(KNOWN).with_context(|| format!("cannot read {KNOWN}"))?;
+    ensure!(known.contains("\tproc\n"), "cannot make sense of {KNOWN}");
+    if known.lines().any(|line| line.split_whitespace().next_back() == Some("nfsd")) {
+        bail!("cannot tell what the NFS server in the kernel exports: {CACHED} is not there");
+    }
+    Ok(Absent::seen("no NFS server in the kernel"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::Deadline;
+    use std::time::Duration;
+
+    struct Fake(tempfile::TempDir);
+
+    impl Fake {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let fake = Self(tempfile::tempdir().unwrap());
+            for (path, text) in files {
+                let path = fake.0.path().join(path.trim_start_matches('/'));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            fake
+        }
+
+        fn view(&self) -> View {
+            View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
+        }
+    }
+
+    const ETAB: &str = "\
+/srv/a\t10.0.0.0/24(rw,sync,fsid=17,anonuid=65534,sec=sys,rw)
+/srv/ab\t*(ro,sync,fsid=18)
+/srv/with\\040blank\tfd00::/64(rw,fsid=19)
+# a comment
+/srv/a\t::/0(rw,fsid=17)
+";
+
+    #[test]
+    fn the_entries_of_a_directory_are_not_those_of_a_longer_name() {
+        let fake = Fake::new(&[(TABLE, ETAB)]);
+        let clients = |path: &str| -> Vec<String> {
+            let found = of(&fake.view(), &[Path::new(path)]).unwrap();
+            found.iter().map(|export| export.client.clone()).collect()
+        };
+        assert_eq!(clients("/srv/a"), ["10.0.0.0/24", "::/0"]);
+        assert_eq!(clients("/srv/ab"), ["*"]);
+        assert_eq!(clients("/srv/with blank"), ["fd00::/64"]);
+        assert_eq!(clients("/srv"), [""; 0]);
+        assert_eq!(all(&fake.view()).unwrap().len(), 4);
+        let first = &of(&fake.view(), &[Path::new("/srv/a")]).unwrap()[0];
+        assert_eq!((first.option("fsid"), first.has("rw")), (Some("17"), true));
+    }
+
+    #[test]
+    fn a_table_that_is_cut_short_proves_nothing() {
+        for cut in ["/srv/a\t*(rw)", "/srv/ab\t*(ro)\n/srv/a\t10.0", "/srv/a\n"] {
+            let fake = Fake::new(&[(TABLE, cut)]);
+            assert!(of(&fake.view(), &[Path::new("/srv/x")]).is_err() || cut == "/srv/a\n");
+            assert!(all(&fake.view()).is_err(), "{cut}");
+        }
+        assert!(of(&Fake::new(&[]).view(), &[Path::new("/srv/a")]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_server_is_absent_by_proof_alone() {
+        let known = ("/proc/filesystems", "nodev\tproc\n\text4\n");
+        let loaded = ("/proc/filesystems", "nodev\tproc\nnodev\tnfsd\n");
+        let runs = |files: &[(&str, &str)]| {
+            without_server(&Fake::new(files).view()).map(|absent| absent.is_none()).ok()
+        };
+        assert_eq!(runs(&[known]), Some(false));
+        assert_eq!(runs(&[loaded]), None, "loaded, and nothing to be seen of it");
+        assert_eq!(runs(&[]), None, "without /proc nothing is known");
+        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "rc 0 0\nth 4 0\n")]), Some(true));
+        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "rc 0 0\nth 0 0\n")]), Some(false));
+        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "")]), None);
+        assert_eq!(runs(&[loaded, ("/proc/fs/nfsd/threads", "8\n")]), Some(true));
+    }
+
+    #[test]
+    fn what_the_kernel_has_cached_may_have_outlived_the_table() {
+        let content = "#path domain(flags)\n\
+            /srv/a\t127.0.0.0/8,10.0.0.0/24(rw,sync,fsid=17,sec=1)\n\
+            /srv/c\t10.0.0.0/24(ro,v4root)\n\
+            # /srv/b\t10.0.0.0/24\n";
+        let outlived = |table: &str, path: &str, client: &str| {
+            let fake = Fake::new(&[(CACHED, content), (TABLE, table)]);
+            forgotten(&fake.view(), &[(Path::new(path), client)]).unwrap().is_err()
+        };
+        let (net, other) = ("/srv/a\t127.0.0.0/8(rw)\n", "/srv/a\t*(rw)\n");
+        assert!(outlived("", "/srv/a", "10.0.0.0/24"));
+        assert!(outlived(other, "/srv/a", "10.0.0.0/24"));
+        assert!(!outlived(net, "/srv/a", "10.0.0.0/24"), "it comes from that one");
+        assert!(!outlived(other, "/srv/a", "10.9.0.0/24"));
+        assert!(!outlived("", "/srv", "10.0.0.0/24"));
+        assert!(!outlived("", "/srv/c", "10.0.0.0/24"), "on the way to others");
+        assert!(!outlived("", "/srv/b", "10.0.0.0/24"), "a refusal");
+    }
+
+    #[test]
+    fn an_export_above_serves_what_is_mounted_below_if_it_says_so() {
+        let text = "/srv\t*(ro,crossmnt)\n/\t*(ro)\n/srv/a/b\t*(rw)\n/srv/a\t@g(rw)\n";
+        let fake = Fake::new(&[(TABLE, text)]);
+        let found = sources(&fake.view(), Path::new("/srv/a")).unwrap();
+        let paths: Vec<_> = found.iter().map(|export| export.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["/srv", "/srv/a"]);
+    }
+}
