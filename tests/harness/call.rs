@@ -94,6 +94,11 @@ impl Call {
         self
     }
 
+    /// The operation's timeout.
+    pub fn time_limit(&self) -> Duration {
+        self.timeout
+    }
+
     /// Where the agent lies.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,8 +1,18 @@
-//! SIGKILL at instants that look random and can be repeated.
+//! SIGKILL at instants that look random and can be repeated, and what has to
+//! hold after each.
 
 use super::call::Call;
+use super::machine::Machine;
 use super::program::Output;
+use super::tier::Cases;
 use std::time::{Duration, Instant};
+
+/// How often each action of an agent is killed, unless its trial says otherwise.
+const TIMES: u32 = 200;
+
+/// The least share of the kills that has to come while the action still runs,
+/// as one of so many. Instants that all come too late would prove nothing.
+const ONE_IN: u32 = 4;
 
 /// A sequence of instants within a span, the same for the same seed.
 pub struct Instants {
@@ -64,5 +74,109 @@ impl Call {
         }
         running.kill();
         Killed::After(instant)
+    }
+
+    /// Starts `action` and kills its process group once something is so. What
+    /// the kernel has of the group may live on.
+    ///
+    /// # Panics
+    /// When the action ends, or it is not so within its time limit.
+    #[track_caller]
+    pub fn killed_once(&self, action: &str, what: &str, mut is_so: impl FnMut() -> bool) {
+        let mut running = self.spawn(action);
+        let end = Instant::now() + self.time_limit();
+        while !is_so() {
+            assert!(!running.has_ended(), "{action} has ended before {what}");
+            assert!(Instant::now() < end, "not before the time limit of {action}: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.abandon();
+    }
+}
+
+/// An agent that is killed, and the kernel's word on whether its resource is
+/// whole.
+pub struct Trial {
+    agent: Call,
+    runs: fn(&Machine) -> bool,
+    times: u32,
+}
+
+impl Cases {
+    /// Two cases of one agent: killed at any instant of a start, and of a stop,
+    /// the next monitor tells the truth, the next stop ends well, and nothing
+    /// stays behind. `prepare` makes the machine ready.
+    pub fn killed(&mut self, who: &str, prepare: fn(&Machine) -> Trial) {
+        for action in ["start", "stop"] {
+            let name = format!("{who} killed at any instant of a {action} is recovered from");
+            self.add(name, move |machine| prepare(machine).go_through(machine, action));
+        }
+    }
+}
+
+impl Trial {
+    pub fn of(agent: Call, runs: fn(&Machine) -> bool) -> Self {
+        Self { agent, runs, times: TIMES }
+    }
+
+    /// For an agent that takes long.
+    pub fn times(self, times: u32) -> Self {
+        Self { times, ..self }
+    }
+
+    fn go_through(&self, machine: &Machine, action: &str) {
+        let before = machine.state();
+        let mut instants = Instants::within(self.duration(action) * 5 / 4);
+        let mut killed = 0;
+        for round in 1..=self.times {
+            let (seed, instant) = (instants.seed(), instants.next());
+            let at =
+                format!("round {round}, {action} killed after {instant:?}, STURDY_SEED={seed}");
+            if action == "stop" {
+                self.agent.action("start").exits(0);
+            }
+            match self.agent.killed(action, instant) {
+                Killed::After(_) => killed += 1,
+                Killed::TooLate(output) => assert_eq!(output.code, Some(0), "{at}: {output}"),
+            }
+            self.monitor_is_right(machine, &at);
+            let stop = self.agent.action("stop");
+            assert_eq!(stop.code, Some(0), "{at}: {}", *stop);
+            let changes = before.changes(&machine.state());
+            assert!(changes.is_empty(), "{at}: stop left {changes:#?}");
+            assert_eq!(self.agent.probe().code, Some(7), "{at}");
+        }
+        assert!(killed * ONE_IN > self.times, "only {killed} of {} were killed", self.times);
+    }
+
+    /// What the kernel says is asked before and after: an address may become
+    /// usable in between, with nobody's help.
+    fn monitor_is_right(&self, machine: &Machine, at: &str) {
+        let before = (self.runs)(machine);
+        let monitor = self.agent.action("monitor");
+        let after = (self.runs)(machine);
+        match monitor.code {
+            Some(0) => {
+                assert!(before || after, "{at}: monitor says running, the kernel does not");
+            }
+            // Stopped, or neither whole nor gone.
+            Some(7 | 1) => {
+                assert!(!before || !after, "{at}: the kernel says running, monitor: {}", *monitor);
+            }
+            _ => panic!("{at}: {}", *monitor),
+        }
+    }
+
+    /// The usual time of the action, from a few of them.
+    fn duration(&self, action: &str) -> Duration {
+        let mut times: Vec<_> = (0..5)
+            .map(|_| {
+                let started = self.agent.action("start").exits(0).took;
+                let stopped = self.agent.action("stop").exits(0).took;
+                if action == "start" { started } else { stopped }
+            })
+            .collect();
+        times.sort_unstable();
+        times[2]
     }
 }

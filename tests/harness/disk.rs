@@ -15,7 +15,28 @@ pub struct Disk {
     _open: File,
 }
 
+/// A disk on a file of a file system that can be frozen: whoever writes to the
+/// disk then sleeps where no signal reaches.
+pub struct Freezer<'m> {
+    machine: &'m Machine,
+    disk: String,
+}
+
+/// Where the file system that is frozen is mounted.
+const FROZEN: &str = "/srv/outer";
+
 impl Machine {
+    /// A disk with ext4 that can be frozen. A case with it needs [`Freezer::NEEDS`].
+    pub fn freezer(&self) -> Freezer<'_> {
+        let outer = self.formatted_of(64, "ext4");
+        self.must("mkdir", &["-p", FROZEN]);
+        self.must("mount", &[outer.path(), FROZEN]);
+        let image = self.image(format!("{FROZEN}/image"), "ext4");
+        let words = ["--find", "--show", image.to_str().expect("a plain path")];
+        let disk = self.must("losetup", &words).trim().to_owned();
+        Freezer { machine: self, disk }
+    }
+
     /// An empty disk of `megabytes`.
     pub fn disk(&self, megabytes: u64) -> Disk {
         let directory = Path::new("/run/images");
@@ -29,10 +50,13 @@ impl Machine {
 
     /// A disk with a file system, made by the installed mkfs.
     pub fn formatted(&self, fstype: &str) -> Disk {
-        let (megabytes, quick) = making(fstype);
+        self.formatted_of(making(fstype).0, fstype)
+    }
+
+    fn formatted_of(&self, megabytes: u64, fstype: &str) -> Disk {
         let disk = self.disk(megabytes);
-        let device = disk.path();
-        self.must(&format!("mkfs.{fstype}"), &[quick, &[device]].concat());
+        let words = [making(fstype).1, &[disk.path()]].concat();
+        self.must(&format!("mkfs.{fstype}"), &words);
         disk
     }
 
@@ -76,6 +100,39 @@ fn making(fstype: &str) -> (u64, &'static [&'static str]) {
         "btrfs" => (128, &["-q", "-f"]),
         "vfat" => (16, &[]),
         _ => panic!("nobody has made a {fstype} here yet"),
+    }
+}
+
+impl Freezer<'_> {
+    pub const NEEDS: &'static [&'static str] = &["mkfs.ext4", "fsfreeze"];
+
+    /// The device's path.
+    pub fn path(&self) -> &str {
+        &self.disk
+    }
+
+    pub fn freeze(&self) {
+        self.machine.must("fsfreeze", &["--freeze", FROZEN]);
+    }
+
+    pub fn thaw(&self) {
+        self.machine.must("fsfreeze", &["--unfreeze", FROZEN]);
+    }
+
+    /// Whether a program of this name, or a child that it has made of itself,
+    /// sleeps in the kernel.
+    pub fn holds(&self, program: &str) -> bool {
+        let asleep =
+            format!("cat /proc/[0-9]*/stat 2>/dev/null | grep -q '(exe) D\\|({program}) D'");
+        self.machine.run("sh", &["-c", &asleep]).code == Some(0)
+    }
+}
+
+impl Drop for Freezer<'_> {
+    /// A case that fails must not leave anybody asleep for ever.
+    fn drop(&mut self) {
+        let _ = self.machine.run("fsfreeze", &["--unfreeze", FROZEN]);
+        let _ = self.machine.run("losetup", &["--detach", &self.disk]);
     }
 }
 

@@ -14,11 +14,11 @@
 //! | `program.rs` | any other program                                        |
 //! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
 //! | `wire.rs`    | the frames a neighbour hears                             |
-//! | `disk.rs`    | loop devices with file systems                           |
+//! | `disk.rs`    | loop devices with file systems, some that can be frozen  |
 //! | `fuse.rs`    | file systems and disks that stop answering               |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
 //! | `older.rs`   | kernels that lack the newer system calls                 |
-//! | `crash.rs`   | SIGKILL at instants that can be repeated                 |
+//! | `crash.rs`   | SIGKILL at any instant, and what has to hold then         |
 //!
 //! The rules of a case: state what is wanted as its name, look at the kernel
 //! through `state.rs` (never through the agent alone), and never wait without
@@ -41,8 +41,8 @@ mod tier;
 mod wire;
 
 pub use call::{Call, Outcome};
-pub use crash::{Instants, Killed};
-pub use disk::Disk;
+pub use crash::{Instants, Killed, Trial};
+pub use disk::{Disk, Freezer};
 pub use fuse::Remote;
 pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
 pub use net::Peer;

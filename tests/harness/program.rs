@@ -163,6 +163,14 @@ impl Running {
         self.output(status, false)
     }
 
+    /// SIGKILL to the whole group, and waits for the program itself only: what
+    /// it has in the kernel may stay there.
+    pub fn abandon(mut self) -> Output {
+        self.kill_group();
+        let status = self.child.wait().expect("own child");
+        self.output(status, false)
+    }
+
     /// Waits for the end, which comes at `limit` at the latest.
     pub fn wait(mut self, limit: Duration) -> Output {
         let end = self.since + limit;

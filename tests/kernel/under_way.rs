@@ -1,11 +1,11 @@
 //! Actions that have ended, and what they have started has not.
 
-use crate::harness::{Call, Case, Cases, Machine, Program};
-use std::time::{Duration, Instant};
+use crate::harness::{Call, Case, Cases, Freezer, Machine, Program};
+use std::time::Duration;
 
 pub fn cases(cases: &mut Cases) {
     let mut frozen = |name: &'static str, act: fn(&Machine)| {
-        cases.push(Case::new(name, act).needs(&["mkfs.ext4", "fsfreeze"]));
+        cases.push(Case::new(name, act).needs(Freezer::NEEDS));
     };
     frozen("stop: a mount that an earlier start left in the kernel is no stop", mount_goes_on);
     frozen("stop: a mount that a killed start left in the kernel is no stop", mount_outlives_kill);
@@ -16,53 +16,15 @@ pub fn cases(cases: &mut Cases) {
     );
 }
 
-/// A disk on a file of a file system that can be frozen: whoever writes to the
-/// disk then sleeps where no signal reaches.
-struct Freezer<'m> {
-    machine: &'m Machine,
-    disk: String,
-}
-
-impl<'m> Freezer<'m> {
-    fn new(machine: &'m Machine) -> Self {
-        let outer = machine.disk(64);
-        machine.must("mkfs.ext4", &["-q", "-F", outer.path()]);
-        machine.must("mkdir", &["-p", "/srv/outer"]);
-        machine.must("mount", &[outer.path(), "/srv/outer"]);
-        machine.must("truncate", &["-s", "16M", "/srv/outer/image"]);
-        machine.must("mkfs.ext4", &["-q", "-F", "/srv/outer/image"]);
-        let disk = machine.must("losetup", &["--find", "--show", "/srv/outer/image"]);
-        Self { machine, disk: disk.trim().to_owned() }
-    }
-
-    /// The agent that mounts the disk, with a few seconds for each action.
-    fn filesystem(&self) -> Call {
-        self.machine
-            .agent("Filesystem")
-            .with(&[("device", &self.disk), ("directory", "/srv/data"), ("fstype", "ext4")])
-            .timeout(Duration::from_secs(5))
-    }
-
-    fn freeze(&self) {
-        self.machine.must("fsfreeze", &["--freeze", "/srv/outer"]);
-    }
-
-    fn thaw(&self) {
-        self.machine.must("fsfreeze", &["--unfreeze", "/srv/outer"]);
-    }
-}
-
-impl Drop for Freezer<'_> {
-    /// A case that fails must not leave anybody asleep for ever.
-    fn drop(&mut self) {
-        let _ = self.machine.run("fsfreeze", &["--unfreeze", "/srv/outer"]);
-        let _ = self.machine.run("losetup", &["--detach", &self.disk]);
-    }
+/// The agent that mounts the disk, with a few seconds for each action.
+fn filesystem(machine: &Machine, freezer: &Freezer) -> Call {
+    let given = [("device", freezer.path()), ("directory", "/srv/data"), ("fstype", "ext4")];
+    machine.agent("Filesystem").with(&given).timeout(Duration::from_secs(5))
 }
 
 fn mount_goes_on(machine: &Machine) {
-    let freezer = Freezer::new(machine);
-    let agent = freezer.filesystem().set("run_fsck", "no");
+    let freezer = machine.freezer();
+    let agent = filesystem(machine, &freezer).set("run_fsck", "no");
     freezer.freeze();
     agent.action("start").exits(1).because("not cleared up: ");
     agent.probe().exits(1).because("still under way");
@@ -76,19 +38,10 @@ fn mount_goes_on(machine: &Machine) {
 }
 
 fn mount_outlives_kill(machine: &Machine) {
-    let freezer = Freezer::new(machine);
-    let agent = freezer.filesystem().set("run_fsck", "no");
+    let freezer = machine.freezer();
+    let agent = filesystem(machine, &freezer).set("run_fsck", "no");
     freezer.freeze();
-    let start = agent.spawn("start");
-    // Killed once its child is in the kernel, as the cluster kills.
-    let stuck = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(exe) D\\|(Filesystem) D'";
-    let begun = Instant::now();
-    while machine.run("sh", &["-c", stuck]).stdout.trim() == "0" {
-        assert!(begun.elapsed() < Duration::from_secs(4), "nobody hangs");
-    }
-    machine
-        .must("sh", &["-c", "kill -KILL $(grep -lx Filesystem /proc/[0-9]*/comm | cut -d/ -f3)"]);
-    assert_eq!(start.wait(Duration::from_secs(5)).code, None, "it was killed");
+    agent.killed_once("start", "its child is in the kernel", || freezer.holds("Filesystem"));
     agent.action("stop").exits(1).because("still under way");
     freezer.thaw();
     agent.action("stop").exits(0);
@@ -98,16 +51,16 @@ fn mount_outlives_kill(machine: &Machine) {
 }
 
 fn fsck_goes_on(machine: &Machine) {
-    let freezer = Freezer::new(machine);
+    let freezer = machine.freezer();
     // Writes back what is there, on which it hangs while the disk is frozen.
     machine.script(
         "fsck.ext4",
         &format!(
             "#!/bin/sh\nexec dd if={0} of={0} bs=4096 count=1 oflag=direct conv=notrunc\n",
-            freezer.disk
+            freezer.path()
         ),
     );
-    let agent = freezer.filesystem().set("run_fsck", "force");
+    let agent = filesystem(machine, &freezer).set("run_fsck", "force");
     freezer.freeze();
     agent.action("start").exits(1);
     agent.action("stop").exits(1).because("dd ").because("pid ");
