@@ -171,7 +171,18 @@ fn with_placeholder(machine: &Machine, name: &'static str) {
 
 fn to_explain(machine: &Machine, name: &'static str) {
     let sample = sample::prepare(machine, name);
-    let state = machine.state();
+    explained(machine, name, &sample);
+    if sample::can_run(name) {
+        let agent = sample.call(machine, name);
+        agent.action("start").exits(0);
+        explained(machine, name, &sample);
+        agent.action("stop").exits(0);
+        explained(machine, name, &sample);
+    }
+}
+
+fn explained(machine: &Machine, name: &str, sample: &sample::Sample) {
+    let (state, files) = (machine.state(), machine.files());
     let agent = machine.agent(name);
     let text = agent.by_hand(&sample.words_and("explain")).exits(0);
     assert!(text.stdout.lines().count() > 1, "{}", *text);
@@ -180,6 +191,7 @@ fn to_explain(machine: &Machine, name: &'static str) {
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert!(json.is_object(), "{json}");
     state.unchanged(machine);
+    files.unchanged(machine);
 }
 
 fn across_dialects(machine: &Machine, name: &'static str) {

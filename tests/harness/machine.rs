@@ -54,6 +54,8 @@ pub struct Machine {
     first: Child,
     /// The case's network namespace, to come back to from a neighbour's.
     pub(super) network: File,
+    /// The directory of the layers that hold what is written on the machine.
+    pub(super) layers: File,
     disks: RefCell<Vec<super::Disk>>,
 }
 
@@ -69,9 +71,9 @@ impl Machine {
         )
         .map_err(|err| format!("unshare: {err}"))?;
         let network = File::open("/proc/thread-self/ns/net").map_err(|err| err.to_string())?;
-        copy_on_write().map_err(|err| format!("mounts: {err}"))?;
+        let layers = copy_on_write().map_err(|err| format!("mounts: {err}"))?;
         let first = spawn_first_process().map_err(|err| format!("first process: {err}"))?;
-        let machine = Self { first, network, disks: RefCell::default() };
+        let machine = Self { first, network, layers, disks: RefCell::default() };
         machine.ip(&["link", "set", "lo", "up"]);
         nix::unistd::sethostname("node1").map_err(|err| format!("host name: {err}"))?;
         Ok(machine)
@@ -289,13 +291,15 @@ fn built_beside_this_test() -> PathBuf {
 }
 
 /// Gives the machine a root of its own, copied on write: nothing that a case
-/// writes reaches the disk.
-fn copy_on_write() -> Result<(), String> {
+/// writes reaches the disk. Returns the directory of the layers it goes to.
+fn copy_on_write() -> Result<File, String> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|err| err.to_string())?;
     // Held open, the staging directory outlives the new `/run` above it.
     let staged = File::open(STAGE).map_err(|err| err.to_string())?;
     tmpfs("/run").map_err(|err| format!("/run: {err}"))?;
+    // Nobody finds it any more by a path.
+    let layers = File::open("/run").map_err(|err| format!("/run: {err}"))?;
     for directory in on_file_systems_of_their_own().map_err(|err| format!("mounts: {err}"))? {
         overlay(&directory).map_err(|err| format!("{directory}: {err}"))?;
     }
@@ -305,7 +309,8 @@ fn copy_on_write() -> Result<(), String> {
         tmpfs(directory).map_err(|err| format!("{directory}: {err}"))?;
     }
     let anybody = fs::Permissions::from_mode(0o1777);
-    fs::set_permissions("/tmp", anybody).map_err(|err| format!("/tmp: {err}"))
+    fs::set_permissions("/tmp", anybody).map_err(|err| format!("/tmp: {err}"))?;
+    Ok(layers)
 }
 
 /// The root, and those of its directories that are mounts, the root first.

@@ -17,6 +17,7 @@
 //! | `disk.rs`    | loop devices with file systems, some that can be frozen  |
 //! | `fuse.rs`    | file systems and disks that stop answering               |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
+//! | `files.rs`   | every file that a machine has of its own                 |
 //! | `older.rs`   | kernels that lack the newer system calls                 |
 //! | `crash.rs`   | SIGKILL at any instant, and what has to hold then         |
 //!
@@ -31,6 +32,7 @@
 mod call;
 mod crash;
 mod disk;
+mod files;
 mod fuse;
 mod machine;
 mod net;
@@ -43,6 +45,7 @@ mod wire;
 pub use call::{Call, Outcome};
 pub use crash::{Instants, Killed, Trial};
 pub use disk::{Disk, Freezer};
+pub use files::Files;
 pub use fuse::Remote;
 pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
 pub use net::Peer;

@@ -13,6 +13,7 @@ pub fn cases(cases: &mut Cases) {
     cases.push(
         Case::new("harness: a disk can be mounted and is seen", disk_is_seen).needs(&["mkfs.ext4"]),
     );
+    cases.add("harness: a file that is written, removed or only touched is seen", files_are_seen);
     cases.add("harness: an overdue program is killed with its children", overdue_is_killed);
 }
 
@@ -79,6 +80,29 @@ fn disk_is_seen(machine: &Machine) {
     assert_eq!((mounts[0].source.as_str(), mounts[0].fstype.as_str()), (disk.path(), "ext4"));
     assert!(mounts[0].is_read_only());
     machine.must("umount", &["/mnt"]);
+}
+
+fn files_are_seen(machine: &Machine) {
+    let disk = machine.formatted("ext4");
+    machine.must("mount", &[disk.path(), "/mnt"]);
+    machine.must("sh", &["-c", "echo 1 >/mnt/file; echo 1 >/run/file; mkdir /opt/empty"]);
+    let files = machine.files();
+    machine.must("sh", &["-c", "cat /etc/passwd /usr/bin/env /mnt/file /run/file; ls /opt /var"]);
+    files.unchanged(machine);
+    for change in [
+        "echo 1 >/mnt/file",
+        "touch /run/file",
+        "echo >/etc/new",
+        "chmod 600 /usr/bin/env",
+        "rm /etc/passwd",
+        "rmdir /opt/empty",
+        "echo >/var/lib/new; rm /var/lib/new",
+        "ln -s /etc /srv/link",
+    ] {
+        let files = machine.files();
+        machine.must("sh", &["-c", change]);
+        assert!(files != machine.files(), "nobody has seen: {change}");
+    }
 }
 
 fn overdue_is_killed(machine: &Machine) {
