@@ -9,6 +9,7 @@
 //! | file         | what is in it                                            |
 //! |--------------|----------------------------------------------------------|
 //! | `tier.rs`    | the list of cases, what they need, how they are run      |
+//! | `runner.rs`  | what is said of a selection of them                      |
 //! | `machine.rs` | the namespaces                                           |
 //! | `call.rs`    | one call of an agent, as Pacemaker, heartbeat or a person |
 //! | `program.rs` | any other program                                        |
@@ -38,6 +39,7 @@ mod machine;
 mod net;
 mod older;
 mod program;
+mod runner;
 mod state;
 mod tier;
 mod wire;

@@ -2,6 +2,7 @@
 
 use super::fuse;
 use super::machine::{self, Machine};
+use super::runner;
 use libtest_mimic::{Arguments, Trial};
 use std::any::Any;
 use std::cell::RefCell;
@@ -64,6 +65,10 @@ impl Cases {
     pub fn push(&mut self, case: Case) {
         self.cases.push(case);
     }
+
+    fn has(&self, part: &str) -> bool {
+        self.cases.iter().any(|case| case.name.contains(part))
+    }
 }
 
 /// Runs a whole tier: the `main` of its test binary.
@@ -86,11 +91,33 @@ pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
     let filtered = arguments.filter.is_some() || !arguments.skip.is_empty();
     let mut cases = Cases { cases: Vec::new(), filtered };
     list(&mut cases);
+    let shown = shown_in_documents(name);
+    let lost: Vec<_> = shown.into_iter().filter(|shown| !cases.has(shown)).collect();
+    let documents = move || match lost.is_empty() {
+        true => Ok(()),
+        false => Err(format!("no case has in its name: {}", lost.join(", "))),
+    };
+    cases.push(Case::free(format!("{name}: what the documents name is a case's"), documents));
     let trials = cases.cases.into_iter().map(trial).collect();
     std::panic::set_hook(Box::new(|panic| {
         LAST_WORDS.set(Some(panic.to_string()));
     }));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    runner::run(name, &arguments, trials)
+}
+
+/// The parts of names by which the documents show how cases of this tier are
+/// run.
+fn shown_in_documents(tier: &str) -> Vec<String> {
+    let documents = [include_str!("../README.md"), include_str!("../../CONTRIBUTING.md")];
+    let lines = documents.iter().flat_map(|text| text.lines());
+    let commands = lines.filter(|line| line.starts_with("    ") && line.contains("cargo "));
+    let of_tier = [format!("cargo xtask test {tier} "), format!("--test {tier} -- ")];
+    let filters = commands.filter_map(|line| {
+        let words = of_tier.iter().find_map(|start| Some(line.split_once(start)?.1))?;
+        let words = words.split('#').next().unwrap_or_default().trim();
+        Some(words.trim_matches('\'').to_owned())
+    });
+    filters.filter(|words| !words.starts_with('-')).collect()
 }
 
 /// A tier that cannot run says why, and is no success where nobody watches.
@@ -107,7 +134,7 @@ fn in_ci() -> bool {
 fn trial(case: Case) -> Trial {
     let lacking: Vec<_> = case.needs.iter().copied().filter(|need| !is_there(need)).collect();
     if lacking.is_empty() {
-        return Trial::test(case.name, move || Ok((case.run)()?));
+        return runner::timed(case.name, case.run);
     }
     let reason = format!("not installed: {}", lacking.join(", "));
     let trial = Trial::test(case.name, {

@@ -14,9 +14,11 @@ mod beside;
 mod life;
 mod made;
 mod root;
+#[path = "../harness/runner.rs"]
+mod runner;
 mod used;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use root::{Base, Root};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,22 +56,22 @@ fn main() -> ExitCode {
     }
     let (debs, rpms) = (packages.clone(), packages.clone());
     let mut trials = vec![
-        Trial::test("lintian has nothing to say", move || case(|| made::lintian(&debs))),
-        Trial::test("rpmlint has nothing to say", move || case(|| made::rpmlint(&rpms))),
+        runner::timed("lintian has nothing to say".into(), move || case(|| made::lintian(&debs))),
+        runner::timed("rpmlint has nothing to say".into(), move || case(|| made::rpmlint(&rpms))),
     ];
     for base in Base::ALL {
         for (name, run) in CASES {
             let packages = packages.clone();
             let run = move || case(|| run(&Root::of(base, &packages)));
-            trials.push(Trial::test(format!("Debian {}: {name}", base.release), run));
+            trials.push(runner::timed(format!("Debian {}: {name}", base.release), run));
         }
     }
     arguments.test_threads.get_or_insert(2);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    runner::run("package", &arguments, trials)
 }
 
 /// It fails by a panic.
-fn case(run: impl FnOnce()) -> Result<(), Failed> {
+fn case(run: impl FnOnce()) -> Result<(), String> {
     run();
     Ok(())
 }
