@@ -16,6 +16,7 @@ pub fn cases(cases: &mut Cases, meta: &'static Meta) {
     add("as OCF ignores what follows the action", with_more_words);
     add("through a link is the agent all the same", through_a_link);
     add("by hand takes words, options and names alike", by_hand);
+    add("by its name with one word says how it is", by_name);
     add("by heartbeat answers status with a word it knows", by_heartbeat);
     add("by heartbeat in doubt is read as running by heartbeat itself", in_doubt);
     add("by heartbeat takes a placeholder and name=value", with_placeholder);
@@ -95,6 +96,32 @@ fn by_hand(machine: &Machine, name: &'static str) {
     let words: Vec<_> = names.iter().map(String::as_str).chain(["status"]).collect();
     agent.by_hand(&words).exits(3);
     agent.by_hand(&sample.words_and("monitor")).exits(7);
+    state.unchanged(machine);
+}
+
+/// As a root shell finds it. Where a parameter is missing, that is the answer.
+fn by_name(machine: &Machine, name: &'static str) {
+    let sample = sample::prepare(machine, name);
+    let state = machine.state();
+    let link = format!("/usr/sbin/{name}");
+    machine.must("ln", &["-sf", &format!("{}/{name}", crate::harness::AGENTS), &link]);
+    let meta = agents::ALL.iter().find(|meta| meta.name == name).unwrap();
+    let lacking = meta.params.iter().find(|param| param.required);
+    for called in [name, &link] {
+        let said = Program::new(called).args(["status"]).run();
+        match lacking {
+            Some(param) => assert!(said.stderr.contains(param.name), "{called}: {said}"),
+            None => assert!(!said.stdout.trim().is_empty() || said.code == Some(10), "{said}"),
+        }
+        // The words of the cluster's tools, and what heartbeat calls.
+        let mut ocf = Program::new(called).args(["status"]).env("OCF_ROOT", "/usr/lib/ocf");
+        for (name, value) in &sample.parameters {
+            ocf = ocf.env(format!("OCF_RESKEY_{name}"), value);
+        }
+        let said = ocf.run();
+        assert_eq!((said.code, said.stdout.as_str()), (Some(7), ""), "{called}: {said}");
+    }
+    machine.must("rm", &[&link]);
     state.unchanged(machine);
 }
 

@@ -110,6 +110,10 @@ pub(crate) fn document(meta: &Meta, word: &str) -> Option<String> {
 
 /// Which dialect it is. What the agent is called as decides first, since the
 /// same binary lies where each of the callers looks for it.
+///
+/// One word alone is what a person types for an agent that needs no parameter,
+/// and what a cluster's tools say: they call the file in its provider's
+/// directory, or set one of the variables below.
 fn dialect(name: &Path, words: &[OsString], env: &Environment) -> Dialect {
     let is_set = |wanted: &str| env.iter().any(|(name, _)| name == wanted);
     let home = name.parent().unwrap_or(Path::new(""));
@@ -123,7 +127,12 @@ fn dialect(name: &Path, words: &[OsString], env: &Environment) -> Dialect {
     if words.len() > 1 || has_option || words[0] == "explain" {
         return Dialect::ByHand;
     }
-    Dialect::Ocf
+    let of_provider = home.parent().is_some_and(|directory| directory.ends_with("resource.d"));
+    let given = || env.iter().any(|(name, _)| name.as_bytes().starts_with(b"OCF_RESKEY_"));
+    match of_provider || is_set("OCF_ROOT") || is_set("OCF_RESOURCE_INSTANCE") || given() {
+        true => Dialect::Ocf,
+        false => Dialect::ByHand,
+    }
 }
 
 /// The first word is the action; whatever follows is to be ignored.

@@ -282,6 +282,25 @@ fn the_name_it_is_called_by_decides_the_dialect() {
 }
 
 #[test]
+fn one_word_alone_is_a_persons_unless_a_cluster_has_set_something() {
+    let room = Room::new();
+    let dialect =
+        |name: &str, env: &[(&str, &str)]| invocation(room.call(name, &["status"], env)).dialect;
+    for name in ["Lamp", "./Lamp", "/usr/sbin/Lamp"] {
+        assert_eq!(dialect(name, &[]), Dialect::ByHand, "{name}");
+        assert_eq!(dialect(name, &[("OCF_TRACE_RA", "1")]), Dialect::ByHand, "{name}");
+        for set in ["OCF_ROOT", "OCF_RESOURCE_INSTANCE", "OCF_RESKEY_lamp", "OCF_RA_VERSION_MAJOR"]
+        {
+            let env = [("OCF_RESOURCE_INSTANCE", "l"), (set, "1")];
+            let env = if set == "OCF_RA_VERSION_MAJOR" { &env[..] } else { &env[1..] };
+            assert_eq!(dialect(name, env), Dialect::Ocf, "{name} with {set}");
+        }
+    }
+    assert_eq!(dialect("/usr/lib/ocf/resource.d/sturdy/Lamp", &[]), Dialect::Ocf);
+    assert_eq!(dialect("/usr/lib/sturdy/ha.d/resource.d/Lamp", &[]), Dialect::Heartbeat);
+}
+
+#[test]
 fn words_and_options_fill_the_same_table() {
     let room = Room::new();
     let watts = |words: &[&str]| {
