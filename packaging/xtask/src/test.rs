@@ -109,6 +109,9 @@ pub fn run(words: &[String]) -> Result<()> {
         return Ok(());
     }
     let wish = Wish::parse(words);
+    if wish.rest.iter().any(|word| word == "--list") {
+        return list(&wish);
+    }
     let mut tally = Tally::default();
     if wish.tiers.contains(&"unit") {
         tally.add("unit", unit(&wish)?);
@@ -118,11 +121,28 @@ pub fn run(words: &[String]) -> Result<()> {
     if tiers.is_empty() && !lab {
         return tally.finish();
     }
-    let programs = if tiers.is_empty() { Vec::new() } else { build(&tiers)? };
+    let programs = build(&tiers)?;
     let built = Built { agents: host::build_agents()?, programs, lab, tally };
     let words: Vec<_> = [BUILT.to_owned(), built.to_word()].into_iter().chain(wish.rest).collect();
     host::become_root("test", &words, "namespaces, loop devices and mounts")?;
     run_as_root(built, &words[2..])
+}
+
+/// Shows the names of the cases, for which nothing has to be there but the
+/// programs of the tiers.
+fn list(wish: &Wish) -> Result<()> {
+    let tiers: Vec<_> = wish.tiers.iter().copied().filter(|tier| PROGRAMS.contains(tier)).collect();
+    for (_, program) in build(&tiers)? {
+        let status = Command::new(program).args(&wish.rest).status()?;
+        ensure!(status.success(), "a test program ended with {status}");
+    }
+    if wish.tiers.contains(&"unit") {
+        let (filter, options) = wish.halves();
+        let mut command = unit_tests();
+        command.args(filter).arg("--").args(options);
+        ensure!(command.status()?.success(), "the unit tests do not build");
+    }
+    Ok(())
 }
 
 fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
@@ -168,10 +188,15 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-fn unit(wish: &Wish) -> Result<tally::Count> {
+/// The agents' binaries have no main of Rust's, and nothing to test in them.
+fn unit_tests() -> Command {
     let mut command = cargo();
-    // The agents' binaries have no main of Rust's, and nothing to test in them.
     command.args(["test", "--workspace", "--lib", "--bin", "xtask", "--no-fail-fast"]);
+    command
+}
+
+fn unit(wish: &Wish) -> Result<tally::Count> {
+    let mut command = unit_tests();
     let (filter, options) = wish.halves();
     command.args(&filter).arg("--").args(&options);
     let mut count = tally::watch("unit", &mut command)?;
@@ -185,6 +210,9 @@ fn unit(wish: &Wish) -> Result<tally::Count> {
 
 /// Builds the tiers' programs and finds out where cargo put them.
 fn build(tiers: &[&'static str]) -> Result<Vec<(&'static str, PathBuf)>> {
+    if tiers.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut command = cargo();
     command.args(["test", "--no-run", "--package", "agents"]);
     command.arg("--message-format=json-render-diagnostics");

@@ -14,14 +14,22 @@ use std::time::{Duration, Instant};
 /// the one of virtual machines, on a machine that has to emulate them.
 const LONGEST: Duration = Duration::from_secs(50 * 60);
 
+/// How a program ends that has no case of the name asked for.
+const NO_CASE: i32 = 5;
+
+/// With which word a program names a case that took long.
+const SLOW: &str = "slow: ";
+
 /// What became of a tier's cases.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Count {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
     /// Seconds.
     pub took: f64,
+    /// The case that took longest, if one took long, and how long.
+    pub slowest: Option<String>,
 }
 
 /// What became of all tiers.
@@ -33,12 +41,16 @@ impl Tally {
         self.0.push((tier.to_owned(), count));
     }
 
-    /// Prints one line for each tier, and one for all.
+    /// Prints one line for each tier, with its slowest case below it, and one
+    /// for all.
     pub fn finish(&self) -> Result<()> {
         eprintln!();
         let mut all = Count::default();
         for (tier, count) in &self.0 {
             println!("{tier:<14} {:<44} {:>7.1} s", count.words(), count.took);
+            if let Some(slowest) = &count.slowest {
+                println!("{:<14} {slowest}", "");
+            }
             all.passed += count.passed;
             all.failed += count.failed;
             all.skipped += count.skipped;
@@ -46,6 +58,9 @@ impl Tally {
         println!("{}", all.words());
         if all.failed > 0 {
             bail!("{} of {} cases failed", all.failed, all.passed + all.failed);
+        }
+        if all.passed + all.skipped == 0 {
+            bail!("no case of that name was there to be run");
         }
         Ok(())
     }
@@ -57,6 +72,7 @@ impl std::ops::AddAssign for Count {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.took += other.took;
+        self.slowest = self.slowest.take().or(other.slowest);
     }
 }
 
@@ -93,11 +109,12 @@ pub fn watch(tier: &str, command: &mut Command) -> Result<Count> {
         eprintln!("{tier}: killed after {LONGEST:?}");
     }
     let mut count = view.count;
+    let is_empty = status.code() == Some(NO_CASE);
     // A program that could not even begin has failed, whatever it counted.
-    if !status.success() && count.failed == 0 {
+    if !status.success() && count.failed == 0 && !is_empty {
         eprintln!("{tier}: the test program ended with {status}");
         count.failed = 1;
-    } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" {
+    } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" && !is_empty {
         count.skipped = 1;
     }
     count.took = since.elapsed().as_secs_f64();
@@ -116,6 +133,13 @@ struct View<'a> {
 
 impl View<'_> {
     fn line(&mut self, line: &str) {
+        if let Some(slow) = line.strip_prefix(SLOW) {
+            self.count.slowest.get_or_insert_with(|| slow.trim().to_owned());
+            if !self.terminal {
+                eprintln!("{line}");
+            }
+            return;
+        }
         let counted = self.count(line);
         if line == "failures:" {
             self.details = true;
