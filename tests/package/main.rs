@@ -43,6 +43,9 @@ const CASES: &[(&str, InRoot)] = &[
 ];
 
 fn main() -> ExitCode {
+    if root::is_holder() {
+        root::hold();
+    }
     let mut arguments = Arguments::from_args();
     let packages = std::env::var_os("STURDY_PACKAGES").map(PathBuf::from);
     let packages = packages.filter(|_| nix::unistd::geteuid().is_root());
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
     let mut trials = vec![
         runner::timed("lintian has nothing to say".into(), move || case(|| made::lintian(&debs))),
         runner::timed("rpmlint has nothing to say".into(), move || case(|| made::rpmlint(&rpms))),
+        runner::timed("a root ends with the program that made it, be it killed".into(), || {
+            case(root::ends_with_its_program)
+        }),
     ];
     for base in Base::ALL {
         for (name, run) in CASES {

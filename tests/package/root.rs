@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A release of Debian.
 #[derive(Hash)]
@@ -76,7 +77,9 @@ pub struct Root {
     stage: tempfile::TempDir,
 }
 
-/// Copied on write; ends as the first process of the new root.
+/// Copied on write; ends as the first process of the new root, which lives as
+/// long as the other end of its input is open. That is closed when the test
+/// program ends, also by a kill, and the kernel ends what is left in there.
 const ENTER: &str = r#"set -e
 mount -t tmpfs none "$STAGE"
 mkdir "$STAGE/upper" "$STAGE/work" "$STAGE/root"
@@ -95,7 +98,7 @@ ip address add 10.10.0.1/24 dev eth0
 ip link set eth0 up
 ip link set peer0 up
 hostname node1
-exec chroot . sh -c 'echo ready; exec sleep infinity'
+exec chroot . sh -c 'echo ready; exec cat'
 "#;
 
 /// What a line came to.
@@ -114,7 +117,7 @@ impl Root {
             .env("BASE", base.path())
             .env("STAGE", stage.path())
             .env("PACKAGES", packages)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -184,6 +187,43 @@ impl Drop for Root {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         debug_assert!(self.stage.path().exists());
+    }
+}
+
+/// The word by which this program knows that it is to make a root and wait.
+const HOLDER: &str = "--makes-a-root-and-waits";
+
+/// Whether this program was started for that.
+pub fn is_holder() -> bool {
+    std::env::args().nth(1).is_some_and(|word| word == HOLDER)
+}
+
+/// Makes a root, tells its two processes, and waits to be killed.
+pub fn hold() -> ! {
+    let root = Root::of(&Base::ALL[0], Path::new("/usr/share/doc"));
+    println!("{} {}", root.holder.id(), root.first);
+    loop {
+        std::thread::park();
+    }
+}
+
+pub fn ends_with_its_program() {
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .arg(HOLDER)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(program.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    let lives = |id: &&str| Path::new("/proc").join(id).exists();
+    assert_eq!(told.split_whitespace().filter(lives).count(), 2, "{told}");
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while told.split_whitespace().any(|id| lives(&id)) {
+        assert!(Instant::now() < end, "ten seconds later one of these still lives: {told}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
