@@ -15,6 +15,9 @@ pub mod filesystem;
 pub mod ipaddr;
 pub mod lvm;
 pub mod lvm2;
+pub mod nfs_common;
+pub mod nfs_kernel_server;
+pub mod nfsserver;
 
 mod drain;
 mod haresources;
@@ -34,6 +37,9 @@ pub const ALL: &[&Meta] = &[
     meta_of::<lvm::Lvm>(),
     meta_of::<lvm2::Lvm2>(),
     meta_of::<exportfs::Exportfs>(),
+    meta_of::<nfsserver::Nfsserver>(),
+    meta_of::<nfs_common::NfsCommon>(),
+    meta_of::<nfs_kernel_server::NfsKernelServer>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

@@ -22,6 +22,7 @@ pub mod link;
 pub mod lock;
 pub mod lookup;
 pub mod lvm;
+pub mod module;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

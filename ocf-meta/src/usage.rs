@@ -56,5 +56,6 @@ fn write(meta: &Meta, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "{use_:<12} {}", text::wrap(example, 13, 79).trim())?;
     }
-    writeln!(out, "\nAll of it: man 7 ocf_{PROVIDER}_{name}, or {name} --man | man -l -")
+    let all = format!("All of it: man 7 ocf_{PROVIDER}_{name}, or {name} --man | man -l -");
+    writeln!(out, "\n{}", text::wrap(&all, 0, 79))
 }

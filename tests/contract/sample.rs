@@ -43,12 +43,21 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "LVM" => one("vgname", "vg"),
         "lvm2" => one("groups", "vg"),
         "exportfs" => exportfs(machine),
+        "nfsserver" => nfsserver(machine),
+        "nfs-common" => named("need_gssd", "no"),
+        "nfs-kernel-server" => named("nfs_server_scope", "10.0.0.9"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
 
 fn one(parameter: &'static str, value: &str) -> Sample {
     Sample { parameters: vec![(parameter, value.into())], words: vec![value.into()] }
+}
+
+/// One that has no place among the words.
+fn named(parameter: &'static str, value: &str) -> Sample {
+    let words = vec![format!("{parameter}={value}")];
+    Sample { words, ..one(parameter, value) }
 }
 
 /// Whether the agent can be started on a machine of the tests. What needs a
@@ -85,6 +94,13 @@ fn exportfs(machine: &Machine) -> Sample {
         ],
         words: [directory, "10.0.0.0/24", "rw", "17"].map(Into::into).to_vec(),
     }
+}
+
+fn nfsserver(machine: &Machine) -> Sample {
+    machine.must("mkdir", &["/srv/nfs"]);
+    let parameters =
+        vec![("nfs_shared_infodir", "/srv/nfs".into()), ("nfs_server_scope", "10.0.0.9".into())];
+    Sample { parameters, words: vec!["nfs_server_scope=10.0.0.9".into()] }
 }
 
 fn ipaddr(machine: &Machine) -> Sample {

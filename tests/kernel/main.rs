@@ -21,6 +21,7 @@ mod harness;
 mod ipaddr;
 mod itself;
 mod lvm;
+mod nfsserver;
 mod pacemaker;
 mod under_way;
 
@@ -37,5 +38,6 @@ fn main() -> std::process::ExitCode {
         pacemaker::cases(cases);
         under_way::cases(cases);
         exportfs::cases(cases);
+        nfsserver::cases(cases);
     })
 }

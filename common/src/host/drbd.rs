@@ -19,11 +19,11 @@ pub use state::{DiskState, DrbdRole, Fencing, Peer, Resource, Volume};
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::floor;
+use crate::host::module;
 use crate::host::system::View;
 use anyhow::{Context, Result, anyhow, bail};
 use netlink::Drbd;
 use proc::Row;
-use std::io::ErrorKind;
 use std::time::Duration;
 
 /// What the kernel has of a resource.
@@ -82,22 +82,7 @@ pub fn is_loaded(view: &View) -> Result<bool> {
 
 /// Proof that this kernel has no DRBD; nothing where it has.
 fn no_module(view: &View) -> Result<Option<Absent>> {
-    let absent = "cannot tell whether DRBD is loaded";
-    if view.exists("/proc/drbd").context(absent)?
-        || view.exists("/sys/module/drbd").context(absent)?
-    {
-        return Ok(None);
-    }
-    // Where there is no list of modules, or an empty one, it proves nothing that
-    // one is not on it.
-    let modules = match view.list("/sys/module") {
-        Err(err) if err.kind() != ErrorKind::NotFound => return Err(err).context(absent),
-        modules => modules.unwrap_or_default(),
-    };
-    if !view.exists("/proc/self").context(absent)? || modules.is_empty() {
-        bail!("{absent}: /proc or /sys is not mounted");
-    }
-    Ok(Some(Absent::seen(format!("none of the kernel's {} modules is drbd", modules.len()))))
+    module::absent(view, "drbd", "DRBD", "/proc/drbd")
 }
 
 /// What the kernel has of the resource. An error means that it cannot be told,

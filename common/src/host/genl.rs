@@ -115,6 +115,14 @@ impl Genl {
         }
         Ok(told)
     }
+
+    /// Asks for one thing: the payload of the answer, from the family's own
+    /// header on.
+    pub fn ask(&mut self, family: Family, command: u8, payload: &[u8]) -> io::Result<Vec<u8>> {
+        self.line.ask(request(family, command, 0, payload), |answer| {
+            answer.get(HEADER..).map(<[u8]>::to_vec)
+        })
+    }
 }
 
 fn line(deadline: Deadline) -> Result<Netlink> {
@@ -134,6 +142,11 @@ fn request(family: Family, command: u8, flags: i32, payload: &[u8]) -> Message {
 /// The first attribute of this kind.
 pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     netlink::Attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
+}
+
+/// All attributes of this kind.
+pub fn find_all(bytes: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    netlink::Attributes(bytes).filter(move |(found, _)| *found == kind).map(|(_, value)| value)
 }
 
 /// An attribute's value as a number.

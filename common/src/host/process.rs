@@ -14,6 +14,8 @@ use std::time::Duration;
 pub struct Signal(nix::sys::signal::Signal);
 
 impl Signal {
+    /// The one that asks to end.
+    pub const TERM: Self = Self(nix::sys::signal::Signal::SIGTERM);
     /// The one that nobody can ignore.
     pub const KILL: Self = Self(nix::sys::signal::Signal::SIGKILL);
 

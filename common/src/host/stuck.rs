@@ -28,6 +28,14 @@ pub(crate) fn mark(instance: &str) -> String {
     format!("{instance} in {}", nix::unistd::getpgrp())
 }
 
+/// Whether the process carries this instance's mark: an action of its has
+/// started it, as a daemon or otherwise.
+pub(crate) fn is_marked(proc: &Path, pid: i32, instance: &str) -> bool {
+    let environment = fs::read(proc.join(pid.to_string()).join("environ")).unwrap_or_default();
+    let wanted = format!("{MARK}={instance} in ");
+    environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
+}
+
 /// The programs of earlier actions that still work for the instance.
 pub(crate) fn find(view: &View, instance: &str) -> Result<Vec<Process>> {
     let proc = view.path("/proc");

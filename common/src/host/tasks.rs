@@ -1,7 +1,7 @@
 //! What a child of an agent's can be told to do: see [`child`](super::child).
 
 use crate::host::nfs::{exports, unlock};
-use crate::host::{io_test, lookup, mount};
+use crate::host::{io_test, lookup, mount, nfs};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 
@@ -30,6 +30,11 @@ pub(crate) fn carry_out(words: &[OsString]) -> Result<()> {
         "unlock-file-system" => unlock::release_in_child(words, unlock::What::FileSystem),
         "lease" => unlock::lease_in_child(),
         "expire-client" => unlock::expire_in_child(words),
+        "nfsd-look" => nfs::server::look_in_child(),
+        "nfsd-start" => nfs::control::start_in_child(words),
+        "nfsd-stop" => nfs::control::stop_in_child(),
+        "nfs-hosts" => nfs::state_dir::copy_hosts_in_child(words),
+        "nfs-state" => nfs::state_dir::prepare_in_child(words),
         _ => bail!("there is no task {}", task.display()),
     }
 }

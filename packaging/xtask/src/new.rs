@@ -150,12 +150,21 @@ common::main!(agents::@MODULE@::@TYPE@);
 
 impl Names {
     fn of(name: &str) -> Result<Self> {
-        let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric());
-        ensure!(fits, "`{name}` is no name for an agent: a letter, then letters and digits");
-        let (first, rest) = name.split_at(1);
-        let type_name = format!("{}{rest}", first.to_ascii_uppercase());
-        Ok(Self { name: name.to_owned(), module: name.to_ascii_lowercase(), type_name })
+        let mut words = name.split('-');
+        let is_word =
+            |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric());
+        let fits = name.starts_with(|c: char| c.is_ascii_alphabetic()) && words.all(is_word);
+        ensure!(
+            fits,
+            "`{name}` is no name for an agent: a letter, then letters, digits, single dashes"
+        );
+        let capital = |word: &str| {
+            let (first, rest) = word.split_at(1);
+            format!("{}{rest}", first.to_ascii_uppercase())
+        };
+        let type_name = name.split('-').map(capital).collect();
+        let module = name.to_ascii_lowercase().replace('-', "_");
+        Ok(Self { name: name.to_owned(), module, type_name })
     }
 
     fn fill(&self, template: &str) -> String {
@@ -229,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_changes_nothing() {
-        for bad in ["", "7z", "Sym link", "../X", "X-Y"] {
+        for bad in ["", "7z", "Sym link", "../X", "X-", "-x", "x--y"] {
             assert!(Names::of(bad).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,6 @@
 //! All machines of a lab, or some, from nothing and back to it.
 
 use super::client::{Lab, Lease};
-use super::debian::Debian;
 use super::image::{self, Image};
 use super::keeper::Verb;
 use super::machine::{Choice, Plan};
@@ -23,7 +22,7 @@ pub fn up(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
     ])?;
     place.make()?;
     let claim = place.claim()?;
-    prepared(place, choice.debian, &mut progress)?;
+    prepared(place, &mut progress)?;
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
@@ -51,8 +50,8 @@ pub fn up(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
     Ok((lab, lease, progress))
 }
 
-pub fn prepared(place: &Place, debian: Debian, progress: &mut Progress) -> Result<(Image, Qemu)> {
-    let image = image::ready(place, debian, progress)?;
+pub fn prepared(place: &Place, progress: &mut Progress) -> Result<(Image, Qemu)> {
+    let image = image::ready(place, progress)?;
     let mut qemu = qemu::ready(place, progress)?;
     qemu.probe(&image, place, progress)?;
     Ok((image, qemu))

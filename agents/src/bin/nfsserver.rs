@@ -1,0 +1,4 @@
+//! The binary of [`agents::nfsserver`].
+#![no_main]
+
+common::main!(agents::nfsserver::Nfsserver);

@@ -1,0 +1,166 @@
+//! The way down: threads, exports, daemons, state directory.
+//!
+//! The threads go first. As long as the service's address is up, a client that
+//! asked for a file would otherwise hear that there is no such file.
+
+use super::exports;
+use super::record::Record;
+use super::service::{self, Manager};
+use super::start::mount_nfsd;
+use super::{Nfsserver, Seen, State};
+use anyhow::{Result, bail};
+use common::host::fuser::{self, Targets};
+use common::host::mount::Table;
+use common::host::nfs::control;
+use common::host::nfs::daemon::{self, Daemon, Running};
+use common::host::nfs::server::{self, Found};
+use common::host::nfs::state_dir::{self, DIRECTORY, Origin};
+use common::{Plan, System, View};
+
+impl Nfsserver {
+    pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Plan<'a> {
+        let mut plan = Plan::new();
+        let is_foreign = self.is_foreign(&from.server, from.record.as_ref()).is_some();
+        match &from.server {
+            Seen::Up(_) | Seen::Same if !is_foreign => {
+                if !self.params.drain_timeout.is_zero() {
+                    let time = self.params.drain_timeout;
+                    let what =
+                        format!("let clients finish, for {} s at the longest", time.as_secs());
+                    plan.step(what, move |system| {
+                        drain(system, time);
+                        Ok(())
+                    });
+                }
+                plan.step("end the server's threads", end_threads);
+            }
+            // A start that was killed may have left sockets without threads.
+            Seen::Down(_) if from.record.is_some() && has_server(view) => {
+                plan.step("end what a start has left of the server", end_threads);
+            }
+            _ => {}
+        }
+        if let Some(record) = &from.record {
+            for entry in record.exports.clone() {
+                plan.step(format!("unexport {entry}"), move |system| {
+                    exports::unexport(system, &entry)
+                });
+            }
+        }
+        let bound = from.bound.as_ref().filter(|bound| bound.absent.is_none());
+        let origin = bound.map(|bound| bound.origin.clone());
+        if from.record.is_some() || service::is_holding(view) || origin.is_some() {
+            let ours = from.record.as_ref().map(|record| record.ours.clone()).unwrap_or_default();
+            let used = origin.clone();
+            plan.step("end the daemons", move |system| end_daemons(system, &ours, used.as_ref()));
+        }
+        if let Some(origin) = origin {
+            plan.step(format!("take {} off {DIRECTORY}", self.infodir()), move |system| {
+                state_dir::unbind(system, &origin)
+            });
+        }
+        if service::is_holding(view) {
+            plan.step("give the units back", service::release);
+        }
+        if let Some(record) = &from.record {
+            let again = record.again.clone();
+            if !again.is_empty() {
+                plan.step("bring up what ran before", move |system| run_again(system, &again));
+            }
+            plan.step("forget what was started", |system| self.forget(system));
+        }
+        plan
+    }
+
+    /// What is not gone is still to be known.
+    fn forget(&self, system: &System<'_>) -> Result<()> {
+        let Some(record) = Record::of(system, &self.record) else { return Ok(()) };
+        if let Found::Up(_) = server::find(system)?
+            && self.is_foreign(&Seen::Same, Some(&record)).is_none()
+            && record.cookie.is_some_and(|cookie| server::still_has(system, cookie))
+        {
+            bail!("the server still runs");
+        }
+        let table = Table::read(system)?;
+        if record.origin.as_ref().is_some_and(|origin| origin.bound(&table).is_some()) {
+            bail!("{} is still on {DIRECTORY}", self.infodir());
+        }
+        for name in system.records(&format!("nfsserver-{}.notify-", self.request.instance), "") {
+            state_dir::drop_copy(system, &name)?;
+        }
+        system.remove_record(&self.record)
+    }
+}
+
+fn has_server(view: &View) -> bool {
+    matches!(server::no_module(view), Ok(None))
+}
+
+fn end_threads(system: &System<'_>) -> Result<()> {
+    mount_nfsd(system)?;
+    control::stop(system).map_err(|err| match server::stuck(system).as_str() {
+        "" => err,
+        stuck => err.context(format!("clients' calls do not end{stuck}")),
+    })
+}
+
+/// Waits until no client of NFSv4 holds anything, or the time is over.
+fn drain(system: &System<'_>, time: std::time::Duration) {
+    // What is left afterwards is for the stop itself.
+    let deadline = system.deadline().at_most(time).at_most(system.deadline().left() / 2);
+    while !deadline.has_passed() && holds_anything(system) {
+        system.pause(deadline.left().min(std::time::Duration::from_millis(200)));
+    }
+}
+
+fn holds_anything(view: &View) -> bool {
+    const CLIENTS: &str = "/proc/fs/nfsd/clients";
+    let clients = view.list(CLIENTS).unwrap_or_default();
+    clients.iter().any(|client| {
+        let states = view.read(format!("{CLIENTS}/{client}/states")).unwrap_or_default();
+        states.lines().any(|line| !line.trim().is_empty())
+    })
+}
+
+/// Ends those that were started for the server, and those that keep its state
+/// directory in use, whoever has started them.
+fn end_daemons(system: &System<'_>, ours: &[Daemon], used: Option<&Origin>) -> Result<()> {
+    let manager = Manager::of(system).unwrap_or_else(|err| {
+        system.warn(format_args!("{err:#}"));
+        Manager::Us
+    });
+    if service::is_holding(system) {
+        service::stop_holding(system);
+    }
+    let by_units: Vec<Daemon> =
+        ours.iter().copied().filter(|daemon| manager.is_active(*daemon)).collect();
+    if !by_units.is_empty() {
+        manager.stop(system, &by_units)?;
+    }
+    let table = Table::read(system)?;
+    let bound = used.and_then(|origin| origin.bound(&table));
+    let users: Vec<i32> = match bound {
+        None => Vec::new(),
+        Some(mount) => {
+            let found = fuser::search(system, &Targets::of(system, &[mount], false));
+            found.users.iter().map(|user| user.process.pid).collect()
+        }
+    };
+    let running = daemon::running(system)?;
+    let is_meant = |one: &&Running| one.is_ours(system) || users.contains(&one.process.pid);
+    let doomed: Vec<Running> = running.iter().filter(is_meant).cloned().collect();
+    let units: Vec<Daemon> =
+        doomed.iter().map(|one| one.daemon).filter(|daemon| manager.is_active(*daemon)).collect();
+    if !units.is_empty() {
+        manager.stop(system, &units)?;
+    }
+    daemon::end(system, &doomed)
+}
+
+fn run_again(system: &System<'_>, again: &[Daemon]) -> Result<()> {
+    let wanted: Vec<service::Wanted> = again.iter().copied().map(service::Wanted::plain).collect();
+    if let Err(err) = Manager::of(system).and_then(|manager| manager.start(system, &wanted)) {
+        system.warn(format_args!("what ran before does not run again: {err:#}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Whether a part of the kernel is there: loaded, or built in.
+
+use crate::host::absence::Absent;
+use crate::host::system::{System, View};
+use anyhow::{Context, Result, bail};
+use std::io::ErrorKind;
+
+/// Proof that this kernel lacks the module; nothing where it has it. A module
+/// is told by what it has in /proc, too, since one that is built in may not be
+/// listed.
+pub(crate) fn absent(
+    view: &View,
+    module: &str,
+    shown: &str,
+    in_proc: &str,
+) -> Result<Option<Absent>> {
+    let doubt = || format!("cannot tell whether {shown} is loaded");
+    if view.exists(in_proc).with_context(doubt)?
+        || view.exists(format!("/sys/module/{module}")).with_context(doubt)?
+    {
+        return Ok(None);
+    }
+    // Where there is no list of modules, or an empty one, it proves nothing that
+    // one is not on it.
+    let modules = match view.list("/sys/module") {
+        Err(err) if err.kind() != ErrorKind::NotFound => return Err(err).with_context(doubt),
+        modules => modules.unwrap_or_default(),
+    };
+    if !view.exists("/proc/self").with_context(doubt)? || modules.is_empty() {
+        bail!("{}: /proc or /sys is not mounted", doubt());
+    }
+    Ok(Some(Absent::seen(format!("none of the kernel's {} modules is {module}", modules.len()))))
+}
+
+/// Loads the module, or says why that cannot be.
+pub fn load(system: &System<'_>, module: &str) -> Result<()> {
+    let done = system.change("modprobe", &[module])?;
+    if !done.success() {
+        bail!("this kernel has no {module}: {}", done.reason());
+    }
+    Ok(())
+}
