@@ -21,6 +21,7 @@ mod stand;
 mod tester;
 
 use super::client::Lab;
+use super::debian::{self, Debian};
 use super::hash::hash;
 use super::machine::Choice;
 use super::machine::NODES;
@@ -55,6 +56,7 @@ struct Order {
     kills: Option<u32>,
     seed: u64,
     keep: bool,
+    debian: Debian,
 }
 
 /// The command.
@@ -74,7 +76,7 @@ pub fn run(words: &[&str]) -> Result<()> {
     );
     eprintln!("{} drills, seed {}\n  building the agents", drills.len(), order.seed);
     let agents = cluster::pack_agents()?;
-    let (lab, lease, progress) = boot::up(&place, &Choice::read(&NODES)?)?;
+    let (lab, lease, progress) = boot::up(&place, &Choice::of(&NODES, order.debian)?)?;
     let failed = play(&lab, &agents, &drills, &order, &progress)?;
     if order.keep {
         lease.keep()?;
@@ -150,11 +152,18 @@ fn list() {
 
 impl Order {
     fn read(words: &[&str]) -> Result<Self> {
-        let mut order = Self { wanted: Vec::new(), kills: None, seed: 1, keep: false };
+        let mut order = Self {
+            wanted: Vec::new(),
+            kills: None,
+            seed: 1,
+            keep: false,
+            debian: Debian::default(),
+        };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--keep" => order.keep = true,
+                debian::OPTION => order.debian = Debian::read(words.next().copied())?,
                 "--seed" => {
                     let seed = words.next().context("--seed wants a number")?;
                     order.seed = seed.parse().unwrap_or_else(|_| hash(seed.as_bytes()));

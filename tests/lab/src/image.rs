@@ -2,7 +2,7 @@
 //! once by mmdebstrap and cached under a name made of the recipe.
 
 use super::archive::Archive;
-use super::debian::{SUITE, mirror};
+use super::debian::{Debian, mirror};
 use super::hash::hash;
 use super::jfsutils;
 use super::place::Place;
@@ -43,6 +43,9 @@ const LEFT_OUT: &[&str] = &[
 /// asked for by name only when ext4 is mounted, so no list has it.
 const BOOT_MODULES: &str = "virtio_pci virtio_blk virtio_console virtio-rng crc32c_generic ext4";
 
+/// How Debian 13 has its modules packed; the kernel unpacks them.
+const PACKED: &str = ".xz";
+
 /// An image that is ready to start machines from.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -67,35 +70,41 @@ impl Image {
 }
 
 /// Finds the image of the present recipe, or builds it.
-pub fn ready(place: &Place, progress: &mut Progress) -> Result<Image> {
-    let recipe = format!("1 {SUITE} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
-    let dir = place.files.join(format!("image-{:016x}", hash(recipe.as_bytes())));
+pub fn ready(place: &Place, debian: Debian, progress: &mut Progress) -> Result<Image> {
+    let suite = debian.suite();
+    let recipe = format!("1 {suite} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
+    let dir = place.files.join(format!("{}{:016x}", prefix(debian), hash(recipe.as_bytes())));
     let image = Image { dir: dir.clone() };
     if !image.root().exists() {
-        discard_others(place)?;
+        discard_others(place, debian)?;
         let draft = dir.with_extension("draft");
         if draft.exists() {
             fs::remove_dir_all(&draft)?;
         }
         fs::create_dir_all(&draft)?;
-        build(&draft, progress)?;
+        build(&draft, debian, progress)?;
         fs::rename(&draft, &dir)?;
     }
     pack_initrd(&image)?;
     Ok(image)
 }
 
+/// What the names of a release's images begin with.
+fn prefix(debian: Debian) -> String {
+    format!("image-{}-", debian.number())
+}
+
 /// Images of older recipes would pile up.
-fn discard_others(place: &Place) -> Result<()> {
+fn discard_others(place: &Place, debian: Debian) -> Result<()> {
     for entry in fs::read_dir(&place.files)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("image-") {
+        if entry.file_name().to_string_lossy().starts_with(&prefix(debian)) {
             fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
+fn build(dir: &Path, debian: Debian, progress: &mut Progress) -> Result<()> {
     let tree = dir.join("tree");
     let mut debootstrap = Command::new("mmdebstrap");
     debootstrap
@@ -105,7 +114,7 @@ fn build(dir: &Path, progress: &mut Progress) -> Result<()> {
         // The machines have a memory disk of their own.
         .env("INITRD", "No")
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .arg(SUITE)
+        .arg(debian.suite())
         .arg(&tree)
         .args(mirror());
     progress.follow("image", "installing Debian's packages (about a minute)", &mut debootstrap)?;
@@ -154,7 +163,7 @@ fn take_modules(tree: &Path, release: &str, dir: &Path) -> Result<()> {
         let (path, needs) = listed
             .lines()
             .filter_map(|line| line.split_once(':'))
-            .find(|(path, _)| path.ends_with(&file))
+            .find(|(path, _)| path.trim_end_matches(PACKED).ends_with(&file))
             .with_context(|| format!("kernel {release} has no module {name}"))?;
         // What is needed is listed with the deepest need last.
         for path in needs.split_whitespace().rev().chain([path]) {

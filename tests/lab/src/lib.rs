@@ -62,15 +62,15 @@ use std::time::Duration;
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up [SETTING | MACHINE...] [--counted]
+  up [SETTING | MACHINE...] [--debian 12|13] [--counted]
                           boots node1, node2 and client, or the machines that are named; the
                           first time builds their image. With a setting, such as
                           heartbeat/nfs, its group runs in the end. --counted: an emulated
                           machine's clock counts instructions
-  run WHAT... [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
+  run WHAT... [--debian 12|13] [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
-  drill WHAT... [--kills N] [--seed N] [--keep]
+  drill WHAT... [--debian 12|13] [--kills N] [--seed N] [--keep]
                           single agents on real kernel modules: core, all, or by name;
                           --list names them
   shell MACHINE [COMMAND] a shell in a machine, or one command
@@ -88,8 +88,15 @@ pub fn run(words: &[String]) -> Result<()> {
         return Ok(());
     }
     match words.split_first() {
-        Some((&"up", [setting])) if setting.contains('/') => up(&[], Some(setting)),
-        Some((&"up", machines)) => up(machines, None),
+        Some((&"up", rest)) => {
+            let (settings, machines): (Vec<_>, Vec<_>) =
+                rest.iter().copied().partition(|word| word.contains('/'));
+            match settings[..] {
+                [] => up(&machines, None),
+                [setting] => up(&machines, Some(setting)),
+                _ => bail!("one setting at a time"),
+            }
+        }
         Some((&"down", [])) => down(),
         Some((&"shell", [machine, command @ ..])) => shell::run(&lab()?, machine, command),
         Some((&"run", rest)) => {
@@ -165,7 +172,7 @@ fn keep(machines: &[&str]) -> Result<()> {
     let choice = Choice::read(machines)?;
     let place = Place::of_workspace();
     let mut progress = Progress::begin();
-    let (image, mut qemu) = boot::prepared(&place, &mut progress)?;
+    let (image, mut qemu) = boot::prepared(&place, choice.debian, &mut progress)?;
     qemu.counted = choice.counted;
     keeper::run(place, image, qemu, &choice.plans)
 }

@@ -1,5 +1,6 @@
 //! One virtual machine: its disks, its QEMU, and the verbs that QEMU knows.
 
+use super::debian::{self, Debian};
 use super::image::Image;
 use super::place::Place;
 use super::qemu::Qemu;
@@ -69,6 +70,8 @@ pub struct Choice {
     /// Whether an emulated machine's clock counts its instructions, one for each
     /// nanosecond, instead of going with the host's.
     pub counted: bool,
+    /// What runs in them.
+    pub debian: Debian,
 }
 
 /// Says so in words.
@@ -77,22 +80,29 @@ pub const COUNTED: &str = "--counted";
 impl Choice {
     /// The machines of these names; all of them where none is named.
     pub fn read(words: &[&str]) -> Result<Self> {
-        let is_known = |name: &str| PLANS.iter().any(|plan| plan.name == name);
-        if let Some(unknown) = words.iter().find(|word| **word != COUNTED && !is_known(word)) {
-            bail!("no machine {unknown}");
+        let (mut counted, mut debian, mut names) = (false, Debian::default(), Vec::new());
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            match word {
+                COUNTED => counted = true,
+                debian::OPTION => debian = Debian::read(words.next())?,
+                name if PLANS.iter().any(|plan| plan.name == name) => names.push(name),
+                name => bail!("no machine {name}"),
+            }
         }
-        let named = PLANS.iter().filter(|plan| words.contains(&plan.name));
-        let mut plans: Vec<_> = named.collect();
-        if plans.is_empty() {
-            plans = PLANS.iter().collect();
-        }
-        Ok(Self { plans, counted: words.contains(&COUNTED) })
+        let is_meant = |plan: &&Plan| names.is_empty() || names.contains(&plan.name);
+        Ok(Self { plans: PLANS.iter().filter(is_meant).collect(), counted, debian })
+    }
+
+    /// The machines of these names, with that release in them.
+    pub fn of(names: &[&str], debian: Debian) -> Result<Self> {
+        Ok(Self { debian, ..Self::read(names)? })
     }
 
     /// Read again, these words make the same choice.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
         let names = self.plans.iter().map(|plan| plan.name);
-        names.chain(self.counted.then_some(COUNTED))
+        names.chain(self.counted.then_some(COUNTED)).chain([debian::OPTION, self.debian.number()])
     }
 }
 

@@ -1,6 +1,7 @@
 //! `lab run`: plays scenarios, each setting on fresh machines, and reports.
 
 use super::client::Lab;
+use super::debian::{self, Debian};
 use super::hash::hash;
 use super::journal::Journal;
 use super::machine::Choice;
@@ -24,6 +25,8 @@ struct Order {
     /// Each scenario is played once with each.
     seeds: Vec<u64>,
     keep: bool,
+    /// What runs in the machines.
+    debian: Debian,
     /// Report as a test program does, for `cargo xtask test`.
     as_tests: bool,
 }
@@ -40,7 +43,12 @@ pub fn run(words: &[&str]) -> Result<()> {
     );
     let count: usize = plan.iter().map(|(_, scenarios)| scenarios.len()).sum();
     let count = count * order.seeds.len();
-    eprintln!("{count} scenarios under {} settings, {}", plan.len(), order.seeds_in_words());
+    eprintln!(
+        "{count} scenarios under {} settings on Debian {}, {}",
+        plan.len(),
+        order.debian.number(),
+        order.seeds_in_words()
+    );
     let archive = if order.agents.contains(&Agents::Sturdy) {
         eprintln!("  building the agents");
         cluster::pack_agents()?
@@ -73,7 +81,7 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let (lab, lease, progress) = boot::up(&place, &Choice::read(&[])?)?;
+        let (lab, lease, progress) = boot::up(&place, &Choice::of(&[], order.debian)?)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting
             .set_up(&lab, archive)
@@ -171,6 +179,7 @@ impl Order {
             agents: vec![Agents::Stock, Agents::Sturdy],
             seeds: vec![1],
             keep: false,
+            debian: Debian::default(),
             as_tests: false,
         };
         let (mut seed, mut rounds) = (1, 1);
@@ -178,6 +187,7 @@ impl Order {
         while let Some(word) = words.next() {
             match *word {
                 "--keep" => order.keep = true,
+                debian::OPTION => order.debian = Debian::read(words.next().copied())?,
                 "--as-tests" => order.as_tests = true,
                 "--seed" => {
                     let word = words.next().context("--seed wants a number")?;

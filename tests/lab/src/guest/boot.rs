@@ -3,6 +3,7 @@
 //! disk it names the machine, starts the agent and reaps orphans for ever.
 
 use super::SELF;
+use nix::kmod::ModuleInitFlags;
 use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::io::Write;
@@ -60,13 +61,21 @@ fn load_modules() -> Result<(), String> {
     let order = fs::read_to_string("/modules/order").map_err(said("read /modules/order"))?;
     for name in order.lines() {
         let file = fs::File::open(format!("/modules/{name}")).map_err(said(name))?;
-        let loaded = nix::kmod::finit_module(&file, c"", nix::kmod::ModuleInitFlags::empty());
+        let loaded = nix::kmod::finit_module(&file, c"", flags(name));
         match loaded {
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
             Err(err) => return Err(format!("cannot load {name}: {err}")),
         }
     }
     Ok(())
+}
+
+/// The kernel unpacks a module itself where it is told that it is packed.
+fn flags(name: &str) -> ModuleInitFlags {
+    /// `MODULE_INIT_COMPRESSED_FILE` of linux/module.h.
+    const PACKED: u32 = 4;
+    let bits = if name.ends_with(".ko") { 0 } else { PACKED };
+    ModuleInitFlags::from_bits_retain(bits)
 }
 
 fn second_stage() -> Result<(), String> {
