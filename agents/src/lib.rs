@@ -13,6 +13,7 @@ pub mod drbdupper;
 pub mod exportfs;
 pub mod filesystem;
 pub mod ipaddr;
+pub mod iscsitarget;
 pub mod lvm;
 pub mod lvm2;
 pub mod nfs_common;
@@ -40,6 +41,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nfsserver::Nfsserver>(),
     meta_of::<nfs_common::NfsCommon>(),
     meta_of::<nfs_kernel_server::NfsKernelServer>(),
+    meta_of::<iscsitarget::Iscsitarget>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

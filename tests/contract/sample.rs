@@ -46,6 +46,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nfsserver" => nfsserver(machine),
         "nfs-common" => named("need_gssd", "no"),
         "nfs-kernel-server" => named("nfs_server_scope", "10.0.0.9"),
+        "iscsitarget" => one("config", "/etc/ietd.conf"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }

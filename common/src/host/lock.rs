@@ -6,6 +6,7 @@ use crate::host::system::View;
 use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
 use std::io;
+use std::path::Path;
 
 /// Held as long as this value; the kernel lets go of it however the process
 /// ends.
@@ -27,8 +28,13 @@ impl Lock {
 /// until the deadline. `name` is a file name.
 pub(super) fn take(view: &View, name: &str) -> Result<Lock> {
     file::trusted_dir(view.run_dir())?;
-    let path = view.run_dir().join(format!("{name}.shared"));
-    let file = file::open_lock(&path)?;
+    take_file(view, &view.run_dir().join(format!("{name}.shared")), name)
+}
+
+/// The same with a file of the system's, under which other programs do what
+/// `name` stands for.
+pub(super) fn take_file(view: &View, path: &Path, name: &str) -> Result<Lock> {
+    let file = file::open_lock(path)?;
     let mut pace = Pace::new();
     let mut is_handed_over = false;
     while !try_exclusive(&file).with_context(|| format!("cannot lock {}", path.display()))? {

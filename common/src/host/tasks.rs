@@ -1,7 +1,7 @@
 //! What a child of an agent's can be told to do: see [`child`](super::child).
 
 use crate::host::nfs::{exports, unlock};
-use crate::host::{io_test, lookup, mount, nfs};
+use crate::host::{configfs, io_test, lookup, mount, nfs};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 
@@ -35,6 +35,7 @@ pub(crate) fn carry_out(words: &[OsString]) -> Result<()> {
         "nfsd-stop" => nfs::control::stop_in_child(),
         "nfs-hosts" => nfs::state_dir::copy_hosts_in_child(words),
         "nfs-state" => nfs::state_dir::prepare_in_child(words),
+        "configfs" => configfs::act_in_child(words),
         _ => bail!("there is no task {}", task.display()),
     }
 }

@@ -1,0 +1,105 @@
+use super::*;
+use crate::host::clock::Deadline;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const IQN: &str = "iqn.2008-04.local.home:storage.disk.0";
+
+/// A machine of files that looks as configfs does.
+struct Fake(tempfile::TempDir);
+
+impl Fake {
+    fn new() -> Self {
+        let fake = Self(tempfile::tempdir().unwrap());
+        fake.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
+        fake
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path.trim_start_matches('/'))
+    }
+
+    fn file(&self, path: &str, text: &str) -> &Self {
+        std::fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        std::fs::write(self.at(path), text).unwrap();
+        self
+    }
+
+    fn dir(&self, path: &str) -> &Self {
+        std::fs::create_dir_all(self.at(path)).unwrap();
+        self
+    }
+
+    fn view(&self) -> View {
+        View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
+    }
+
+    /// As LIO shows one target with one disk.
+    fn with_target() -> Self {
+        let fake = Self::new();
+        let group = Target::group(IQN);
+        let store = format!("{ROOT}/core/iblock_0/disk");
+        fake.dir("/sys/module/target_core_mod").dir(&format!("{ROOT}/core/alua"));
+        fake.file(&format!("{ROOT}/core/iblock_0/hba_info"), "").file(
+            &format!("{store}/info"),
+            "Status: ACTIVATED  Max Queue Depth: 0  SectorSize: 512  HwMaxSectors: 2560\n        \
+             iBlock device: drbd1  UDEV PATH: /dev/drbd1  readonly: 0\n        \
+             Major: 147 Minor: 1  CLAIMED: IBLOCK\n",
+        );
+        fake.file(&format!("{ROOT}/iscsi/lio_version"), "v4").dir(&format!("{group}/np/[::]:3260"));
+        fake.file(&format!("{group}/enable"), "1\n").dir(&format!("{group}/lun/lun_0/statistics"));
+        fake.file(&format!("{group}/dynamic_sessions"), "iqn.1993-08.org.debian:01:client\n\0");
+        symlink(fake.at(&store), fake.at(&format!("{group}/lun/lun_0/mark"))).unwrap();
+        fake
+    }
+}
+
+#[test]
+fn a_target_is_read_with_its_disks_and_addresses() {
+    let fake = Fake::with_target();
+    let view = fake.view();
+    let lio = Lio::open(&view).unwrap().unwrap();
+    let target = lio.target(IQN).unwrap().unwrap();
+    let store = Store { adapter: "iblock_0".into(), name: "disk".into() };
+    assert_eq!(
+        target,
+        Target {
+            iqn: IQN.into(),
+            is_enabled: true,
+            luns: vec![Lun { number: 0, store: Some(("mark".into(), store.clone())) }],
+            portals: vec!["[::]:3260".into()],
+        }
+    );
+    assert_eq!(lio.device(&store).unwrap(), Some(Number { major: 147, minor: 1 }));
+    assert_eq!(lio.sessions(IQN).unwrap(), ["iqn.1993-08.org.debian:01:client"]);
+    assert_eq!(*lio.targets().unwrap(), [IQN.to_owned()]);
+    assert_eq!(*lio.stores().unwrap(), [store]);
+    assert_eq!(lio.target("iqn.other").unwrap(), None);
+}
+
+#[test]
+fn a_kernel_without_the_module_proves_that_there_is_no_target() {
+    let absent = Lio::open(&Fake::new().view()).unwrap().unwrap_err();
+    assert_eq!(absent.to_string(), "none of the kernel's 1 modules is target_core_mod");
+}
+
+#[test]
+fn what_configfs_does_not_show_is_in_doubt() {
+    let fake = Fake::new();
+    fake.dir("/sys/module/target_core_mod").dir("/sys/kernel/config");
+    let doubt = Lio::open(&fake.view()).unwrap_err();
+    assert!(doubt.to_string().contains("mount -t configfs"), "{doubt:#}");
+    std::fs::remove_dir_all(fake.at("/sys/module")).unwrap();
+    assert!(Lio::open(&fake.view()).is_err());
+}
+
+#[test]
+fn a_target_that_is_half_made_is_there() {
+    let fake = Fake::with_target();
+    std::fs::remove_dir_all(fake.at(&Target::group(IQN))).unwrap();
+    let view = fake.view();
+    let lio = Lio::open(&view).unwrap().unwrap();
+    let target = lio.target(IQN).unwrap().unwrap();
+    assert!(!target.is_enabled && target.luns.is_empty() && target.portals.is_empty());
+}
