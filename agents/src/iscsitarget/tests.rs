@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
+
 use super::*;
 use common::host::clock::Deadline;
 use common::host::lio::ROOT;

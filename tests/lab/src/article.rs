@@ -126,7 +126,7 @@ pub enum Service {
 pub struct Word {
     /// The word.
     pub name: &'static str,
-    /// It is a program of the lab that stands where an agent will: see
+    /// Where it is no agent of ours, it is a program of the lab: see
     /// `guest::stand_in`. Otherwise an init script of the distribution.
     pub stand_in: bool,
 }
@@ -137,13 +137,6 @@ const fn stand_in(name: &'static str) -> Word {
 
 const fn script(name: &'static str) -> Word {
     Word { name, stand_in: false }
-}
-
-impl Word {
-    /// What Pacemaker calls it.
-    pub fn class(self) -> String {
-        if self.stand_in { format!("ocf:lab:{}", self.name) } else { format!("lsb:{}", self.name) }
-    }
 }
 
 impl Service {

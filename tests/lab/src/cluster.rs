@@ -2,11 +2,11 @@
 //! its engine is asked for. The machines are fresh, so no setting sees what
 //! another left behind.
 
-use super::article::{Article, Group, Mount, Owner, Who};
+use super::article::{Article, Group, Mount, Owner, Who, Word};
 use super::client::{Lab, Machine, on_both};
 use super::guest::{FENCE, REAL, SELF};
 use super::machine::NODES;
-use super::setting::{Agents, Engine, Setting};
+use super::setting::{Agents, Engine, Origin, Setting};
 use super::{disk, heartbeat, pacemaker};
 use anyhow::{Context, Result, ensure};
 use packaging::payload::{HARESOURCES, Package};
@@ -105,9 +105,13 @@ impl Setting {
                 format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
             }
         };
-        let scripts = self.article.service.words().iter().filter(|word| !word.stand_in);
-        let scripts = scripts.map(|word| format!("/etc/init.d/{}", word.name));
-        self.group().into_iter().map(path).chain(scripts).collect()
+        let words = self.article.service.words().iter();
+        let words = words.filter_map(|word| match self.origin(word) {
+            Origin::Suite => Some(path(word.name)),
+            Origin::Lab => None,
+            Origin::Distribution => Some(format!("/etc/init.d/{}", word.name)),
+        });
+        self.group().into_iter().map(path).chain(words).collect()
     }
 
     /// Puts the agents in their places and the recorder in front of them.
@@ -138,7 +142,8 @@ impl Setting {
             );
         }
         script += &format!("ln -sf {SELF} {FENCE}\n");
-        for word in service.words().iter().filter(|word| word.stand_in) {
+        let is_the_labs = |word: &&Word| self.origin(word) == Origin::Lab;
+        for word in service.words().iter().filter(is_the_labs) {
             for directory in [STOCK_HARESOURCES, "/usr/lib/ocf/resource.d/lab"] {
                 script += &format!("ln -sf {SELF} {directory}/{}\n", word.name);
             }

@@ -130,7 +130,7 @@ fn resources(setting: &Setting) -> String {
         text += &format!(
             "primitive {} {} {LIMITS} op monitor interval=10s timeout=60s\n",
             word.name,
-            word.class()
+            setting.class(word)
         );
         members.push(word.name.to_owned());
     }

@@ -1,7 +1,7 @@
 //! A setting: an article's group of resources under an engine, with stock
 //! agents or ours.
 
-use super::article::{Article, Group};
+use super::article::{Article, Group, Word};
 
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,4 +116,35 @@ impl Setting {
             (Agents::Stock, _) => "heartbeat",
         }
     }
+
+    /// Whose program a word of the service is.
+    pub fn origin(&self, word: &Word) -> Origin {
+        let is_ours = agents::ALL.iter().any(|meta| meta.name == word.name);
+        match self.agents {
+            Agents::Sturdy if is_ours => Origin::Suite,
+            _ if word.stand_in => Origin::Lab,
+            _ => Origin::Distribution,
+        }
+    }
+
+    /// What Pacemaker calls it.
+    pub fn class(&self, word: &Word) -> String {
+        let class = match self.origin(word) {
+            Origin::Suite => "ocf:sturdy",
+            Origin::Lab => "ocf:lab",
+            Origin::Distribution => "lsb",
+        };
+        format!("{class}:{}", word.name)
+    }
+}
+
+/// Whose program a word of a service stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An agent of ours.
+    Suite,
+    /// A program of the lab's.
+    Lab,
+    /// An init script of the distribution's.
+    Distribution,
 }
