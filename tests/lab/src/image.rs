@@ -106,8 +106,10 @@ fn discard_others(place: &Place, debian: Debian) -> Result<()> {
 
 fn build(dir: &Path, debian: Debian, progress: &mut Progress) -> Result<()> {
     let tree = dir.join("tree");
-    let mut debootstrap = Command::new("mmdebstrap");
+    // What mmdebstrap mounts below the tree goes with it, however it ends.
+    let mut debootstrap = Command::new("unshare");
     debootstrap
+        .args(["--mount", "--propagation=private", "mmdebstrap"])
         .args(["--variant=apt", "--format=directory"])
         .arg(format!("--include={}", PACKAGES.split_whitespace().collect::<Vec<_>>().join(",")))
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
