@@ -5,13 +5,16 @@ pub mod agent;
 pub mod background;
 pub mod call;
 pub mod command_line;
+pub mod dialect;
 pub mod entry;
 pub mod explain;
 pub mod fault;
 pub mod handler;
 pub mod instance_lock;
+pub mod invocation;
 pub mod lifecycle;
 pub mod log;
+pub(crate) mod output;
 pub mod promotion;
 pub mod report;
 pub mod request;
@@ -23,8 +26,27 @@ mod tests;
 use crate::host;
 use agent::Extras;
 use call::Call;
-use report::Report;
 use std::ffi::OsString;
+
+/// Makes the binary of an agent: `common::main!(agents::filesystem::Filesystem);`
+/// in a file that begins with `#![no_main]`.
+#[macro_export]
+macro_rules! main {
+    ($agent:ty) => {
+        /// Where the C library hands over to us.
+        ///
+        /// # Safety
+        ///
+        /// Nobody else calls it.
+        #[allow(unsafe_code, reason = "the name is the C library's")]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn main(count: i32, words: *const *const std::ffi::c_char) -> i32 {
+            // SAFETY: the C library passes the words as the kernel made them.
+            let words = unsafe { $crate::frame::entry::words(count, words) };
+            $crate::frame::run::<$agent>(&words).into()
+        }
+    };
+}
 
 /// All that an agent's binary does, from its words to its exit code.
 pub fn run<A: Extras>(words: &[OsString]) -> u8 {
@@ -43,14 +65,9 @@ pub fn run<A: Extras>(words: &[OsString]) -> u8 {
     if words.iter().skip(1).any(|word| word == "status") {
         report::await_state();
     }
-    match Call::read(A::META, words, &call::environment()) {
+    match dialect::read(A::META, words, &invocation::environment()) {
         Call::Print(text) => report::print(&text),
         Call::Refuse(report) => report.send(),
         Call::Act(invocation) => lifecycle::run::<A>(&invocation).send(),
     }
-}
-
-/// The end of an action that the frame itself refuses.
-fn refusal(dialect: call::Dialect, code: ocf_meta::Code, reason: impl Into<String>) -> Report {
-    Report::new(dialect, code).because(reason)
 }

@@ -10,6 +10,7 @@ use common::host::holders;
 use common::host::mount::unmount::{self, Unmounted};
 use common::host::mount::{Mount, Table, reach};
 use common::host::process::{self, Process};
+use common::host::signal;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -185,7 +186,7 @@ impl Filesystem {
         let mut signalled = Vec::new();
         for user in found.users.iter().filter(|user| !user.is_protected) {
             let still = || fuser::uses(system, user.process.pid, targets);
-            if process::signal(system, &user.process, signal, still)? {
+            if signal::send(system, &user.process, signal, still)? {
                 signalled.push(user);
             }
         }

@@ -1,6 +1,6 @@
 //! What a stop may do to those who use the mount.
 
-use common::host::process::Signal;
+use common::host::signal::Signal;
 use ocf_meta::{Kind, Value};
 
 /// The parameter `force_unmount`: a word and modifiers.

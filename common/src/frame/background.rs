@@ -1,7 +1,8 @@
 //! The part of an action that goes on after it.
 
 use crate::frame::agent::Extras;
-use crate::frame::{call, log, report};
+use crate::frame::output::one_line;
+use crate::frame::{invocation, log};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
 use crate::host::system::{View, ViewOptions};
@@ -17,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) fn run<A: Extras>(words: &[OsString]) -> u8 {
     let words: Vec<String> =
         words.iter().filter_map(|word| word.to_str().map(str::to_owned)).collect();
-    let env = call::environment();
+    let env = invocation::environment();
     log::init(A::META.name, words.first().map_or("", String::as_str), &env);
     let run_dir = env.iter().find(|(name, _)| name == "HA_RSCTMP").map(|(_, value)| value.clone());
     let view = View::new(ViewOptions {
@@ -30,7 +31,7 @@ pub(crate) fn run<A: Extras>(words: &[OsString]) -> u8 {
     match view.with_write_access(|system| A::background(&words, system)) {
         Ok(()) => 0,
         Err(err) => {
-            log::error(&report::one_line(&format!("{err:#}")));
+            log::error(&one_line(&format!("{err:#}")));
             1
         }
     }

@@ -1,9 +1,8 @@
 //! Words and options: what heartbeat passes, and what a person types.
 
-use crate::frame::call::{Call, Dialect, Environment, Invocation, Verb};
-use crate::frame::call::{from_environment, from_words, timeout, unknown, verb};
-use crate::frame::refusal;
-use crate::frame::report::Report;
+use crate::frame::call::{Call, document, from_environment, from_words, timeout, unknown, verb};
+use crate::frame::invocation::{Dialect, Environment, Invocation, Verb};
+use crate::frame::report::{Report, refusal};
 use crate::frame::request::Request;
 use clap::{Arg, ArgAction, Command, value_parser};
 use ocf_meta::{Code, Given, Kind, Meta, Param, completion, usage};
@@ -130,7 +129,7 @@ fn with_options(meta: &'static Meta, args: &[OsString], mut given: Given) -> Res
     }
     for wanted in ["help", "man", "version"] {
         if matches.get_flag(wanted) {
-            let text = super::call::document(meta, &format!("--{wanted}"));
+            let text = document(meta, &format!("--{wanted}"));
             return Err(Asked::Text(text.unwrap_or_default()));
         }
     }

@@ -8,45 +8,6 @@
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 
-/// Makes the binary of an agent: `common::main!(agents::filesystem::Filesystem);`
-/// in a file that begins with `#![no_main]`.
-#[macro_export]
-macro_rules! main {
-    ($agent:ty) => {
-        /// Where the C library hands over to us.
-        ///
-        /// # Safety
-        ///
-        /// Nobody else calls it.
-        #[allow(unsafe_code, reason = "the name is the C library's")]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn main(count: i32, words: *const *const std::ffi::c_char) -> i32 {
-            // SAFETY: the C library passes the words as the kernel made them.
-            let words = unsafe { $crate::frame::entry::words(count, words) };
-            $crate::frame::run::<$agent>(&words).into()
-        }
-    };
-}
-
-/// As [`main!`](crate::main), for a [`Handler`](crate::frame::handler::Handler).
-#[macro_export]
-macro_rules! handler {
-    ($handler:ty) => {
-        /// Where the C library hands over to us.
-        ///
-        /// # Safety
-        ///
-        /// Nobody else calls it.
-        #[allow(unsafe_code, reason = "the name is the C library's")]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn main(count: i32, words: *const *const std::ffi::c_char) -> i32 {
-            // SAFETY: the C library passes the words as the kernel made them.
-            let words = unsafe { $crate::frame::entry::words(count, words) };
-            $crate::frame::handler::run::<$handler>(&words).into()
-        }
-    };
-}
-
 /// The words of the command line, the name first.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! What is there, and what start and stop would do, in words.
 
 use crate::frame::agent::{Extras, Fact, Plan};
-use crate::frame::report::clean;
+use crate::frame::output::clean;
 use crate::host::system::View;
 use anyhow::Result;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Errors that know what the cluster is to be told, and when it is told.
 
-use crate::frame::call::Verb;
+use crate::frame::invocation::Verb;
 use crate::host::floor::TooOld;
 use crate::host::program::Missing;
 use ocf_meta::{Code, Invalid};

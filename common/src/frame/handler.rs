@@ -6,9 +6,9 @@
 
 use crate::frame::agent::Fact;
 use crate::frame::instance_lock::{self, InstanceLock};
-use crate::frame::report::{complain, one_line, out};
+use crate::frame::output::{complain, one_line, out};
 use crate::frame::request::file_name;
-use crate::frame::{call, entry, log, report};
+use crate::frame::{entry, invocation, log, report};
 use crate::host::clock::Deadline;
 use crate::host::journal::Journal;
 use crate::host::system::{System, View, ViewOptions};
@@ -35,7 +35,7 @@ pub struct Choice {
 #[derive(Debug)]
 pub struct Given {
     options: Vec<(&'static str, String)>,
-    env: call::Environment,
+    env: invocation::Environment,
     /// The name the program was called by.
     pub called: String,
 }
@@ -95,6 +95,25 @@ pub trait Handler: Sized {
     fn verdict<'a>(&'a self, view: &View) -> Result<Verdict<'a>>;
 }
 
+/// As [`main!`](crate::main), for a [`Handler`](crate::frame::handler::Handler).
+#[macro_export]
+macro_rules! handler {
+    ($handler:ty) => {
+        /// Where the C library hands over to us.
+        ///
+        /// # Safety
+        ///
+        /// Nobody else calls it.
+        #[allow(unsafe_code, reason = "the name is the C library's")]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn main(count: i32, words: *const *const std::ffi::c_char) -> i32 {
+            // SAFETY: the C library passes the words as the kernel made them.
+            let words = unsafe { $crate::frame::entry::words(count, words) };
+            $crate::frame::handler::run::<$handler>(&words).into()
+        }
+    };
+}
+
 /// All that a handler's binary does, from its words to its exit code.
 pub fn run<H: Handler>(words: &[OsString]) -> u8 {
     entry::settle();
@@ -122,7 +141,7 @@ pub fn run<H: Handler>(words: &[OsString]) -> u8 {
 }
 
 fn understood<H: Handler>(words: &[OsString]) -> Result<(Given, bool), clap::Error> {
-    let env = call::environment();
+    let env = invocation::environment();
     let more = env.iter().find(|(name, _)| name == H::MORE).map(|(_, value)| value.clone());
     let more = more.and_then(|more| more.into_string().ok()).unwrap_or_default();
     let all = words.iter().skip(1).cloned().chain(more.split_whitespace().map(OsString::from));

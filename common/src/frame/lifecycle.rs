@@ -2,11 +2,12 @@
 //! that decides.
 
 use crate::frame::agent::{Extras, Plan, Role, Status};
-use crate::frame::call::{Dialect, Invocation, Verb};
 use crate::frame::explain;
 use crate::frame::fault::{self, code};
 use crate::frame::instance_lock::{self, InstanceLock};
-use crate::frame::report::{Report, complain, one_line};
+use crate::frame::invocation::{Dialect, Invocation, Verb};
+use crate::frame::output::{complain, one_line};
+use crate::frame::report::Report;
 use crate::frame::{log, trace};
 use crate::host::clock::Deadline;
 use crate::host::floor;

@@ -1,7 +1,7 @@
 //! The log, as the cluster's administrators expect to find it.
 
-use crate::frame::call::Environment;
-use crate::frame::report::{clean, complain};
+use crate::frame::invocation::Environment;
+use crate::frame::output::{clean, complain};
 use crate::host::clock;
 use crate::host::journal::Level;
 use std::fs::OpenOptions;

@@ -1,14 +1,10 @@
 //! The answer: an exit code, one line of reason, and what each dialect adds.
 
-use crate::frame::call::Dialect;
+use crate::frame::invocation::Dialect;
 use crate::frame::log;
+use crate::frame::output::{complain, one_line, out};
 use ocf_meta::Code;
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The longest reason, in bytes. It is kept in the cluster's configuration and
-/// shown in one line of its monitor.
-const LONGEST: usize = 200;
 
 /// What `status` prints where the state is in doubt, and where an agent ends
 /// before it has one. heartbeat looks for `running`, and for `not running`
@@ -167,41 +163,15 @@ impl Report {
     }
 }
 
+/// The end of an action that the frame itself refuses.
+pub(crate) fn refusal(dialect: Dialect, code: Code, reason: impl Into<String>) -> Report {
+    Report::new(dialect, code).because(reason)
+}
+
 /// What the cluster looks for in front of a reason.
 fn prefix() -> String {
     let given = std::env::var("OCF_EXIT_REASON_PREFIX").unwrap_or_default();
     if given.is_empty() { "ocf-exit-reason:".into() } else { given }
-}
-
-/// Folds line breaks and control characters, and leaves out the middle of what
-/// is too long: what was to be done stands at the beginning, why it was not at
-/// the end.
-pub(crate) fn one_line(text: &str) -> String {
-    const CUT: &str = " ... ";
-    let words = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.len() <= LONGEST {
-        return words;
-    }
-    let half = (LONGEST - CUT.len()) / 2;
-    let (head, tail) =
-        (words.floor_char_boundary(half), words.ceil_char_boundary(words.len() - half));
-    format!("{}{CUT}{}", words[..head].trim_end(), words[tail..].trim_start())
-}
-
-/// The text without what a terminal, or a reader of lines, would obey.
-pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Prints to stdout; whoever has closed it does not want it.
-pub(crate) fn out(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    let _ = std::io::stdout().flush();
-}
-
-/// Prints to stderr; whoever has closed it does not want it.
-pub(crate) fn complain(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints a document and ends well.
@@ -228,17 +198,6 @@ pub(crate) fn reason_on_panic() {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reason_is_one_short_line() {
-        assert_eq!(one_line("a\nb\t\x1b[1mc"), "a b [1mc");
-        let long = one_line(&"ä".repeat(500));
-        assert!(long.len() <= LONGEST && long.contains("ä ... ä"), "{long}");
-        let reason = format!("cannot mount {}: no medium found", "/dev/disk/by-id/x".repeat(40));
-        let short = one_line(&reason);
-        assert!(short.starts_with("cannot mount /dev") && short.ends_with("no medium found"));
-        assert!(short.len() <= LONGEST);
-    }
 
     #[test]
     fn doubt_reads_as_running() {

@@ -2,8 +2,10 @@
 //! the test's own.
 
 use crate::frame::agent::{Agent, Extras, Fact, Plan, Role, Status};
-use crate::frame::call::{Call, Dialect, Environment, Invocation};
+use crate::frame::call::Call;
+use crate::frame::dialect;
 use crate::frame::fault::configured;
+use crate::frame::invocation::{Dialect, Environment, Invocation};
 use crate::frame::lifecycle;
 use crate::frame::report::Report;
 use crate::frame::request::Request;
@@ -133,7 +135,7 @@ impl Room {
         environment.extend(env.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         let args: Vec<_> = [name].iter().chain(words).map(Into::into).collect();
         let environment: Environment = environment.into();
-        Call::read(&META, &args, &environment)
+        dialect::read(&META, &args, &environment)
     }
 
     /// Carries out an OCF action with parameters besides the lamp's place.
@@ -376,7 +378,7 @@ fn a_caller_that_names_no_time_limit_is_answered_before_systemd_kills() {
         let named = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
         let env: Environment = env.iter().map(named).collect();
         let args: Vec<OsString> = vec!["/usr/lib/ocf/resource.d/x/Lamp".into(), action.into()];
-        match Call::read(&SLOW, &args, &env) {
+        match dialect::read(&SLOW, &args, &env) {
             Call::Act(call) => call.request.timeout.as_secs(),
             other => panic!("{other:?}"),
         }

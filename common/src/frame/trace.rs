@@ -1,7 +1,7 @@
-//! A record of one action, for whoever has to find out what happened.
+//! The trace of one action, for whoever has to find out what happened.
 
-use crate::frame::call::Invocation;
-use crate::frame::report::{clean, complain};
+use crate::frame::invocation::Invocation;
+use crate::frame::output::{clean, complain};
 use crate::host::{clock, secret};
 use ocf_meta::{COMMON, Value};
 use std::cell::RefCell;

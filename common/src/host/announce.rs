@@ -2,6 +2,11 @@
 
 mod arp;
 mod ndp;
+mod packet;
+
+pub use packet::Form;
+
+use packet::Packet;
 
 use super::clock::Deadline;
 use super::link::{Link, shown};
@@ -13,18 +18,6 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-
-/// In which form an IPv4 address is announced. Some switches and hosts learn
-/// from one only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As a question for the address itself.
-    Request,
-    /// As an answer that nobody has asked for.
-    Reply,
-    /// As the one, then the other.
-    Both,
-}
 
 /// Somebody else who says that the address is theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +34,6 @@ pub struct Rival {
 pub struct Line {
     socket: OwnedFd,
     ip: IpAddr,
-}
-
-/// What is sent: to whom, as the hardware knows them, and the packet.
-#[derive(Debug, PartialEq, Eq)]
-struct Parcel {
-    to: Vec<u8>,
-    packet: Vec<u8>,
 }
 
 impl Line {
@@ -80,13 +66,13 @@ impl Line {
         form: Form,
         members: usize,
     ) -> Result<()> {
-        let parcels = match self.ip {
+        let packets = match self.ip {
             IpAddr::V4(ip) => arp::announcements(link, ip, form),
             IpAddr::V6(ip) => vec![ndp::advertisement(link, ip, self.forwards(system, link))],
         };
-        let parcels = parcels.iter().flat_map(|parcel| std::iter::repeat_n(parcel, members.max(1)));
-        for parcel in parcels {
-            self.send(link, parcel)
+        let packets = packets.iter().flat_map(|packet| std::iter::repeat_n(packet, members.max(1)));
+        for packet in packets {
+            self.send(link, packet)
                 .with_context(|| format!("cannot announce {} on {}", self.ip, link.name))?;
         }
         system.note(format_args!("announced {} on {}", self.ip, link.name));
@@ -135,15 +121,15 @@ impl Line {
     }
 
     #[allow(unsafe_code)]
-    fn send(&self, link: &Link, parcel: &Parcel) -> io::Result<()> {
-        let to = address(protocol(self.ip), link.index, &parcel.to);
+    fn send(&self, link: &Link, packet: &Packet) -> io::Result<()> {
+        let to = address(protocol(self.ip), link.index, &packet.to);
         // SAFETY: both pointers are to live slices, given with their lengths.
         // The kernel takes more hardware address than the struct has room for.
         let sent = unsafe {
             libc::sendto(
                 self.socket.as_raw_fd(),
-                parcel.packet.as_ptr().cast(),
-                parcel.packet.len(),
+                packet.bytes.as_ptr().cast(),
+                packet.bytes.len(),
                 0,
                 to.as_ptr().cast(),
                 to.len() as libc::socklen_t,
@@ -207,32 +193,4 @@ fn attach(line: &OwnedFd, filter: &[libc::sock_filter]) -> io::Result<()> {
         )
     };
     Ok(Errno::result(done).map(drop)?)
-}
-
-/// The instructions that filters are made of.
-mod bpf {
-    use libc::sock_filter;
-
-    /// Keep the whole packet, or none of it.
-    pub(super) const TAKE: sock_filter = ret(u32::MAX);
-    pub(super) const DROP: sock_filter = ret(0);
-
-    const fn ret(count: u32) -> sock_filter {
-        sock_filter { code: 0x06, jt: 0, jf: 0, k: count }
-    }
-
-    /// Load four bytes of the packet.
-    pub(super) const fn word(at: u32) -> sock_filter {
-        sock_filter { code: 0x20, jt: 0, jf: 0, k: at }
-    }
-
-    /// Load one byte of the packet.
-    pub(super) const fn byte(at: u32) -> sock_filter {
-        sock_filter { code: 0x30, jt: 0, jf: 0, k: at }
-    }
-
-    /// Compare, then skip this many instructions if it is that, or is not.
-    pub(super) const fn if_equal(value: u32, skip: u8, otherwise: u8) -> sock_filter {
-        sock_filter { code: 0x15, jt: skip, jf: otherwise, k: value }
-    }
 }

@@ -6,17 +6,16 @@
 //! by way of a link, by `openat2` or, before Linux 5.6, by looking at what was
 //! opened; and a file is looked at before it is opened for more than that.
 
-use crate::host::mount::statmount;
+use crate::host::{openat2, statx};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
 
@@ -176,28 +175,16 @@ fn open(directory: &OwnedFd, name: &OsStr, flags: OFlag) -> nix::Result<OwnedFd>
     }
 }
 
-#[allow(unsafe_code)]
 fn open_beneath(directory: &OwnedFd, name: &OsStr, flags: OFlag) -> nix::Result<OwnedFd> {
-    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: all-zero is a valid value of this plain struct; the kernel is
-    // told its size, and it and the name outlive the call. The descriptor
-    // returned is ours.
-    unsafe {
-        let mut how: libc::open_how = std::mem::zeroed();
-        how.flags = flags.bits() as u64;
-        how.mode = if flags.contains(OFlag::O_CREAT) { 0o600 } else { 0 };
-        how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
-        let (from, size) = (directory.as_raw_fd(), size_of::<libc::open_how>());
-        let fd = libc::syscall(libc::SYS_openat2, from, name.as_ptr(), &raw const how, size);
-        Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd as i32))
-    }
+    let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
+    openat2::open(directory.as_raw_fd(), Path::new(name), flags, resolve)
 }
 
 /// The same before Linux 5.6. A single name leads nowhere but into the
 /// directory, or onto what is mounted there.
 fn open_and_compare(directory: &OwnedFd, name: &OsStr, flags: OFlag) -> nix::Result<OwnedFd> {
     let opened = nix::fcntl::openat(directory, name, flags, Mode::from_bits_truncate(0o600))?;
-    let mount = |fd: &OwnedFd| statmount::id_of_open(fd.as_fd()).map_err(|_| Errno::EXDEV);
+    let mount = |fd: &OwnedFd| statx::id_of_open(fd.as_fd()).map_err(|_| Errno::EXDEV);
     if mount(&opened)? == mount(directory)? { Ok(opened) } else { Err(Errno::EXDEV) }
 }
 

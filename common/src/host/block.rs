@@ -2,34 +2,12 @@
 
 use crate::host::lookup::{self, Links};
 use crate::host::system::View;
-use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A device's number, as the kernel compares devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Number {
-    /// Which driver.
-    pub major: u32,
-    /// Which of its devices.
-    pub minor: u32,
-}
-
-impl Number {
-    /// Reads `8:1`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.trim().split_once(':')?;
-        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.major, self.minor)
-    }
-}
+pub use crate::host::device_number::Number;
 
 /// By which of its marks a device is looked up: a directory of /dev/disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,12 +169,5 @@ mod tests {
         assert_eq!(Tag::Uuid.link("ab-1"), Path::new("/dev/disk/by-uuid/ab-1"));
         assert_eq!(Tag::Label.link("my data/1"), Path::new(r"/dev/disk/by-label/my\x20data\x2f1"));
         assert_eq!(Tag::PartLabel.link("a"), Path::new("/dev/disk/by-partlabel/a"));
-    }
-
-    #[test]
-    fn a_number_is_read_as_it_is_written() {
-        let number = Number { major: 147, minor: 0 };
-        assert_eq!(Number::parse(&number.to_string()), Some(number));
-        assert_eq!(Number::parse("147"), None);
     }
 }

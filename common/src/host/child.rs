@@ -13,7 +13,7 @@
 
 use crate::host::clock::Deadline;
 use crate::host::system::View;
-use crate::host::{program, stuck};
+use crate::host::{mark, program};
 use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
@@ -81,7 +81,7 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
         return Err(Failure { errno: None, text: "no time is left".into() }.into());
     }
     let mark = view.mark();
-    let env: &[(&str, &str)] = if changes { &[(stuck::MARK, &mark)] } else { &[] };
+    let env: &[(&str, &str)] = if changes { &[(mark::VARIABLE, &mark)] } else { &[] };
     let surroundings = program::Surroundings { kept, env };
     let ended = program::run_with(Path::new("/proc/self/exe"), &args, deadline, &surroundings);
     let output = match ended {

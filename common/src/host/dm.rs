@@ -8,63 +8,24 @@
 pub mod control;
 mod message;
 mod sysfs;
+mod table;
 
 use crate::host::absence::Absent;
 use crate::host::block::Number;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::io;
 
 pub use control::Control;
+pub use table::{Prefix, Table};
 
-/// A mapped device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Device {
-    number: Number,
-    /// Its name: `vg-lv`.
-    name: String,
-    /// Its identity, as whoever made it chose: `LVM-...`. May be empty.
-    uuid: String,
-}
-
-/// What a mapped device is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// How often it is open, where that can be told.
-    pub open: Option<u32>,
-    /// Whether all that is written to it is being held back.
-    pub suspended: bool,
-    /// Whether it leads anywhere at all.
-    pub live: bool,
-    /// Whether each device beneath it is a way to the same disk.
-    pub multipath: bool,
-    /// The devices beneath it.
-    pub beneath: Vec<Number>,
-}
+use table::is_gone;
 
 /// A way to ask the device-mapper.
 #[derive(Debug)]
 pub struct Mapper<'v> {
     view: &'v View,
     control: Option<Control>,
-}
-
-/// Which devices are asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Prefix<'a> {
-    /// What the name begins with.
-    pub name: &'a str,
-    /// What the identity begins with.
-    pub uuid: &'a str,
-    /// How many devices there are, if somebody knows; it saves asking twice.
-    pub expected: usize,
-}
-
-impl Prefix<'_> {
-    fn fits(&self, name: &str, uuid: &str) -> bool {
-        name.starts_with(self.name) && uuid.starts_with(self.uuid)
-    }
 }
 
 impl<'v> Mapper<'v> {
@@ -177,10 +138,6 @@ pub fn remove(system: &System<'_>, device: Number) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn is_gone(err: &io::Error) -> bool {
-    matches!(err.raw_os_error(), Some(libc::ENXIO | libc::ENODEV | libc::ENOENT))
 }
 
 #[cfg(test)]

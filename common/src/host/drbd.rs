@@ -7,6 +7,7 @@
 //! only where a kernel newer than this speaks. A module older than 8.4 is an
 //! error, whatever is asked.
 
+mod complaint;
 pub mod config;
 pub mod state;
 pub mod tool;
@@ -179,7 +180,7 @@ fn by_program(view: &View, name: Option<&str>) -> Result<Vec<Resource>> {
     let share = (view.deadline().left() / 4).max(LEAST_SHARE);
     let said = view.query_within(share, "drbdsetup", &words)?;
     if !said.success() {
-        bail!("drbdsetup {}: {}", words.join(" "), tool::complaint(&said));
+        bail!("drbdsetup {}: {}", words.join(" "), complaint::complaint(&said));
     }
     events::parse(&said.stdout).map_err(|why| anyhow!("drbdsetup {}: {why}", words.join(" ")))
 }

@@ -2,8 +2,9 @@
 //! a path that only looks like it.
 
 use crate::host::block::Number;
-use crate::host::mount::{Mount, Table, statmount};
+use crate::host::mount::{Mount, Table};
 use crate::host::process::{self, Process};
+use crate::host::statx;
 use crate::host::system::View;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -122,7 +123,7 @@ impl Targets {
             None => self.ids.contains(&id),
             Some(attached) => {
                 let on_device = |device: Number| self.devices.contains(&device);
-                !attached.contains(&id) && statmount::device_of(link).is_ok_and(on_device)
+                !attached.contains(&id) && statx::device_of(link).is_ok_and(on_device)
             }
         }
     }
@@ -265,7 +266,7 @@ fn leads_there(link: &Path, targets: &Targets) -> bool {
     if targets.silent {
         return true;
     }
-    match statmount::id_of(link) {
+    match statx::id_of(link) {
         Ok(id) => targets.has(id, link),
         Err(err) if err.kind() == io::ErrorKind::NotFound => false,
         // A file system that is past answering: there is only the path to go

@@ -4,6 +4,15 @@
 //! [`user`](crate::host::fuser)'s to find.
 
 mod kernel;
+/// The service or container that a process belongs to, as its control group
+/// tells.
+fn unit(view: &View, pid: i32) -> Option<String> {
+    let groups = view.read(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = groups.lines().last()?.rsplit_once(':')?.1;
+    let part = path.rsplit('/').find(|part| !part.is_empty())?;
+    Some(part.to_owned())
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -134,7 +143,7 @@ fn mounts(view: &View, device: Number) -> Vec<String> {
 fn in_other_namespaces(view: &View, device: Number) -> Vec<String> {
     let clause = |(process, table): &(process::Process, Table)| {
         let mount = table.iter().find(|mount| mount.device == device)?;
-        let unit = process::unit(view, process.pid).map(|unit| format!(" of {unit}"));
+        let unit = unit(view, process.pid).map(|unit| format!(" of {unit}"));
         Some(format!(
             "{} (pid {}{}) has it mounted on {} in a mount namespace of its own",
             process.name,
@@ -163,7 +172,7 @@ fn processes(view: &View, path: &Path) -> Vec<String> {
         let holds = |fd: &String| view.read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(is_it);
         if open.iter().any(holds) {
             let name = process::Process::find(&proc, pid).map(|process| process.name);
-            let unit = process::unit(view, pid).map(|unit| format!(" of {unit}"));
+            let unit = unit(view, pid).map(|unit| format!(" of {unit}"));
             found.push(format!(
                 "process {} (pid {pid}{})",
                 name.unwrap_or_default(),

@@ -5,7 +5,7 @@
 use crate::host::beneath::{Missing, Place};
 use crate::host::child;
 use crate::host::clock::Deadline;
-use crate::host::mount::statmount;
+use crate::host::statx;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -144,7 +144,7 @@ impl Aligned {
 /// In the child.
 pub(crate) fn answer_in_child(words: &[OsString]) -> Result<()> {
     let [directory] = child::take(words)?;
-    statmount::ask_for_real(Path::new(directory))?;
+    statx::ask_for_real(Path::new(directory))?;
     Ok(())
 }
 

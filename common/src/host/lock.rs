@@ -2,7 +2,7 @@
 
 use crate::host::clock::Pace;
 use crate::host::file;
-use crate::host::system::View;
+use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -24,9 +24,18 @@ impl Lock {
     }
 }
 
+impl System<'_> {
+    /// Keeps the other instances away from what they share with this one, for
+    /// as long as the lock is kept.
+    pub fn hold(&self, name: &str) -> Result<Lock> {
+        self.note(format_args!("hold {name}"));
+        take(self, name)
+    }
+}
+
 /// Waits until nobody else of us holds what `name` stands for, at the longest
 /// until the deadline. `name` is a file name.
-pub(super) fn take(view: &View, name: &str) -> Result<Lock> {
+fn take(view: &View, name: &str) -> Result<Lock> {
     file::trusted_dir(view.run_dir())?;
     take_file(view, &view.run_dir().join(format!("{name}.shared")), name)
 }

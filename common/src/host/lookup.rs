@@ -8,16 +8,19 @@
 //! who would be asked. What lies in memory or on the root's file system answers
 //! or the machine is gone; all others are asked by a child, until a deadline.
 
-use crate::host::block::Number;
 use crate::host::child;
-use crate::host::mount::statmount::statx_at;
+use crate::host::device_number::Number;
 use crate::host::mount::{Mount, Table};
-use crate::host::system::{System, View};
+use crate::host::openat2;
+use crate::host::statx::statx_at;
+use crate::host::system::{System, View, outcome};
 use anyhow::Context;
 use nix::errno::Errno;
-use std::ffi::{CString, OsString};
+use nix::fcntl::OFlag;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +94,99 @@ pub(crate) fn step(view: &View, table: &Table, place: &Path) -> io::Result<Seen>
     }
 }
 
+impl View {
+    /// Whether there is something of this name, a dangling link included. An
+    /// error means that it cannot be told.
+    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        let path = path.as_ref();
+        let found = match look(self, path, Links::Shown) {
+            Ok(_) => Ok(true),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(err) => Err(err),
+        };
+        self.note(format_args!("exists {} = {found:?}", path.display()));
+        found
+    }
+
+    /// Whether there is a directory, links followed. An error means that it
+    /// cannot be told.
+    pub fn is_dir(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let path = path.as_ref();
+        let found = match look(self, path, Links::Followed) {
+            Ok(seen) => Ok(seen.is_dir()),
+            Err(err) if matches!(err.kind(), NotFound | NotADirectory) => Ok(false),
+            Err(err) => Err(err),
+        };
+        self.note(format_args!("is a directory {} = {found:?}", path.display()));
+        found
+    }
+}
+
+impl System<'_> {
+    /// Makes a directory and those above it; one that is there is made already.
+    pub fn make_dir(&self, path: impl AsRef<Path>) -> anyhow::Result<()> {
+        let path = path.as_ref();
+        let made = make_dir(self, path);
+        self.note(format_args!("mkdir {} = {}", path.display(), outcome(&made)));
+        made.with_context(|| format!("cannot make {}", path.display()))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: impl AsRef<Path>) -> anyhow::Result<()> {
+        let path = path.as_ref();
+        let removed = remove_dir(self, path);
+        self.note(format_args!("rmdir {} = {}", path.display(), outcome(&removed)));
+        removed.with_context(|| format!("cannot remove {}", path.display()))
+    }
+}
+
+impl Table {
+    /// Fails if the mount, which is in this table, cannot be reached because
+    /// somebody on the way to it does not answer.
+    pub fn is_reached(&self, view: &View, mount: &Mount) -> io::Result<()> {
+        match step(view, self, &mount.directory) {
+            Err(err) if is_silence(&err) => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// The path with its links resolved. Nobody is asked about what is a mount
+    /// point; an error means that somebody who had to be does not answer.
+    pub fn resolve(&self, view: &View, path: &Path) -> io::Result<PathBuf> {
+        /// As many links as the kernel follows.
+        const LINKS: usize = 40;
+        let mut links = 0;
+        let mut rest: Vec<_> =
+            path.components().rev().map(|part| part.as_os_str().into()).collect();
+        let mut done = PathBuf::new();
+        while let Some(part) = rest.pop() {
+            let part: Cow<'_, OsStr> = part;
+            if part.as_bytes() == b".." {
+                done.pop();
+                continue;
+            }
+            done.push(&part);
+            if done == Path::new("/") || self.uppermost(&done).is_some() {
+                continue;
+            }
+            let target = match step(view, self, &done) {
+                Err(err) if is_silence(&err) => return Err(err),
+                seen => seen.ok().and_then(Seen::into_target),
+            };
+            let Some(target) = target else { continue };
+            links += 1;
+            if links > LINKS {
+                return Ok(path.to_path_buf());
+            }
+            done.pop();
+            let target = target.components().rev().map(|part| part.as_os_str().to_owned().into());
+            rest.extend(target.collect::<Vec<_>>());
+        }
+        Ok(done)
+    }
+}
+
 /// The file systems that the kernel asks on its way to a path without links,
 /// and that may owe the answer.
 pub(crate) fn asked<'t>(table: &'t Table, place: &Path) -> Vec<&'t Mount> {
@@ -129,11 +225,6 @@ fn from_cache(path: &Path, links: Links) -> Option<io::Result<Seen>> {
     }
 }
 
-/// The path as its mount's number that is never given again is found.
-pub(crate) fn cached(path: &Path) -> Option<OwnedFd> {
-    open(libc::AT_FDCWD, path, Links::Followed, libc::RESOLVE_CACHED).ok()
-}
-
 /// What lies below /dev, as long as no link leads out of it. Names that are
 /// not there are in no cache.
 fn below_dev(path: &Path, links: Links) -> Option<io::Result<Seen>> {
@@ -151,21 +242,9 @@ fn below_dev(path: &Path, links: Links) -> Option<io::Result<Seen>> {
 }
 
 /// The path itself, opened for nothing but to be asked about.
-#[allow(unsafe_code)]
-fn open(from: i32, path: &Path, links: Links, resolve: u64) -> Result<OwnedFd, Errno> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    let follow = if links == Links::Shown { libc::O_NOFOLLOW } else { 0 };
-    // SAFETY: all-zero is a valid value of this plain struct; the kernel is
-    // told its size, and it and the path outlive the call. The descriptor
-    // returned is ours.
-    unsafe {
-        let mut how: libc::open_how = std::mem::zeroed();
-        how.flags = (libc::O_PATH | libc::O_CLOEXEC | follow) as u64;
-        how.resolve = resolve;
-        let size = size_of::<libc::open_how>();
-        let fd = libc::syscall(libc::SYS_openat2, from, path.as_ptr(), &raw const how, size);
-        Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd as i32))
-    }
+fn open(from: RawFd, path: &Path, links: Links, resolve: u64) -> Result<OwnedFd, Errno> {
+    let follow = if links == Links::Shown { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    openat2::open(from, path, OFlag::O_PATH | follow, resolve)
 }
 
 /// What was opened, as the kernel remembers it. Not where a link leads.
@@ -191,12 +270,12 @@ fn plain(path: &Path, links: Links) -> io::Result<Seen> {
 }
 
 /// Makes a directory and those above it.
-pub(crate) fn make_dir(system: &System<'_>, path: &Path) -> io::Result<()> {
+fn make_dir(system: &System<'_>, path: &Path) -> io::Result<()> {
     change(system, "mkdir", path, |path| std::fs::create_dir_all(path))
 }
 
 /// Removes an empty directory.
-pub(crate) fn remove_dir(system: &System<'_>, path: &Path) -> io::Result<()> {
+fn remove_dir(system: &System<'_>, path: &Path) -> io::Result<()> {
     change(system, "rmdir", path, |path| std::fs::remove_dir(path))
 }
 

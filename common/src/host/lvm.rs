@@ -2,6 +2,7 @@
 //! what they consist of, as lvm tells, and what their metadata was when this
 //! machine last saw it.
 
+pub mod complaint;
 pub mod label;
 pub mod metadata;
 pub mod report;

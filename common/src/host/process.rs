@@ -2,37 +2,10 @@
 
 use crate::host::clock::Deadline;
 use crate::host::pidfd::{self, PidFd};
-use crate::host::system::{System, View};
-use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-
-/// A signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signal(nix::sys::signal::Signal);
-
-impl Signal {
-    /// The one that asks to end.
-    pub const TERM: Self = Self(nix::sys::signal::Signal::SIGTERM);
-    /// The one that nobody can ignore.
-    pub const KILL: Self = Self(nix::sys::signal::Signal::SIGKILL);
-
-    /// `TERM`, `SIGTERM` or `15`.
-    pub fn named(text: &str) -> Option<Self> {
-        let number = text.parse::<i32>().ok().and_then(|number| number.try_into().ok());
-        let upper = text.to_ascii_uppercase();
-        let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-        number.or_else(|| name.parse().ok()).map(Self)
-    }
-}
-
-impl std::fmt::Display for Signal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.as_str())
-    }
-}
 
 /// Without these the node is no longer part of its cluster, or is reset.
 const OF_THE_CLUSTER: &[&str] = &[
@@ -143,38 +116,6 @@ pub fn is_vital(proc: &Path, process: &Process) -> bool {
     let program = fs::read_link(proc.join(process.pid.to_string()).join("exe"));
     let places = ["/usr/", "/sbin/", "/bin/", "/lib/"];
     program.is_ok_and(|path| places.iter().any(|place| path.starts_with(place)))
-}
-
-/// The service or container that a process belongs to, as its control group
-/// tells.
-pub fn unit(view: &View, pid: i32) -> Option<String> {
-    let groups = view.read(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = groups.lines().last()?.rsplit_once(':')?.1;
-    let part = path.rsplit('/').find(|part| !part.is_empty())?;
-    Some(part.to_owned())
-}
-
-/// Signals the process, if it is still the one that was found and `still`
-/// holds. Whether it did is the answer.
-pub fn signal(
-    system: &System<'_>,
-    process: &Process,
-    signal: Signal,
-    still: impl FnOnce() -> bool,
-) -> Result<bool> {
-    let proc = system.path("/proc");
-    let same = || {
-        let now = Process::find(&proc, process.pid);
-        now.is_some_and(|now| now.started == process.started && !now.is_zombie)
-    };
-    let what = || format!("cannot send {signal} to {} (pid {})", process.name, process.pid);
-    let handle = PidFd::open(process.pid);
-    if !same() || !still() {
-        return Ok(false);
-    }
-    let sent = handle.and_then(|handle| handle.signal(signal.0)).with_context(what);
-    system.note(format_args!("{signal} to {} (pid {}) = {sent:?}", process.name, process.pid));
-    sent.map(|()| true)
 }
 
 /// Waits until all of them have ended, at most this long.

@@ -3,7 +3,7 @@
 use crate::host::absence::Absent;
 use crate::host::clock::{Deadline, Pace};
 use crate::host::pidfd::PidFd;
-use crate::host::{child, process, secret};
+use crate::host::{process, secret};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -108,21 +108,6 @@ fn search_path() -> OsString {
 pub fn shown<S: AsRef<OsStr>>(name: &str, args: &[S]) -> String {
     let words = args.iter().map(|arg| secret::masked(&arg.as_ref().to_string_lossy()));
     std::iter::once(name.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// A running program's words, as /proc has them, fit for a message; none of
-/// one that has ended.
-pub(crate) fn masked_command(words: &[u8]) -> Option<String> {
-    let mut words = words.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let name = words.next().filter(|name| !name.is_empty())?;
-    let name = name.rsplit_once('/').map_or(&*name, |(_, name)| name).to_owned();
-    let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
-    // One of our own is better known by its task.
-    if words.len() > 1 && words[0] == child::WORD {
-        let task = words.drain(..2).nth(1)?;
-        return Some(shown(&task, &words).trim_end().to_owned());
-    }
-    Some(shown(&name, &words).trim_end().to_owned())
 }
 
 /// Runs the program to its end or to the deadline, whichever is earlier.

@@ -1,6 +1,6 @@
 //! Secrets in option lists, kept out of argument lists, logs and traces.
 
-use crate::host::mount::options::is_generic;
+use crate::host::mount::option_words::is_generic;
 use anyhow::{Context, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;

@@ -13,26 +13,18 @@
 //! know.
 
 use crate::host::process::{self, Process};
-use crate::host::program::masked_command;
 use crate::host::system::View;
+use crate::host::{child, mark, program};
 use anyhow::{Context, Result};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The variable that carries the mark.
-pub(crate) const MARK: &str = "STURDY_WORKS_FOR";
-
-/// The mark of a program that works for this instance.
-pub(crate) fn mark(instance: &str) -> String {
-    format!("{instance} in {}", nix::unistd::getpgrp())
-}
-
 /// Whether the process carries this instance's mark: an action of its has
 /// started it, as a daemon or otherwise.
 pub(crate) fn is_marked(proc: &Path, pid: i32, instance: &str) -> bool {
     let environment = fs::read(proc.join(pid.to_string()).join("environ")).unwrap_or_default();
-    let wanted = format!("{MARK}={instance} in ");
+    let wanted = format!("{}={instance} in ", mark::VARIABLE);
     environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
 }
 
@@ -64,7 +56,7 @@ fn is_at_work(proc: &Path, pid: i32, instance: &str) -> Result<Option<Process>> 
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
         Err(err) => return Err(err).with_context(|| format!("cannot tell what process {pid} is")),
     };
-    let wanted = format!("{MARK}={instance} in ");
+    let wanted = format!("{}={instance} in ", mark::VARIABLE);
     let mut marks = environment
         .split(|byte| *byte == 0)
         .filter_map(|entry| entry.strip_prefix(wanted.as_bytes()))
@@ -89,6 +81,21 @@ pub(crate) fn shown(view: &View, programs: &[Process]) -> String {
         [] => "none".into(),
         some => some.iter().map(one).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// A running program's words, as /proc has them, fit for a message; none of
+/// one that has ended.
+fn masked_command(words: &[u8]) -> Option<String> {
+    let mut words = words.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let name = words.next().filter(|name| !name.is_empty())?;
+    let name = name.rsplit_once('/').map_or(&*name, |(_, name)| name).to_owned();
+    let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
+    // One of our own is better known by its task.
+    if words.len() > 1 && words[0] == child::WORD {
+        let task = words.drain(..2).nth(1)?;
+        return Some(program::shown(&task, &words).trim_end().to_owned());
+    }
+    Some(program::shown(&name, &words).trim_end().to_owned())
 }
 
 /// The processes that have this file open, a lock, but for this one.
@@ -128,16 +135,16 @@ mod tests {
     fn sleeper(mark: &str, daemon: bool) -> std::process::Child {
         let words: &[&str] = if daemon { &["setsid", "sleep", "60"] } else { &["sleep", "60"] };
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).env(MARK, mark).stdout(Stdio::null());
+        command.args(&words[1..]).env(mark::VARIABLE, mark).stdout(Stdio::null());
         command.spawn().unwrap()
     }
 
     #[test]
     fn a_program_that_still_runs_is_found_and_a_daemon_is_not_one() {
         let name = format!("test-{}", std::process::id());
-        let mut at_work = sleeper(&mark(&name), false);
-        let mut daemon = sleeper(&mark(&name), true);
-        let mut of_another = sleeper(&mark("another"), false);
+        let mut at_work = sleeper(&mark::of(&name), false);
+        let mut daemon = sleeper(&mark::of(&name), true);
+        let mut of_another = sleeper(&mark::of("another"), false);
         // Until setsid has run, a daemon is none.
         let only = || {
             let found = find(&view(), &name).unwrap();

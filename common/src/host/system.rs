@@ -3,10 +3,8 @@
 use crate::host::clock::{Deadline, Pace};
 use crate::host::file;
 use crate::host::journal::{Journal, Level};
-use crate::host::lock::{self, Lock};
-use crate::host::lookup::{self, Links};
+use crate::host::mark;
 use crate::host::program::{self, Missing, Output};
-use crate::host::stuck;
 use anyhow::{Context, Result, bail};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -145,33 +143,6 @@ impl View {
         read
     }
 
-    /// Whether there is something of this name, a dangling link included. An
-    /// error means that it cannot be told.
-    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
-        let path = path.as_ref();
-        let found = match lookup::look(self, path, Links::Shown) {
-            Ok(_) => Ok(true),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(err) => Err(err),
-        };
-        self.note(format_args!("exists {} = {found:?}", path.display()));
-        found
-    }
-
-    /// Whether there is a directory, links followed. An error means that it
-    /// cannot be told.
-    pub fn is_dir(&self, path: impl AsRef<Path>) -> io::Result<bool> {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        let path = path.as_ref();
-        let found = match lookup::look(self, path, Links::Followed) {
-            Ok(seen) => Ok(seen.is_dir()),
-            Err(err) if matches!(err.kind(), NotFound | NotADirectory) => Ok(false),
-            Err(err) => Err(err),
-        };
-        self.note(format_args!("is a directory {} = {found:?}", path.display()));
-        found
-    }
-
     /// Whether this is the machine that the process runs on. What is not a
     /// file, a socket of the kernel's, is there only then.
     pub fn is_real(&self) -> bool {
@@ -293,7 +264,7 @@ impl View {
 
     /// The mark of what works for this action.
     pub(crate) fn mark(&self) -> String {
-        stuck::mark(&self.options.owner)
+        mark::of(&self.options.owner)
     }
 
     /// The lock that this action holds, as long as it does.
@@ -339,7 +310,7 @@ impl System<'_> {
         args: &[S],
     ) -> Result<Output> {
         let mark = self.mark();
-        let env: Vec<_> = env.iter().copied().chain([(stuck::MARK, mark.as_str())]).collect();
+        let env: Vec<_> = env.iter().copied().chain([(mark::VARIABLE, mark.as_str())]).collect();
         self.run_until(self.deadline().at_most(limit), &env, name, args)
     }
 
@@ -348,13 +319,6 @@ impl System<'_> {
     pub fn background(&self, words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
         self.note(format_args!("background {}", words.join(" ")));
         program::background(words, handed).context("cannot start the background part")
-    }
-
-    /// Keeps the other instances away from what they share with this one, for
-    /// as long as the lock is kept.
-    pub fn hold(&self, name: &str) -> Result<Lock> {
-        self.note(format_args!("hold {name}"));
-        lock::take(self, name)
     }
 
     /// Leaves a record for later actions, durable until the next boot.
@@ -388,22 +352,6 @@ impl System<'_> {
         }
     }
 
-    /// Makes a directory and those above it; one that is there is made already.
-    pub fn make_dir(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let made = lookup::make_dir(self, path);
-        self.note(format_args!("mkdir {} = {}", path.display(), outcome(&made)));
-        made.with_context(|| format!("cannot make {}", path.display()))
-    }
-
-    /// Removes an empty directory.
-    pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let removed = lookup::remove_dir(self, path);
-        self.note(format_args!("rmdir {} = {}", path.display(), outcome(&removed)));
-        removed.with_context(|| format!("cannot remove {}", path.display()))
-    }
-
     /// Writes to a file of the kernel's that exists: /proc, /sys.
     pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
         let path = self.path(path);
@@ -413,7 +361,8 @@ impl System<'_> {
     }
 }
 
-fn outcome<T>(result: &io::Result<T>) -> String {
+/// How it went, for the trace.
+pub(crate) fn outcome<T>(result: &io::Result<T>) -> String {
     match result {
         Ok(_) => "ok".into(),
         Err(err) => err.to_string(),

@@ -1,7 +1,8 @@
 //! What earlier actions of the instance are still at.
 
 use crate::host::clock::Pace;
-use crate::host::process::{self, Process, Signal};
+use crate::host::process::Process;
+use crate::host::signal::{self, Signal};
 use crate::host::stuck;
 use crate::host::system::View;
 use anyhow::{Result, bail};
@@ -42,7 +43,7 @@ pub(super) fn end(view: &View, owner: &str) -> Result<bool> {
 /// Ours it is by its mark: whoever started it has told what has become of it.
 fn kill(view: &View, process: &Process) {
     let sent =
-        view.with_write_access(|system| process::signal(system, process, Signal::KILL, || true));
+        view.with_write_access(|system| signal::send(system, process, Signal::KILL, || true));
     if let Err(err) = sent {
         view.warn(format_args!("{err:#}"));
     }

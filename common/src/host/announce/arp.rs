@@ -1,6 +1,6 @@
 //! ARP, RFC 826 and RFC 5227.
 
-use super::{Form, Parcel, bpf};
+use super::packet::{Form, Packet, bpf};
 use crate::host::link::Link;
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
 
 /// One frame for each form, to everybody.
-pub(super) fn announcements(link: &Link, ip: Ipv4Addr, form: Form) -> Vec<Parcel> {
+pub(super) fn announcements(link: &Link, ip: Ipv4Addr, form: Form) -> Vec<Packet> {
     let request = || packet(link, REQUEST, ip, &link.broadcast, ip);
     let reply = || packet(link, REPLY, ip, &link.address, ip);
     let packets = match form {
@@ -17,14 +17,14 @@ pub(super) fn announcements(link: &Link, ip: Ipv4Addr, form: Form) -> Vec<Parcel
         Form::Reply => vec![reply()],
         Form::Both => vec![request(), reply()],
     };
-    packets.into_iter().map(|packet| Parcel { to: link.broadcast.clone(), packet }).collect()
+    packets.into_iter().map(|bytes| Packet { to: link.broadcast.clone(), bytes }).collect()
 }
 
 /// A question that does not say who asks, and so changes nobody's memory.
-pub(super) fn probe(link: &Link, ip: Ipv4Addr) -> Parcel {
+pub(super) fn probe(link: &Link, ip: Ipv4Addr) -> Packet {
     let nobody = vec![0; link.address.len()];
-    let packet = packet(link, REQUEST, Ipv4Addr::UNSPECIFIED, &nobody, ip);
-    Parcel { to: link.broadcast.clone(), packet }
+    let bytes = packet(link, REQUEST, Ipv4Addr::UNSPECIFIED, &nobody, ip);
+    Packet { to: link.broadcast.clone(), bytes }
 }
 
 fn packet(
@@ -86,14 +86,14 @@ mod tests {
 
     #[test]
     fn an_announcement_says_the_same_of_sender_and_target() {
-        let parcels = announcements(&ethernet(), IP, Form::Both);
-        assert_eq!(parcels.len(), 2);
-        for (parcel, operation) in parcels.iter().zip([1, 2]) {
-            assert_eq!(parcel.to, [0xff; 6]);
-            assert_eq!(parcel.packet[..8], [0, 1, 8, 0, 6, 4, 0, operation]);
-            assert_eq!(parcel.packet[8..14], [2, 0, 0, 0, 0, 1]);
+        let packets = announcements(&ethernet(), IP, Form::Both);
+        assert_eq!(packets.len(), 2);
+        for (packet, operation) in packets.iter().zip([1, 2]) {
+            assert_eq!(packet.to, [0xff; 6]);
+            assert_eq!(packet.bytes[..8], [0, 1, 8, 0, 6, 4, 0, operation]);
+            assert_eq!(packet.bytes[8..14], [2, 0, 0, 0, 0, 1]);
             assert_eq!(
-                (&parcel.packet[14..18], &parcel.packet[24..]),
+                (&packet.bytes[14..18], &packet.bytes[24..]),
                 (&IP.octets()[..], &IP.octets()[..])
             );
         }
@@ -103,9 +103,9 @@ mod tests {
     fn infiniband_has_longer_addresses() {
         let (address, broadcast) = (vec![1; 20], vec![3; 20]);
         let link = Link { kind: 32, address, broadcast, ..Link::default() };
-        let parcel = &announcements(&link, IP, Form::Request)[0];
-        assert_eq!((parcel.to.len(), parcel.packet.len()), (20, 8 + 2 * 24));
-        assert_eq!(parcel.packet[..6], [0, 32, 8, 0, 20, 4]);
+        let packet = &announcements(&link, IP, Form::Request)[0];
+        assert_eq!((packet.to.len(), packet.bytes.len()), (20, 8 + 2 * 24));
+        assert_eq!(packet.bytes[..6], [0, 32, 8, 0, 20, 4]);
     }
 
     #[test]
@@ -113,9 +113,9 @@ mod tests {
         let mut rival = ethernet();
         rival.address[5] = 7;
         let claim = |packet: &[u8], probing| claimant(packet, &ethernet(), IP, probing);
-        let answer = announcements(&rival, IP, Form::Reply).remove(0).packet;
+        let answer = announcements(&rival, IP, Form::Reply).remove(0).bytes;
         assert_eq!(claim(&answer, false), Some(rival.address.clone()));
-        let question = probe(&rival, IP).packet;
+        let question = probe(&rival, IP).bytes;
         assert_eq!(claim(&question, false), None);
         assert_eq!(claim(&question, true), Some(rival.address.clone()));
         assert_eq!(claim(&question[..20], true), None);

@@ -1,6 +1,6 @@
 //! Neighbour advertisements, RFC 4861.
 
-use super::{Parcel, bpf};
+use super::packet::{Packet, bpf};
 use crate::host::link::{INFINIBAND, Link};
 use std::net::Ipv6Addr;
 
@@ -15,7 +15,7 @@ const TARGET_ADDRESS: u8 = 2;
 ///
 /// It goes out below the kernel's IPv6, so that it needs no socket bound to an
 /// address that may not be usable yet.
-pub(super) fn advertisement(link: &Link, ip: Ipv6Addr, router: bool) -> Parcel {
+pub(super) fn advertisement(link: &Link, ip: Ipv6Addr, router: bool) -> Packet {
     let mut message = vec![ADVERTISEMENT, 0, 0, 0];
     message.extend([if router { OVERRIDE | ROUTER } else { OVERRIDE }, 0, 0, 0]);
     message.extend(ip.octets());
@@ -29,7 +29,7 @@ pub(super) fn advertisement(link: &Link, ip: Ipv6Addr, router: bool) -> Parcel {
     packet.extend(ip.octets());
     packet.extend(ALL_NODES.octets());
     packet.extend(message);
-    Parcel { to: all_nodes(link), packet }
+    Packet { to: all_nodes(link), bytes: packet }
 }
 
 /// The option that carries the hardware address, in units of eight bytes.
@@ -116,26 +116,26 @@ mod tests {
     #[test]
     fn the_receiver_finds_the_sum_right_and_the_hops_untouched() {
         for link in [link(1, 6), link(INFINIBAND, 20)] {
-            let parcel = advertisement(&link, IP, false);
-            let (header, message) = parcel.packet.split_at(40);
+            let packet = advertisement(&link, IP, false);
+            let (header, message) = packet.bytes.split_at(40);
             assert_eq!(checksum(IP, ALL_NODES, message), 0);
             assert_eq!(header[7], 255);
             assert_eq!(usize::from(header[5]), message.len());
-            assert_eq!(parcel.to.len(), link.address.len());
-            assert_eq!(claimant(&parcel.packet, IP), Some(link.address));
+            assert_eq!(packet.to.len(), link.address.len());
+            assert_eq!(claimant(&packet.bytes, IP), Some(link.address));
         }
     }
 
     #[test]
     fn a_router_stays_one_and_a_host_does_not_become_one() {
-        let flags = |router| advertisement(&link(1, 6), IP, router).packet[44];
+        let flags = |router| advertisement(&link(1, 6), IP, router).bytes[44];
         assert_eq!((flags(false), flags(true)), (0x20, 0xa0));
     }
 
     #[test]
     fn news_of_other_addresses_is_no_claim() {
         let other = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 8);
-        let packet = advertisement(&link(1, 6), other, false).packet;
+        let packet = advertisement(&link(1, 6), other, false).bytes;
         assert_eq!(claimant(&packet, IP), None);
         for end in 0..packet.len() {
             let _ = claimant(&packet[..end], other);

@@ -1,7 +1,7 @@
 //! The device-mapper's control device.
 
 use super::message::{Message, STILL, TABLE, UUIDS};
-use super::{Device, Prefix, Table};
+use super::table::{Device, Prefix, Table};
 use crate::host::block::Number;
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,7 +1,7 @@
 //! The messages of the device-mapper's control device: one header for all, and
 //! what follows it. Pure text and numbers; the asking is done elsewhere.
 
-use super::{Device, Table};
+use super::table::{Device, Table};
 use crate::host::block::Number;
 use std::borrow::Cow;
 use std::ffi::CStr;

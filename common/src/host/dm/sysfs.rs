@@ -1,6 +1,6 @@
 //! What sysfs tells of the device-mapper's devices.
 
-use super::{Device, Table};
+use super::table::{Device, Table, is_gone};
 use crate::host::block::Number;
 use crate::host::system::View;
 use std::io;
@@ -18,8 +18,7 @@ pub(super) fn devices(view: &View, mut each: impl FnMut(Number, &str, &str)) -> 
         match device(view, kernel_name) {
             Ok(Device { number, name, uuid }) => each(number, &name, &uuid),
             // It went while we looked.
-            Err(err)
-                if super::is_gone(&err) && !view.exists(format!("/sys/block/{kernel_name}"))? => {}
+            Err(err) if is_gone(&err) && !view.exists(format!("/sys/block/{kernel_name}"))? => {}
             Err(err) => return Err(err),
         }
     }

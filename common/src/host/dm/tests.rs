@@ -1,6 +1,7 @@
 use super::message::{HEADER, Message};
 use super::*;
 use crate::host::clock::Deadline;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use super::complaint::why;
+
 /// A volume group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
@@ -143,22 +145,6 @@ pub fn system_id(view: &View) -> Result<String> {
     }
     let id = output.stdout.trim().strip_prefix("system ID:").unwrap_or_default();
     Ok(id.trim().to_owned())
-}
-
-/// What lvm complains of: the first line, since those that follow only say
-/// what became of it. Warnings are passed over if there is more.
-pub fn why(output: &Output) -> String {
-    // It also complains of open descriptors that are the caller's, gives advice
-    // on what it has warned of, and does without sysfs.
-    let is_said = |line: &&str| {
-        !line.is_empty()
-            && !line.starts_with("File descriptor ")
-            && !line.starts_with("See vgck ")
-            && *line != "Failed to find sysfs mount point"
-    };
-    let lines = || output.stderr.lines().map(str::trim).filter(is_said);
-    let found = lines().find(|line| !line.starts_with("WARNING:")).or_else(|| lines().next());
-    found.map_or_else(|| output.reason(), str::to_owned)
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! LVM's settings on this machine, as far as they decide who may activate what
 //! and which disks are seen.
 
-use super::report::why;
+use super::complaint::why;
 use super::settings_file;
 use crate::host::system::View;
 use anyhow::{Result, bail};

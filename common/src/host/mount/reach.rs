@@ -7,7 +7,8 @@
 use crate::host::child;
 use crate::host::clock::Deadline;
 use crate::host::mount::unmount::Unmounted;
-use crate::host::mount::{Mount, Table, statmount};
+use crate::host::mount::{Mount, Table};
+use crate::host::statx;
 use crate::host::system::System;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -103,7 +104,7 @@ pub(crate) fn unmount_in_child(words: &[OsString]) -> Result<()> {
         .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(&rest)
         .context("the way to it is gone")?;
-    let found = statmount::id_of_open(open.as_fd());
+    let found = statx::id_of_open(open.as_fd());
     drop(open);
     ensure!(found.is_ok_and(|found| found == id), "something else is mounted upon it");
     umount2(&rest, MntFlags::UMOUNT_NOFOLLOW).context("the kernel refuses")
@@ -130,7 +131,7 @@ fn beneath(table: &Table, mount: &Mount) -> Result<(OwnedFd, PathBuf)> {
     // A handle is opened on a mount that is open for reading.
     let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
     let real = OpenOptions::new().read(true).custom_flags(flags).open(&above.directory)?;
-    if statmount::id_of_open(real.as_fd())? != above.id {
+    if statx::id_of_open(real.as_fd())? != above.id {
         bail!("the mounts have changed meanwhile");
     }
     Ok((handle.open(&real)?, rest))

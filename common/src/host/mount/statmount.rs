@@ -2,15 +2,14 @@
 //! are. Linux 6.8 and later; the layout is the kernel's `struct statmount`.
 
 use crate::host::block::Number;
-use crate::host::lookup;
 use crate::host::mount::Mount;
+use crate::host::openat2;
+use crate::host::statx::statx_at;
 use crate::host::system::View;
-use std::ffi::{CStr, CString};
-use std::fs::OpenOptions;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const SYS_STATMOUNT: libc::c_long = 457;
@@ -162,71 +161,12 @@ pub fn unique_below(path: &Path) -> Option<u64> {
 
 /// The number, and whether the path leads to the mount's root.
 fn number(path: &Path) -> Option<(u64, bool)> {
-    let there = lookup::cached(path)?;
+    let there = openat2::cached(path)?;
     let (fd, mask) = (there.as_raw_fd(), libc::STATX_MNT_ID_UNIQUE);
     let found = statx_at(fd, Path::new(""), libc::AT_EMPTY_PATH, mask).ok()?;
     let is_root = found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0;
     let is_told = found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
     is_told.then_some((found.stx_mnt_id, is_root))
-}
-
-/// The number, as the table has it, of the mount that the path lies on. Links
-/// are followed, also those of /proc that lead to what a process holds open.
-pub fn id_of(path: &Path) -> io::Result<u64> {
-    match statx_at(libc::AT_FDCWD, path, 0, libc::STATX_MNT_ID) {
-        Ok(found) if found.stx_mask & libc::STATX_MNT_ID != 0 => return Ok(found.stx_mnt_id),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Err(err),
-        _ => {}
-    }
-    // Before Linux 5.8 the kernel tells it of what is open alone.
-    let flags = libc::O_PATH | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    id_of_open(file.as_fd())
-}
-
-/// The same for something that is open.
-pub(crate) fn id_of_open(file: BorrowedFd<'_>) -> io::Result<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    id.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
-}
-
-/// The device that what is open, or the directory that is worked in, lies on,
-/// and its mount, by a link of /proc. The file system is not asked.
-pub fn device_of(link: &Path) -> io::Result<Number> {
-    let found = statx_at(libc::AT_FDCWD, link, 0, libc::STATX_TYPE)?;
-    Ok(Number { major: found.stx_dev_major, minor: found.stx_dev_minor })
-}
-
-/// Has the file system's root directory looked up where it is kept, and not
-/// where it is remembered. May take for ever.
-pub(crate) fn ask_for_real(path: &Path) -> io::Result<()> {
-    let flags = libc::AT_STATX_FORCE_SYNC | libc::AT_NO_AUTOMOUNT;
-    statx(libc::AT_FDCWD, path, flags, libc::STATX_BASIC_STATS).map(drop)
-}
-
-/// What the file system remembers of the path, which begins at `from`.
-pub(crate) fn statx_at(
-    from: i32,
-    path: &Path,
-    flags: i32,
-    mask: libc::c_uint,
-) -> io::Result<libc::statx> {
-    statx(from, path, flags | libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, mask)
-}
-
-#[allow(unsafe_code)]
-fn statx(from: i32, path: &Path, flags: i32, mask: libc::c_uint) -> io::Result<libc::statx> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the path ends with a NUL, the buffer is plain data of the size
-    // that the kernel writes, and both outlive the call.
-    unsafe {
-        let mut found: libc::statx = std::mem::zeroed();
-        match libc::statx(from, path.as_ptr(), flags, mask, &raw mut found) {
-            0 => Ok(found),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
 }
 
 #[allow(unsafe_code)]
@@ -261,14 +201,6 @@ mod tests {
     #[test]
     fn the_strings_begin_where_the_kernel_has_them() {
         assert_eq!(std::mem::offset_of!(Answer, strings), 512);
-    }
-
-    #[test]
-    fn the_number_of_a_mount_is_told_of_a_path_as_of_a_file() {
-        let open = std::fs::File::open("/proc/self/stat").unwrap();
-        let number = id_of_open(open.as_fd()).unwrap();
-        assert_eq!(id_of(Path::new("/proc/self/stat")).unwrap(), number);
-        assert_eq!(id_of(Path::new("/proc")).unwrap(), number);
     }
 
     #[test]

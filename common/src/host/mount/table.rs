@@ -1,19 +1,59 @@
 //! The mount table, as /proc/self/mountinfo shows it.
 
 use crate::host::absence::{Absent, Whole};
-use crate::host::block::Number;
-use crate::host::lookup::{self, Seen};
-use crate::host::mount::Mount;
+use crate::host::device_number::Number;
 use crate::host::system::View;
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The number that /proc/PID/fdinfo shows. It is given to another mount
+    /// once this one is gone.
+    pub id: u64,
+    /// The number that is never given again, where the kernel has told it.
+    pub unique: Option<u64>,
+    /// The mount that it is mounted on.
+    pub parent: u64,
+    /// The device, or a number of its own for what has none.
+    pub device: Number,
+    /// Which directory of the file system it shows.
+    pub root: PathBuf,
+    /// Where.
+    pub directory: PathBuf,
+    /// Whether this mount alone refuses writes.
+    pub read_only: bool,
+    /// With the subtype: `ext4`, `fuse.sshfs`.
+    pub fstype: String,
+    /// What was named as the device, where the kernel has told it.
+    pub source: Option<String>,
+    /// The file system's own options, which all its mounts share.
+    pub super_options: String,
+    /// The group of mounts that hear of what happens to this one.
+    pub peers: Option<u64>,
+    /// The group that this one hears of.
+    pub master: Option<u64>,
+}
+
+impl Mount {
+    /// Whether the file system's own options hold this word.
+    pub fn has_super_option(&self, wanted: &str) -> bool {
+        self.super_options.split(',').any(|option| option == wanted)
+    }
+
+    /// What is mounted: `/dev/drbd0 (147:0)`.
+    pub fn what(&self) -> String {
+        let source = self.source.as_deref().unwrap_or(&self.fstype);
+        format!("{source} ({})", self.device)
+    }
+}
 
 /// Every mount of a namespace, in the kernel's order.
 #[derive(Clone, Debug)]
@@ -74,50 +114,6 @@ impl Table {
         }
         found.reverse();
         found
-    }
-
-    /// Fails if the mount, which is in this table, cannot be reached because
-    /// somebody on the way to it does not answer.
-    pub fn is_reached(&self, view: &View, mount: &Mount) -> io::Result<()> {
-        match lookup::step(view, self, &mount.directory) {
-            Err(err) if lookup::is_silence(&err) => Err(err),
-            _ => Ok(()),
-        }
-    }
-
-    /// The path with its links resolved. Nobody is asked about what is a mount
-    /// point; an error means that somebody who had to be does not answer.
-    pub fn resolve(&self, view: &View, path: &Path) -> io::Result<PathBuf> {
-        /// As many links as the kernel follows.
-        const LINKS: usize = 40;
-        let mut links = 0;
-        let mut rest: Vec<_> =
-            path.components().rev().map(|part| part.as_os_str().into()).collect();
-        let mut done = PathBuf::new();
-        while let Some(part) = rest.pop() {
-            let part: Cow<'_, OsStr> = part;
-            if part.as_bytes() == b".." {
-                done.pop();
-                continue;
-            }
-            done.push(&part);
-            if done == Path::new("/") || self.uppermost(&done).is_some() {
-                continue;
-            }
-            let target = match lookup::step(view, self, &done) {
-                Err(err) if lookup::is_silence(&err) => return Err(err),
-                seen => seen.ok().and_then(Seen::into_target),
-            };
-            let Some(target) = target else { continue };
-            links += 1;
-            if links > LINKS {
-                return Ok(path.to_path_buf());
-            }
-            done.pop();
-            let target = target.components().rev().map(|part| part.as_os_str().to_owned().into());
-            rest.extend(target.collect::<Vec<_>>());
-        }
-        Ok(done)
     }
 }
 

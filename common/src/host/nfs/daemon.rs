@@ -6,7 +6,8 @@
 
 use crate::host::absence::Whole;
 use crate::host::clock::Pace;
-use crate::host::process::{self, Process, Signal};
+use crate::host::process::{self, Process};
+use crate::host::signal::{self, Signal};
 use crate::host::stuck;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
@@ -220,9 +221,9 @@ pub fn await_connections(view: &View) -> Result<()> {
 pub fn end(system: &System<'_>, doomed: &[Running]) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let mut left: Vec<&Running> = doomed.iter().collect();
-    for signal in [Signal::TERM, Signal::KILL] {
+    for sent in [Signal::TERM, Signal::KILL] {
         for one in &left {
-            process::signal(system, &one.process, signal, || one.is_alive(system))?;
+            signal::send(system, &one.process, sent, || one.is_alive(system))?;
         }
         let processes: Vec<Process> = left.iter().map(|one| one.process.clone()).collect();
         process::await_end(&processes, PATIENCE.min(share(system)));

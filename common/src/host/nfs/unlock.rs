@@ -15,7 +15,7 @@
 use crate::host::child;
 use crate::host::clock::Deadline;
 use crate::host::genl::{Attributes, Genl};
-use crate::host::mount::statmount;
+use crate::host::statx;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
@@ -112,7 +112,7 @@ pub(crate) fn release_in_child(words: &[OsString], what: What) -> Result<()> {
         .custom_flags(flags)
         .open(directory)
         .with_context(|| format!("cannot open {shown}"))?;
-    let found = statmount::id_of_open(open.as_fd())?;
+    let found = statx::id_of_open(open.as_fd())?;
     ensure!(found == wanted, "{shown} lies on another mount than the one that was exported");
     // The dot has the kernel follow the link, which it does not at the end.
     let path = format!("/proc/self/fd/{}/.", open.as_raw_fd());
