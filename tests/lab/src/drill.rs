@@ -18,6 +18,7 @@ mod score;
 mod split;
 mod stacked;
 mod stand;
+mod target;
 mod tester;
 
 use super::client::Lab;

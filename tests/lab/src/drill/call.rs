@@ -60,6 +60,16 @@ impl Call {
     }
 }
 
+/// The parameter that names what an agent has in hand.
+pub fn object(agent: &str) -> &'static str {
+    match agent {
+        "Filesystem" => "device",
+        "LVM" | "lvm2" => "vgname",
+        "iscsitarget" => "config",
+        _ => "drbd_resource",
+    }
+}
+
 /// What the agents log in a drill.
 pub const LOG: &str = "/var/log/agents.log";
 

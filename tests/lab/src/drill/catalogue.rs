@@ -2,7 +2,8 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, group, held, journal, kill, layers, module, peer, score, split, stacked, tester,
+    Drill, disk, group, held, journal, kill, layers, module, peer, score, split, stacked, target,
+    tester,
 };
 use anyhow::Result;
 
@@ -87,6 +88,24 @@ pub const ALL: &[Drill] = &[
         60,
         "drbdupper: a stop that is killed at any moment is mended by the next stop or start",
         |stand| stacked::kills(stand, "stop"),
+    ),
+    more(
+        "kill/iscsitarget-start",
+        60,
+        "iscsitarget: a start that is killed at any moment is mended by the next stop or start",
+        |stand| target::kills(stand, "start"),
+    ),
+    more(
+        "kill/iscsitarget-stop",
+        60,
+        "iscsitarget: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| target::kills(stand, "stop"),
+    ),
+    core(
+        "target/dangling",
+        8,
+        "iscsitarget: a stop ends an open session without the file, and leaves others' targets alone",
+        target::is_stopped_without_its_file,
     ),
     more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
     more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),

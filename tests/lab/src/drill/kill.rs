@@ -1,6 +1,6 @@
 //! Agents that are killed in the middle of an action.
 
-use super::call::Call;
+use super::call::{self, Call};
 use super::order::{Order, Subject, Victim};
 use super::stand::{DOUBLE, GROUP, PLAIN, Stand, VOLUMES};
 use crate::guest::SELF;
@@ -73,7 +73,7 @@ fn follow(stand: &Stand, victims: Vec<Victim>) -> Result<String> {
 }
 
 fn victim(node: &str, agent: &str, action: &str, object: &str, subject: Subject) -> Victim {
-    let name = if agent == "LVM" { "vgname" } else { "drbd_resource" };
+    let name = call::object(agent);
     let call = Call {
         agent: agent.into(),
         params: vec![(name.into(), object.into())],

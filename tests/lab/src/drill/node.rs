@@ -1,6 +1,6 @@
 //! What a drill holds of a node: a shell, an agent, the kernel's own word.
 
-use super::call::{Call, Minor, minors};
+use super::call::{self, Call, Minor, minors};
 use crate::client::{Machine, Output};
 use crate::wire::{Done, Frame, Kind};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -110,11 +110,7 @@ impl<'a> Node<'a> {
 
     /// An agent with its first parameter, in the words of Pacemaker.
     pub fn agent(&self, agent: &str, first: &str) -> Agent<'a> {
-        let name = match agent {
-            "Filesystem" => "device",
-            "LVM" | "lvm2" => "vgname",
-            _ => "drbd_resource",
-        };
+        let name = call::object(agent);
         Agent {
             node: *self,
             call: Call {

@@ -49,6 +49,13 @@ pub enum Subject {
         /// How many there are when all are active.
         count: usize,
     },
+    /// An iSCSI target of an ietd.conf.
+    Target {
+        /// Its name.
+        iqn: String,
+        /// How many LUNs it has when it serves.
+        luns: usize,
+    },
 }
 
 /// What is true of the subject.
@@ -95,6 +102,16 @@ impl Subject {
             (true, false, _) => Real::Torn,
             (false, _, true) => Real::Part,
             (false, _, false) => Real::Idle,
+        }
+    }
+
+    /// What a target comes to: whether it is there and open, how many of its LUNs
+    /// are, and how many stores.
+    pub fn target(wanted: usize, is_open: Option<bool>, luns: usize, stores: usize) -> Real {
+        match (is_open, stores) {
+            (None, 0) => Real::Gone,
+            (Some(true), stores) if luns == wanted && stores == wanted => Real::Active,
+            _ => Real::Torn,
         }
     }
 
@@ -159,6 +176,14 @@ mod tests {
         let bare = " 3: cs:StandAlone ro:Secondary/Unknown ds:Diskless/DUnknown\n";
         assert_eq!(real(&(row(2, "Secondary") + bare)), Real::Part);
         assert_eq!(real(bare), Real::Bare);
+    }
+
+    #[test]
+    fn a_target_without_its_stores_is_torn_and_so_are_stores_without_a_target() {
+        assert_eq!(Subject::target(2, Some(true), 2, 2), Real::Active);
+        assert_eq!(Subject::target(2, Some(false), 2, 2), Real::Torn);
+        assert_eq!(Subject::target(2, None, 0, 1), Real::Torn);
+        assert_eq!(Subject::target(2, None, 0, 0), Real::Gone);
     }
 
     #[test]

@@ -245,6 +245,11 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             let seen = format!("{} of {count} volumes with {} that work", there, work);
             Ok((Subject::volumes(*count, work, there), seen))
         }
+        Subject::Target { iqn, luns } => {
+            let (is_open, shown, stores) = target(iqn);
+            let seen = format!("target open: {is_open:?}, {shown} LUNs, {stores} stores");
+            Ok((Subject::target(*luns, is_open, shown, stores), seen))
+        }
     }
 }
 
@@ -280,6 +285,28 @@ fn volumes(group: &str) -> (usize, usize) {
         }
     }
     (there, work)
+}
+
+/// Whether the target is there and open, how many LUNs it shows, and how many
+/// stores of an ietd.conf there are.
+fn target(iqn: &str) -> (Option<bool>, usize, usize) {
+    const ROOT: &str = "/sys/kernel/config/target";
+    let names = |path: String| -> Vec<String> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let target = format!("{ROOT}/iscsi/{iqn}");
+    let enable = fs::read_to_string(format!("{target}/tpgt_1/enable")).unwrap_or_default();
+    let is_open = fs::exists(&target).unwrap_or(true).then_some(enable.trim() == "1");
+    let luns = names(format!("{target}/tpgt_1/lun"));
+    let is_linked = |lun: &&String| {
+        let place = format!("{target}/tpgt_1/lun/{lun}");
+        names(place.clone()).iter().any(|name| fs::read_link(format!("{place}/{name}")).is_ok())
+    };
+    let adapters = names(format!("{ROOT}/core")).into_iter();
+    let stores = adapters.flat_map(|adapter| names(format!("{ROOT}/core/{adapter}")));
+    let ours = stores.filter(|name| name.starts_with("ietd-")).count();
+    (is_open, luns.iter().filter(is_linked).count(), ours)
 }
 
 /// Waits until DRBD is connected with good disks.
