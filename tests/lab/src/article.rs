@@ -108,9 +108,9 @@ pub enum Service {
     /// A program of the lab on the group's file system, which answers over
     /// TCP when a record is on disk.
     Ledger,
-    /// Debian's NFS server, started by Debian's init scripts; the client
-    /// writes into a file that it has mounted.
-    Nfs,
+    /// The kernel's NFS server; the client writes into a file that it has
+    /// mounted by this version of the protocol.
+    Nfs(&'static str),
     /// An iSCSI target with CHAP; the client writes to a disk.
     Iscsi,
     /// A target of ATA over Ethernet, which needs no address; the client
@@ -145,7 +145,7 @@ impl Service {
         const NFS: [Word; 2] = [script("nfs-common"), script("nfs-kernel-server")];
         match self {
             Service::Ledger => &const { [stand_in("ledger")] },
-            Service::Nfs => &NFS,
+            Service::Nfs(_) => &NFS,
             Service::Iscsi => &const { [stand_in("iscsitarget")] },
             Service::Aoe => &const { [stand_in("vblade")] },
             Service::Writers => &const { [stand_in("writer")] },
@@ -155,7 +155,7 @@ impl Service {
     /// Whether the ledger is a file on the group's file system, or else lies
     /// on the DRBD device itself.
     pub fn has_file(self) -> bool {
-        matches!(self, Service::Ledger | Service::Nfs | Service::Writers)
+        matches!(self, Service::Ledger | Service::Nfs(_) | Service::Writers)
     }
 }
 
@@ -221,6 +221,18 @@ impl Article {
             }
         }
         Ok(())
+    }
+
+    /// What it exports: directory, client and options, line by line.
+    pub fn exports(&self) -> Result<Vec<[String; 3]>> {
+        let files = self.adapted()?;
+        let text = files.iter().find(|(name, _)| *name == "exports").map_or("", |(_, text)| text);
+        let export = |line: &str| {
+            let (directory, rest) = line.split_once(' ')?;
+            let (client, options) = rest.trim_end_matches(')').split_once('(')?;
+            Some([directory, client, options].map(str::to_owned))
+        };
+        Ok(text.lines().filter_map(export).collect())
     }
 
     /// What the article has LVM look at; nothing where it leaves that as the

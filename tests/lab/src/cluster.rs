@@ -6,7 +6,7 @@ use super::article::{Article, Group, Mount, Owner, Who, Word};
 use super::client::{Lab, Machine, on_both};
 use super::guest::{FENCE, REAL, SELF};
 use super::machine::NODES;
-use super::setting::{Agents, Engine, Origin, Setting};
+use super::setting::{Agents, EXPORT_AGENTS, Engine, Origin, Setting};
 use super::{disk, heartbeat, pacemaker};
 use anyhow::{Context, Result, ensure};
 use packaging::payload::{HARESOURCES, Package};
@@ -105,13 +105,18 @@ impl Setting {
                 format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
             }
         };
+        let mut paths: Vec<String> = self.group().into_iter().map(path).collect();
+        if self.has_export_agents() {
+            paths.extend(EXPORT_AGENTS.map(path));
+            return paths;
+        }
         let words = self.article.service.words().iter();
-        let words = words.filter_map(|word| match self.origin(word) {
+        paths.extend(words.filter_map(|word| match self.origin(word) {
             Origin::Suite => Some(path(word.name)),
             Origin::Lab => None,
             Origin::Distribution => Some(format!("/etc/init.d/{}", word.name)),
-        });
-        self.group().into_iter().map(path).chain(words).collect()
+        }));
+        paths
     }
 
     /// Puts the agents in their places and the recorder in front of them.
@@ -182,6 +187,9 @@ impl Setting {
     fn configure_drbd(&self, machine: &Machine) -> Result<()> {
         machine.put("/etc/drbd.d/global_common.conf", 0o644, COMMON.as_bytes())?;
         self.article.put(machine, Who::Node)?;
+        if self.has_export_agents() {
+            machine.put("/etc/exports", 0o644, b"")?;
+        }
         disk::map(machine)?;
         machine.shell(
             &format!("drbdadm create-md --force {} 2>&1", self.article.resource),

@@ -74,7 +74,7 @@ pub fn stop(machine: &Machine) -> Result<()> {
 /// Loads the resources once both nodes are online.
 pub fn load_resources(lab: &Lab, setting: &Setting) -> Result<()> {
     await_members(lab)?;
-    load(lab, &resources(setting))
+    load(lab, &resources(setting)?)
 }
 
 /// Puts something into the cluster's configuration.
@@ -103,8 +103,8 @@ fn await_members(lab: &Lab) -> Result<()> {
 const LIMITS: &str = "op start timeout=120s op stop timeout=120s";
 
 /// What an administrator would type.
-fn resources(setting: &Setting) -> String {
-    let Article { resource, group, mounts, address, service, .. } = setting.article;
+fn resources(setting: &Setting) -> Result<String> {
+    let Article { resource, group, mounts, address, .. } = setting.article;
     let agent = |name: &'static str| format!("ocf:{}:{name}", setting.provider(name));
     let mut text =
         String::from("property stonith-enabled=false\nrsc_defaults resource-stickiness=100\n");
@@ -126,13 +126,9 @@ fn resources(setting: &Setting) -> String {
         );
         members.insert(if setting.article.address_first { 0 } else { members.len() }, "ip".into());
     }
-    for word in service.words() {
-        text += &format!(
-            "primitive {} {} {LIMITS} op monitor interval=10s timeout=60s\n",
-            word.name,
-            setting.class(word)
-        );
-        members.push(word.name.to_owned());
+    for (name, words) in served(setting)? {
+        text += &format!("primitive {name} {words} {LIMITS} op monitor interval=10s timeout=60s\n");
+        members.push(name);
     }
     text += &format!(
         "primitive drbd {} params drbd_resource={resource} \
@@ -146,7 +142,31 @@ fn resources(setting: &Setting) -> String {
         agent("drbd"),
         members.join(" ")
     );
-    text
+    Ok(text)
+}
+
+/// The resources of the service, with agent and parameters.
+fn served(setting: &Setting) -> Result<Vec<(String, String)>> {
+    let article = setting.article;
+    if !setting.has_export_agents() {
+        let words = article.service.words().iter();
+        return Ok(words.map(|word| (word.name.to_owned(), setting.class(word))).collect());
+    }
+    let address = article.address.unwrap_or_default();
+    let state = format!("{}/nfsinfo", article.mounts[0].directory);
+    let server = format!(
+        "ocf:sturdy:nfsserver params nfs_ip={address} nfs_server_scope={address} \
+         nfs_shared_infodir={state}"
+    );
+    let exports = article.exports()?.into_iter().enumerate();
+    let exports = exports.map(|(number, [directory, client, options])| {
+        let words = format!(
+            "ocf:sturdy:exportfs params directory={directory} clientspec={client} \
+             options=\"{options}\""
+        );
+        (format!("export{number}"), words)
+    });
+    Ok(std::iter::once(("server".to_owned(), server)).chain(exports).collect())
 }
 
 fn volume_group(group: &Group, agent: &str) -> String {

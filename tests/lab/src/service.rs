@@ -15,6 +15,9 @@ const PORT: u16 = 7000;
 /// Where the client mounts the export.
 const MOUNTED: &str = "/mnt";
 
+/// What locks of NFSv3 need on a client.
+const CLIENT_OF_3: &str = "mkdir -p /run/rpcbind; rpcbind -w; rpc.statd\n";
+
 /// For commands that wait for a group to come up on a slow machine.
 const LIMIT: Duration = Duration::from_secs(400);
 
@@ -39,7 +42,7 @@ impl Service {
                 format!("echo '{} {PORT}' > /etc/lab-ledger\n", article.ledger("client"))
             }
             Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
-            Service::Nfs => NFS_PREPARATION.into(),
+            Service::Nfs(_) => NFS_PREPARATION.into(),
             Service::Iscsi | Service::Aoe => String::new(),
         }
     }
@@ -47,7 +50,7 @@ impl Service {
     /// What an init system would start at boot besides DRBD and the engine.
     pub fn at_boot(self) -> &'static str {
         match self {
-            Service::Nfs => "mkdir -p /run/rpcbind; rpcinfo -p >/dev/null 2>&1 || rpcbind -w",
+            Service::Nfs(_) => "mkdir -p /run/rpcbind; rpcinfo -p >/dev/null 2>&1 || rpcbind -w",
             _ => "true",
         }
     }
@@ -63,7 +66,7 @@ impl Service {
         match self {
             Service::Ledger => runs("ledger", "ledger-serve"),
             Service::Writers => runs("writer", "ledger-keep"),
-            Service::Nfs => counts("/proc/fs/nfsd/threads"),
+            Service::Nfs(_) => counts("/proc/fs/nfsd/threads"),
             Service::Iscsi => counts(&target_switch()),
             Service::Aoe => runs("vblade", "vblade"),
         }
@@ -75,9 +78,10 @@ impl Service {
         let address = article.address.unwrap_or_default();
         let script = match self {
             Service::Ledger | Service::Writers => return Ok(()),
-            Service::Nfs => format!(
-                "modprobe nfs\nuntil mount -t nfs -o vers=4.1,hard \
+            Service::Nfs(version) => format!(
+                "modprobe nfs\n{}until mount -t nfs -o vers={version},hard \
                  {address}:{} {MOUNTED}; do sleep 1; done",
+                if version == "3" { CLIENT_OF_3 } else { "" },
                 article.mounts[0].directory
             ),
             Service::Iscsi => format!(
@@ -107,7 +111,7 @@ impl Service {
     pub fn writer(self, article: &Article) -> Option<Vec<String>> {
         let (way, to) = match self {
             Service::Ledger => ("tcp", format!("{}:{PORT}", article.address.unwrap_or_default())),
-            Service::Nfs => ("file", format!("{MOUNTED}/ledger")),
+            Service::Nfs(_) => ("file", format!("{MOUNTED}/ledger")),
             Service::Iscsi | Service::Aoe => ("device", self.device().to_owned()),
             Service::Writers => return None,
         };
@@ -152,12 +156,13 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        let all = [Service::Ledger, Service::Nfs, Service::Iscsi, Service::Aoe, Service::Writers];
+        let all =
+            [Service::Ledger, Service::Nfs("3"), Service::Iscsi, Service::Aoe, Service::Writers];
         for service in all {
             assert!(!runs(service, &[]), "{service:?}");
         }
-        assert!(runs(Service::Nfs, &[("/proc/fs/nfsd/threads", "8\n")]));
-        assert!(!runs(Service::Nfs, &[("/proc/fs/nfsd/threads", "0\n")]));
+        assert!(runs(Service::Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));
+        assert!(!runs(Service::Nfs("4.2"), &[("/proc/fs/nfsd/threads", "0\n")]));
         let pid = ("/run/lab/vblade.pid", "17");
         assert!(runs(Service::Aoe, &[pid, ("/proc/17/cmdline", "vblade\0-d\0")]));
         assert!(

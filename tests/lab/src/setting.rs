@@ -1,7 +1,7 @@
 //! A setting: an article's group of resources under an engine, with stock
 //! agents or ours.
 
-use super::article::{Article, Group, Word};
+use super::article::{Article, Group, Service, Word};
 
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub enum Agents {
     /// Ours.
     Sturdy,
 }
+
+/// Who takes the places of the NFS server's init scripts under Pacemaker.
+pub const EXPORT_AGENTS: [&str; 2] = ["nfsserver", "exportfs"];
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +92,12 @@ impl Setting {
             group.insert(place, self.address_agent());
         }
         group
+    }
+
+    /// Whether each export is a resource of its own, as under Pacemaker.
+    pub fn has_export_agents(&self) -> bool {
+        let serves = matches!(self.article.service, Service::Nfs(_));
+        serves && self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy
     }
 
     /// Who has the address.

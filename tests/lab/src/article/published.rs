@@ -4,7 +4,8 @@ use super::{Article, Change, Group, Mount, Owner, Service};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 9] = [&NFS, &LVM, &NFS4, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+pub const ALL: [&Article; 10] =
+    [&NFS, &LVM, &NFS4, &NFS3, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -26,12 +27,15 @@ const NFS_FILES: &[(&str, &str)] = &[
 const NFS_PLACES: &[Change] = &[
     ("storage-server0.example.org", "node1"),
     ("storage-server1.example.org", "node2"),
-    ("bcast eth0", "bcast bond0 bond1"),
     ("10.10.0.10/24/eth0", "10.10.1.10/24/bond0"),
     ("/dev/sda3", LOWER),
     ("10.10.0.86:7788", "10.10.2.251:7788"),
     ("10.10.0.88:7788", "10.10.2.252:7788"),
 ];
+
+/// heartbeat hears the other node on both networks, so that a fault of one is
+/// no split; the article has one.
+const TWO_PATHS: &[Change] = &[("bcast eth0", "bcast bond0 bond1")];
 
 /// The NFS article with one file system on the DRBD device itself.
 const WITHOUT_LVM: &[Change] = &[
@@ -52,7 +56,7 @@ const NFS: Article = Article {
     name: "nfs",
     about: "the NFS article's lower half without LVM: address, DRBD, ext4",
     files: NFS_FILES,
-    changes: &[NFS_PLACES, WITHOUT_LVM, WITHOUT_SERVER],
+    changes: &[NFS_PLACES, TWO_PATHS, WITHOUT_LVM, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
     group: None,
@@ -67,7 +71,7 @@ const LVM: Article = Article {
     name: "lvm",
     about: "the NFS article's lower half: address, DRBD, lvm2, two volumes with ext4",
     files: NFS_FILES,
-    changes: &[NFS_PLACES, WITHOUT_SERVER],
+    changes: &[NFS_PLACES, TWO_PATHS, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
     group: Some(Group {
@@ -109,14 +113,25 @@ const NFS4: Article = Article {
     changes: &[
         NFS_PLACES,
         &[
+            // The article's one path.
+            ("bcast eth0", "bcast bond0"),
             ("10.10.0.0/24", "10.10.1.0/24"),
             // As published, the server acknowledges what is in its memory, and a
             // power cut lost 40 acknowledged records of 2441.
             ("rw,async", "rw,sync"),
         ],
     ],
-    service: Service::Nfs,
+    service: Service::Nfs("4.2"),
     ..LVM
+};
+
+/// The same for a client of the older protocol, with locks and mounts by
+/// daemons of their own.
+const NFS3: Article = Article {
+    name: "nfs3",
+    about: "the NFS article, mounted by NFSv3",
+    service: Service::Nfs("3"),
+    ..NFS4
 };
 
 /// The Xen article's DRBD and volume group, with a file system where its
@@ -316,6 +331,7 @@ const FENCED: Article = Article {
     about: "the NFS article's lower half without LVM; DRBD has its peer barred by the cluster",
     changes: &[
         NFS_PLACES,
+        TWO_PATHS,
         WITHOUT_LVM,
         WITHOUT_SERVER,
         &[(
