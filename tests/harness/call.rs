@@ -1,7 +1,7 @@
 //! One call of a resource agent, in the dialect of the one who calls.
 
-use super::machine::{AGENTS, HARESOURCES};
 use super::older::Version;
+use super::place::{AGENTS, HARESOURCES};
 use super::program::{Output, Program, Running};
 use std::ffi::{OsStr, OsString};
 use std::ops::Deref;

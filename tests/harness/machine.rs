@@ -6,7 +6,9 @@
 //! is killed by the kernel, and with it everything the case has left behind.
 
 use super::call::Call;
+use super::place::{AGENTS, HANDLERS, HARESOURCES, STOCK, STOCK_HARESOURCES, registry};
 use super::program::Program;
+use super::text::unescape;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -22,22 +24,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-/// Where Pacemaker looks for our agents.
-pub const AGENTS: &str = "/usr/lib/ocf/resource.d/sturdy";
-/// Where Debian's shell agents lie.
-pub const STOCK: &str = "/usr/lib/ocf/resource.d/heartbeat";
-/// Where the harness puts Debian's resource scripts whose names are ours.
-pub const STOCK_HARESOURCES: &str = "/etc/ha.d/stock";
-/// Where heartbeat looks for resource scripts.
-pub const HARESOURCES: &str = "/etc/ha.d/resource.d";
-
 /// The mounts of the surrounding machine that a case's machine is made from.
 const KEPT: &[&str] = &["/", "/usr", "/etc", "/var", "/root", "/bin", "/sbin", "/lib", "/lib64"];
 /// Those that are no files on a disk.
 const KEPT_WITH_ALL_BELOW: &[&str] = &["/proc", "/sys", "/dev"];
-
-/// Where what DRBD calls lies.
-pub const HANDLERS: &str = "/usr/libexec/sturdy";
 
 const STAGE: &str = "/run/staged-agents";
 /// Below the stage, the handlers: they are no agents.
@@ -246,7 +236,7 @@ fn detach_foreign_mounts() -> std::io::Result<()> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     let mounted = table.lines().rev().filter_map(|line| line.split(' ').nth(4));
     for escaped in mounted {
-        let directory = super::state::unescape(escaped);
+        let directory = unescape(escaped);
         let kept = KEPT.contains(&directory.as_str())
             || KEPT_WITH_ALL_BELOW.iter().any(|root| Path::new(&directory).starts_with(root));
         if !kept {
@@ -276,8 +266,7 @@ pub(super) fn binaries() -> Result<Vec<PathBuf>, String> {
         None => built_beside_this_test(),
     };
     let handlers = agents::HANDLERS.iter().map(|(name, _)| *name);
-    let paths: Vec<_> =
-        super::tier::registry().chain(handlers).map(|name| directory.join(name)).collect();
+    let paths: Vec<_> = registry().chain(handlers).map(|name| directory.join(name)).collect();
     match paths.iter().find(|path| !path.is_file()) {
         Some(lost) => Err(format!("{} is not built", lost.display())),
         None => Ok(paths),
@@ -376,7 +365,7 @@ fn install(staged: &File) -> std::io::Result<()> {
     };
     bind(&source, &agents)?;
     bind(&format!("{source}/{STAGED_HANDLERS}"), &handlers)?;
-    for name in super::tier::registry() {
+    for name in registry() {
         let link = Path::new(&links).join(name);
         match fs::rename(&link, Path::new(&stock).join(name)) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),

@@ -11,6 +11,7 @@
 //! | `tier.rs`    | the list of cases, what they need, how they are run      |
 //! | `runner.rs`  | what is said of a selection of them                      |
 //! | `machine.rs` | the namespaces                                           |
+//! | `place.rs`   | the names of the agents, and where they lie              |
 //! | `call.rs`    | one call of an agent, as Pacemaker, heartbeat or a person |
 //! | `program.rs` | any other program                                        |
 //! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
@@ -38,9 +39,11 @@ mod fuse;
 mod machine;
 mod net;
 mod older;
+mod place;
 mod program;
 mod runner;
 mod state;
+mod text;
 mod tier;
 mod wire;
 
@@ -49,9 +52,10 @@ pub use crash::{Instants, Killed, Trial};
 pub use disk::{Disk, Freezer};
 pub use files::Files;
 pub use fuse::Remote;
-pub use machine::{AGENTS, HARESOURCES, Machine, STOCK, STOCK_HARESOURCES, staged};
+pub use machine::{Machine, staged};
 pub use net::Peer;
 pub use older::kernel;
+pub use place::{AGENTS, HARESOURCES, STOCK, STOCK_HARESOURCES};
 pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};
 pub use tier::{Case, Cases, on_its_own_machine, tier};

@@ -2,6 +2,7 @@
 //! and the first process's mount table.
 
 use super::machine::Machine;
+use super::text::unescape;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -175,12 +176,6 @@ impl fmt::Display for Mount {
         let directory = directory.display();
         write!(f, "{directory} {fstype} {source} {root} {options} | {super_options}")
     }
-}
-
-/// The kernel writes blanks and backslashes of paths as octal numbers.
-pub(super) fn unescape(field: &str) -> String {
-    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    codes.iter().fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 impl State {

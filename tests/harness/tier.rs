@@ -175,8 +175,3 @@ fn last_words(panic: &(dyn Any + Send)) -> String {
         text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_owned()
     })
 }
-
-/// The names of all agents, which are also the names of their binaries.
-pub fn registry() -> impl Iterator<Item = &'static str> {
-    agents::ALL.iter().map(|meta| meta.name)
-}
