@@ -21,6 +21,7 @@ mod documents;
 mod heartbeat;
 mod input;
 mod metadata;
+mod reactor;
 mod sample;
 mod tester;
 
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
             codes::cases(cases, meta);
             clients::cases(cases, meta);
             tester::cases(cases, meta);
+            reactor::cases(cases, meta);
         }
         input::cases(cases);
         heartbeat::cases(cases);

@@ -2,6 +2,9 @@
 
 use crate::harness::{Cases, Machine, Trial};
 
+/// The table of exports.
+const ETAB: &str = "/var/lib/nfs/etab";
+
 pub fn cases(cases: &mut Cases) {
     cases.killed("Filesystem:", |machine| {
         let disk = machine.formatted("ext4");
@@ -16,6 +19,15 @@ pub fn cases(cases: &mut Cases) {
         let given = [("device", "/srv/source"), ("directory", "/srv/data")];
         let agent = machine.agent("Filesystem").with(&given);
         Trial::of(agent.with(&[("fstype", "none"), ("options", "bind,ro")]), is_read_only)
+    });
+    cases.killed("exportfs:", |machine| {
+        machine.must("rm", &["-f", ETAB]);
+        machine.must("mkdir", &["/srv/a", "/srv/b"]);
+        let given = [("directory", "/srv/a /srv/b"), ("clientspec", "*"), ("fsid", "1")];
+        Trial::of(machine.agent("exportfs").with(&given), |_| {
+            let table = std::fs::read_to_string(ETAB).unwrap_or_default();
+            ["/srv/a\t*(", "/srv/b\t*("].iter().all(|export| table.contains(export))
+        })
     });
     cases.killed("IPaddr:", |machine| {
         machine.nic("eth0", &["10.0.0.1/24"]);

@@ -32,6 +32,8 @@ pub fn cases(cases: &mut Cases) {
     add("what another start has asked for goes with the stop", changed_parameters);
     add("another fsid than was asked for is told", changed_fsid);
     add("clients of NFSv3 are kept with the data, and no link is followed", rmtab_is_kept);
+    add("two exports with one fsid, as linstor-gateway makes them, go one by one", gateway);
+    add("a resolver that is silent ends a start in its time, and no stop asks it", silent_resolver);
     add("a monitor starts no process", monitor_spawns_nothing);
 }
 
@@ -383,6 +385,51 @@ fn rmtab_is_kept(machine: &Machine) {
     for refused in ["../x", "/etc/x", "a/../../x", "x/"] {
         agent.clone().set("rmtab_backup", refused).action("start").exits(6).because("rmtab_backup");
     }
+}
+
+fn gateway(machine: &Machine) {
+    directories(machine, &["/srv/gateway-exports/data"]);
+    let one = |client: &str, name: &str| {
+        let agent = machine.agent("exportfs").bare().env("OCF_RESOURCE_INSTANCE", name).with(&[
+            ("directory", "/srv/gateway-exports/data"),
+            ("fsid", "3d2f0d64-0000-4000-8000-9b7c1b3a2d11"),
+            ("clientspec", client),
+            ("options", "rw,all_squash,anonuid=0,anongid=0"),
+            ("rmtab_backup", ""),
+            ("unlock_on_stop", ""),
+        ]);
+        agent.action("start").exits(0);
+        agent
+    };
+    let (six, four) = (one("[::]/0", "six"), one("0.0.0.0/0.0.0.0", "four"));
+    let all = ["/srv/gateway-exports/data 0.0.0.0/0.0.0.0", "/srv/gateway-exports/data ::/0"];
+    assert_eq!(listed(), all);
+    four.action("stop").exits(0);
+    four.action("stop").exits(0);
+    assert_eq!(listed(), all[1..]);
+    six.action("monitor").exits(0);
+    four.action("monitor").exits(7);
+    six.action("stop").exits(0);
+    assert_eq!(listed(), [""; 0]);
+}
+
+fn silent_resolver(machine: &Machine) {
+    directories(machine, &["/srv/a"]);
+    // Its link is up, and nobody answers there.
+    machine.nic("eth0", &["10.0.0.1/24"]);
+    machine.ip(&["neigh", "replace", "10.0.0.53", "lladdr", "02:00:00:00:00:02", "dev", "eth0"]);
+    machine.file("/etc/resolv.conf", "nameserver 10.0.0.53\noptions timeout:20 attempts:5\n");
+    machine.file("/etc/nsswitch.conf", "hosts: files dns\n");
+    machine.file(ETAB, "/srv/a\tnode7.example.org(rw,sync,fsid=17)\n");
+    let agent = exports(machine, "/srv/a", "node8.example.org").timeout(Duration::from_secs(8));
+    let start = agent.action("start").exits(1);
+    assert!(start.took < Duration::from_secs(8), "{:?}", start.took);
+    let start = start.because("cannot run exportfs");
+    assert!(start.exit_reason().unwrap().contains("deadline"), "{}", *start);
+    let other = exports(machine, "/srv/a", "node7.example.org");
+    let stop = other.action("stop").exits(0);
+    assert!(stop.took < Duration::from_secs(2), "{:?}", stop.took);
+    assert_eq!(listed(), [""; 0]);
 }
 
 fn monitor_spawns_nothing(machine: &Machine) {
