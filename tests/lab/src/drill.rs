@@ -5,6 +5,7 @@
 pub mod call;
 mod catalogue;
 mod disk;
+mod exports;
 mod group;
 mod held;
 mod journal;

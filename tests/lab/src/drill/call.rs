@@ -66,6 +66,7 @@ pub fn object(agent: &str) -> &'static str {
         "Filesystem" => "device",
         "LVM" | "lvm2" => "vgname",
         "iscsitarget" => "config",
+        "exportfs" => "directory",
         _ => "drbd_resource",
     }
 }

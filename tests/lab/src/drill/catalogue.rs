@@ -2,8 +2,8 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, group, held, journal, kill, layers, module, peer, score, split, stacked, target,
-    tester,
+    Drill, disk, exports, group, held, journal, kill, layers, module, peer, score, split, stacked,
+    target, tester,
 };
 use anyhow::Result;
 
@@ -236,6 +236,42 @@ pub const ALL: &[Drill] = &[
         8,
         "drbd: a stacked resource is run like any other, and keeps the one beneath promoted",
         stacked::by_drbd,
+    ),
+    core(
+        "exports/served",
+        8,
+        "exportfs: clients of NFSv3 and NFSv4 are served; a stop names what they hold, and frees the file system",
+        exports::are_served,
+    ),
+    core(
+        "exports/shared",
+        8,
+        "exportfs: of two exports with one fsid the first that stops takes nothing from the other's clients",
+        exports::are_shared,
+    ),
+    core(
+        "exports/moved",
+        8,
+        "exportfs: where the file system has gone, a stop takes no locks from the one beneath",
+        exports::have_moved,
+    ),
+    more(
+        "exports/many",
+        8,
+        "exportfs: one among ten thousand exports starts, is watched and stops in its time",
+        exports::are_many,
+    ),
+    core(
+        "kill/exportfs-start",
+        60,
+        "exportfs: a start that is killed at any moment is mended by the next stop or start",
+        |stand| exports::kills(stand, "start"),
+    ),
+    core(
+        "kill/exportfs-stop",
+        60,
+        "exportfs: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| exports::kills(stand, "stop"),
     ),
     core("group/lost", 8, "LVM: a physical volume that is lost is seen by monitor", group::is_lost),
     core(

@@ -35,6 +35,11 @@ pub fn of_one(
     follow(stand, vec![victim(NODES[0], agent, action, object, subject)])
 }
 
+/// The same for a call that has more to say.
+pub fn of_call(stand: &Stand, call: Call, action: &str, subject: Subject) -> Result<String> {
+    follow(stand, vec![victim_of(call, action, subject)])
+}
+
 /// Each victim on its node, all at once, with its share of the kills.
 fn follow(stand: &Stand, victims: Vec<Victim>) -> Result<String> {
     let count = victims.len() as u32;
@@ -80,7 +85,11 @@ fn victim(node: &str, agent: &str, action: &str, object: &str, subject: Subject)
         node: node.into(),
         limit: 120,
     };
-    let (before, after): (&[&str], &[&str]) = match (agent, action) {
+    victim_of(call, action, subject)
+}
+
+fn victim_of(call: Call, action: &str, subject: Subject) -> Victim {
+    let (before, after): (&[&str], &[&str]) = match (call.agent.as_str(), action) {
         ("drbd", "start") => (&["stop"], &["stop", "start"]),
         ("drbd", "stop") => (&["start", "start promote"], &["stop", "start stop"]),
         ("drbd", "promote") => (&["start demote"], &["promote", "demote", "stop"]),

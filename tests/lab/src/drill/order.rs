@@ -42,6 +42,11 @@ pub enum Subject {
         /// The one on top.
         upper: u32,
     },
+    /// Exports of the NFS server.
+    Exports {
+        /// The directories, to one client each.
+        paths: Vec<String>,
+    },
     /// The volumes of a group.
     Volumes {
         /// The group's name.
@@ -115,6 +120,23 @@ impl Subject {
         }
     }
 
+    /// What exports come to: those in the table, and those that the kernel has
+    /// cached of them.
+    pub fn exports(wanted: &[String], table: &str, cached: &str) -> Real {
+        let has = |text: &str, path: &str| {
+            text.lines()
+                .any(|line| line.strip_prefix(path).is_some_and(|rest| rest.starts_with('\t')))
+        };
+        let listed = wanted.iter().filter(|path| has(table, path)).count();
+        let left = wanted.iter().any(|path| has(cached, path) && !has(table, path));
+        match listed {
+            0 if left => Real::Torn,
+            0 => Real::Gone,
+            listed if listed == wanted.len() => Real::Active,
+            _ => Real::Torn,
+        }
+    }
+
     /// What volumes of a group come to, of which so many work and so many are
     /// there at all.
     pub fn volumes(count: usize, work: usize, there: usize) -> Real {
@@ -184,6 +206,16 @@ mod tests {
         assert_eq!(Subject::target(2, Some(false), 2, 2), Real::Torn);
         assert_eq!(Subject::target(2, None, 0, 1), Real::Torn);
         assert_eq!(Subject::target(2, None, 0, 0), Real::Gone);
+    }
+
+    #[test]
+    fn an_export_that_is_cached_alone_is_not_gone() {
+        let wanted = ["/srv/a".to_owned(), "/srv/b".to_owned()];
+        let both = "/srv/a\t*(rw)\n/srv/b\t*(rw)\n";
+        assert_eq!(Subject::exports(&wanted, both, "/srv/a\t*(rw)\n"), Real::Active);
+        assert_eq!(Subject::exports(&wanted, "/srv/a\t*(rw)\n", ""), Real::Torn);
+        assert_eq!(Subject::exports(&wanted, "/srv/ab\t*(rw)\n", ""), Real::Gone);
+        assert_eq!(Subject::exports(&wanted, "", both), Real::Torn);
     }
 
     #[test]

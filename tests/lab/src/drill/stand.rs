@@ -58,6 +58,8 @@ const SOOTHE: &str = "\
 for pid in $(cat /run/drill/pids 2>/dev/null); do kill -9 $pid; done
 sort -r /proc/mounts | while read -r _ at _; do case $at in
   /mnt/drill*|/usr/sbin/*) umount -l $at;; esac; done
+umount /mnt/drill-v3 /mnt/drill-v4 2>/dev/null
+exportfs -au; rpc.nfsd 0; for name in rpc.mountd nfsdcld rpc.statd; do kill $(pidof $name); done 2>/dev/null
 losetup -D
 drbdsetup down r4-U; drbdsetup down r4; dmsetup remove drill4; rm -f /etc/drbd.d/stacked.res
 rm -rf /run/drill; mkdir -p /run/drill /mnt/drill

@@ -240,6 +240,13 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             let (found, seen) = devices(&[*lower, *upper])?;
             Ok((Subject::stacked(*lower, *upper, &found), seen))
         }
+        Subject::Exports { paths } => {
+            let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+            let table = read("/var/lib/nfs/etab");
+            let cached = read("/proc/net/rpc/nfsd.export/content");
+            let seen = format!("{} exports in the table", table.lines().count());
+            Ok((Subject::exports(paths, &table, &cached), seen))
+        }
         Subject::Volumes { group, count } => {
             let (there, work) = volumes(group);
             let seen = format!("{} of {count} volumes with {} that work", there, work);

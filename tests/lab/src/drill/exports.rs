@@ -1,0 +1,179 @@
+//! Exports of a real NFS server, with a client in the same machine.
+
+use super::call::Call;
+use super::kill;
+use super::node::{Agent, Node};
+use super::order::Subject;
+use super::stand::Stand;
+use anyhow::{Result, ensure};
+
+/// What is exported lies here.
+const DATA: &str = "/mnt/drill/data";
+
+/// The server with what it needs, a lease of ten seconds, and a file system
+/// that nobody else uses.
+const SERVER: &str = "\
+modprobe nfsd; modprobe loop; modprobe nfs
+mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd
+mkdir -p /run/rpcbind /run/sendsigs.omit.d /mnt/drill/data /mnt/drill-v3 /mnt/drill-v4
+pidof rpcbind || rpcbind -w
+pidof rpc.statd || rpc.statd
+pidof nfsdcld || nfsdcld
+echo 10 > /proc/fs/nfsd/nfsv4leasetime; echo 10 > /proc/fs/nfsd/nfsv4gracetime
+rpc.nfsd 4 && { pidof rpc.mountd || rpc.mountd; }
+exportfs -au
+truncate -s 32M /run/drill/image && mkfs.ext4 -q -F /run/drill/image
+losetup -f /run/drill/image && mount $(losetup -n -O NAME -j /run/drill/image) /mnt/drill/data
+mkdir -p /mnt/drill/data/a /mnt/drill/data/b";
+
+/// Both protocols, from this machine.
+const CLIENT: &str = "\
+mount -t nfs -o vers=3,soft,timeo=50,retrans=1 127.0.0.1:/mnt/drill/data /mnt/drill-v3
+mount -t nfs -o vers=4.2,soft,timeo=50,retrans=1 127.0.0.1:/mnt/drill/data /mnt/drill-v4
+echo one > /mnt/drill-v3/one && grep -q one /mnt/drill-v4/one";
+
+fn export<'a>(node: &Node<'a>, directory: &str, client: &str) -> Agent<'a> {
+    let agent = node.agent("exportfs", directory).with("clientspec", client);
+    agent.with("fsid", "17").with("options", "rw,no_root_squash,no_subtree_check")
+}
+
+/// What the kernel serves of the directory, and what the table has of it.
+fn serves(node: &Node, directory: &str) -> Result<(bool, bool)> {
+    let has = |file: &str| -> Result<bool> {
+        let text = String::from_utf8_lossy(&node.machine.read(file)?).into_owned();
+        Ok(text.lines().any(|line| line.starts_with(&format!("{directory}\t"))))
+    };
+    Ok((has("/proc/net/rpc/nfsd.export/content")?, has("/var/lib/nfs/etab")?))
+}
+
+fn is_gone(node: &Node) -> Result<()> {
+    ensure!(serves(node, DATA)? == (false, false), "after stop {DATA} is still exported");
+    Ok(())
+}
+
+/// See the catalogue.
+pub fn are_served(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    let agent = export(&node, DATA, "127.0.0.1");
+    agent.probe()?.exits(7)?;
+    agent.action("start")?.exits(0)?;
+    node.shell(CLIENT)?;
+    ensure!(serves(&node, DATA)? == (true, true), "{DATA} is not served");
+    agent.action("monitor")?.exits(0)?;
+    node.background("exec sleep 100000 9< /mnt/drill-v4/one", "pgrep -x sleep")?;
+    agent.action("stop")?.exits(0)?;
+    is_gone(&node)?;
+    let named =
+        node.shell("grep -c 'NFS client 127.0.0.1 .* has /one open' /var/log/agents.log")?;
+    // NFSv4's state is not the export's, and this kernel does not revoke it.
+    let busy = node.machine.run(&["umount", DATA], node.left()?)?.code != 0;
+    agent.action("start")?.exits(0)?;
+    let patient = agent.clone().with("wait_for_leasetime_on_stop", "1");
+    let took = patient.action("stop")?.exits(0)?.took;
+    node.shell(&format!("umount {DATA}"))?;
+    node.end_background()?;
+    Ok(format!(
+        "named {} times; busy without the wait: {busy}, freed after {took:.0?}",
+        named.trim()
+    ))
+}
+
+/// See the catalogue.
+pub fn are_shared(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    let first = export(&node, DATA, "127.0.0.1");
+    // Another instance, by another spelling of the directory.
+    let second = export(&node, "/mnt/drill/data/", "127.0.0.0/8");
+    first.action("start")?.exits(0)?;
+    second.action("start")?.exits(0)?;
+    node.shell(CLIENT)?;
+    // The time in which the server takes no new locks.
+    node.background("exec flock /mnt/drill-v3/one sleep 100000", "pgrep -x sleep")?;
+    let locks = || node.shell("grep -c ' 07:' /proc/locks || true");
+    let before = locks()?;
+    ensure!(before.trim() != "0", "the server has no lock: {}", node.shell("cat /proc/locks")?);
+    first.action("stop")?.exits(0)?;
+    ensure!(locks()? == before, "the stop of one has taken a lock of the other's client");
+    second.action("monitor")?.exits(0)?;
+    first.action("monitor")?.exits(7)?;
+    node.shell("grep -q one /mnt/drill-v3/one")?;
+    second.action("stop")?.exits(0)?;
+    is_gone(&node)?;
+    ensure!(locks()?.trim() == "0", "after the last stop there is still a lock");
+    node.shell(&format!("umount {DATA}"))?;
+    node.end_background()?;
+    Ok(String::new())
+}
+
+/// See the catalogue.
+pub fn have_moved(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    let agent = export(&node, DATA, "127.0.0.1");
+    agent.action("start")?.exits(0)?;
+    // A lock on the file system beneath, by an export that is not ours.
+    node.shell(
+        "mkdir -p /root/drill/other && echo one > /root/drill/other/one && \
+                exportfs -i -o rw,no_root_squash,fsid=99 127.0.0.1:/root/drill/other && \
+                mount -t nfs -o vers=3,soft,timeo=50 127.0.0.1:/root/drill/other /mnt/drill-v3",
+    )?;
+    node.background("exec flock /mnt/drill-v3/one sleep 100000", "pgrep -x sleep")?;
+    let locks = || node.shell("grep -c . /proc/locks || true");
+    let before = locks()?;
+    ensure!(before.trim() != "0", "the server has no lock");
+    node.shell(&format!("umount {DATA}"))?;
+    agent.action("monitor")?.exits(1)?.because(&["was exported from"])?;
+    agent.action("start")?.exits(1)?;
+    agent.action("stop")?.exits(0)?;
+    is_gone(&node)?;
+    ensure!(locks()? == before, "a lock of the file system beneath is gone");
+    agent.action("start")?.exits(1)?.because(&["nothing is mounted"])?;
+    agent.action("stop")?.exits(0)?;
+    node.end_background()?;
+    node.shell("umount -f /mnt/drill-v3; exportfs -u 127.0.0.1:/root/drill/other")?;
+    Ok(String::new())
+}
+
+/// See the catalogue.
+pub fn are_many(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    node.shell(
+        "for n in $(seq 9999); do printf '/mnt/drill/data/d%s\\t10.0.0.0/24(rw,sync,fsid=%s)\\n' \
+                $n $((n + 1000)); done > /var/lib/nfs/etab",
+    )?;
+    let agent = export(&node, DATA, "127.0.0.1").limit(40);
+    let start = agent.action("start")?.exits(0)?.took;
+    let monitor = agent.action("monitor")?.exits(0)?.took;
+    let stop = agent.action("stop")?.exits(0)?.took;
+    let left = node.shell("wc -l < /var/lib/nfs/etab")?;
+    ensure!(left.trim() == "9999", "after stop {left} exports are left of 9999");
+    Ok(format!("start {start:.1?}, monitor {monitor:.1?}, stop {stop:.1?}"))
+}
+
+/// See the catalogue.
+pub fn kills(stand: &Stand, action: &str) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    let paths = ["a", "b"].map(|name| format!("{DATA}/{name}"));
+    let mut call = Call {
+        agent: "exportfs".into(),
+        params: vec![("directory".into(), paths.join(" "))],
+        node: node.machine.name.into(),
+        limit: 60,
+    };
+    let more = [("clientspec", "127.0.0.1"), ("fsid", "17"), ("options", "rw,no_root_squash")];
+    call.params.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // Somebody has the kernel cache them.
+    node.background(
+        "while :; do timeout 2 mount -t nfs -o vers=4.2,soft 127.0.0.1:/mnt/drill/data/a \
+         /mnt/drill-v4 && umount /mnt/drill-v4; sleep 0.2; done",
+        "true",
+    )?;
+    let subject = Subject::Exports { paths: paths.to_vec() };
+    let told = kill::of_call(stand, call, action, subject)?;
+    node.end_background()?;
+    Ok(told)
+}
