@@ -7,6 +7,7 @@ use common::View;
 use common::host::absence::Whole;
 use common::host::mount::Table;
 use common::host::nfs::exports::{self, Export};
+use common::host::nfs::server;
 use std::path::{Path, PathBuf};
 
 impl Exportfs {
@@ -44,7 +45,7 @@ impl Exportfs {
         if state.entries().next().is_none() {
             self.look_behind(view, &listed, &mut state)?;
         } else if state.others.is_empty() && self.is_leftover(view, &state)? {
-            state.absent = exports::without_server(view)?;
+            state.absent = server::is_idle(view)?;
         } else {
             state.moved = moved(view, &state)?;
         }
@@ -114,7 +115,7 @@ impl Exportfs {
         let mut entries = state.entries();
         let is_claimed =
             entries.any(|export| Record::is_claimed(view, &export.path, &export.client));
-        Ok(!is_claimed && exports::without_server(view)?.is_some())
+        Ok(!is_claimed && server::is_idle(view)?.is_some())
     }
 }
 

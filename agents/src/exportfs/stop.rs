@@ -7,7 +7,7 @@ use anyhow::Result;
 use common::host::clock::Pace;
 use common::host::mount::{Mount, Table};
 use common::host::nfs::exports::{self, Export, change, rmtab};
-use common::host::nfs::{clients, unlock};
+use common::host::nfs::{clients, server, unlock};
 use common::{Plan, System, View};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl Exportfs {
         system: &System<'_>,
         paths: &[(PathBuf, Option<Place>)],
     ) -> Result<()> {
-        if exports::without_server(system)?.is_some() {
+        if server::is_idle(system)?.is_some() {
             return Ok(());
         }
         let lease = unlock::lease(system, system.deadline().at_most(BRIEF))?;
@@ -243,7 +243,7 @@ fn forget(system: &System<'_>, gone: &[(PathBuf, String)]) -> Result<()> {
 /// resource exports the same.
 fn unlock_all(system: &System<'_>, path: &Path, place: Option<&Place>) -> Result<()> {
     let shown = path.display();
-    if exports::without_server(system)?.is_some() {
+    if server::is_idle(system)?.is_some() {
         return Ok(());
     }
     let left = exports::all(system)?;

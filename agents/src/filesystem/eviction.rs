@@ -9,6 +9,7 @@ use common::host::fuser::{self, Search, Targets};
 use common::host::holders;
 use common::host::mount::unmount::{self, Unmounted};
 use common::host::mount::{Mount, Table, reach};
+use common::host::nfs::clients;
 use common::host::process::{self, Process};
 use common::host::signal;
 use std::borrow::Cow;
@@ -209,6 +210,10 @@ impl Siege {
 fn in_use(system: &System<'_>, busy: &Mount, found: &Search) -> String {
     let mut who: Vec<String> = found.users.iter().map(ToString::to_string).collect();
     who.extend(holders::below(system, &[&busy.directory]));
+    let held = clients::holding(system, busy.device).unwrap_or_default();
+    if !held.is_empty() {
+        who.push(clients::told(&held));
+    }
     who.extend(
         found.stuck.iter().map(|pid| format!("perhaps pid {pid}, which hangs in the kernel")),
     );

@@ -25,8 +25,8 @@ use stage::{Stage, Subject};
 
 const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick]
 
-  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr and Filesystem,
-           on this machine
+  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr, Filesystem and
+           exportfs, on this machine
   --quick  fewer runs of each, for a first impression";
 
 /// What the comparison needs besides the agents.
@@ -39,6 +39,7 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("/etc/ha.d/resource.d/drbddisk", "drbd-utils", "to compare with"),
     ("arping", "iputils-arping", "what the shell agent for addresses calls"),
     ("fuser", "psmisc", "what the shell agent for file systems calls"),
+    ("exportfs", "nfs-kernel-server", "what both agents for exports call"),
     ("modprobe", "kmod", "what the shell agent for file systems calls"),
 ];
 
@@ -84,7 +85,7 @@ fn here(effort: Effort) -> Result<Sheet> {
 
 fn compare(stage: &Stage, effort: Effort) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for subject in [Subject::Address, Subject::Mount] {
+    for subject in [Subject::Address, Subject::Mount, Subject::Export] {
         rows.extend(actions::changes(stage, subject, effort.shell)?);
         for scale in [1, 1_000, 10_000] {
             stage.crowd(subject, scale)?;

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 pub enum Subject {
     Address,
     Mount,
+    Export,
     Drbd,
 }
 
@@ -22,6 +23,7 @@ impl Subject {
         match self {
             Self::Address => "IPaddr",
             Self::Mount => "Filesystem",
+            Self::Export => "exportfs",
             Self::Drbd => "drbddisk",
         }
     }
@@ -30,6 +32,7 @@ impl Subject {
         match self {
             Self::Address => "addresses",
             Self::Mount => "mounts",
+            Self::Export => "exports",
             Self::Drbd => "resources",
         }
     }
@@ -39,6 +42,7 @@ impl Subject {
         match self {
             Self::Address => "ocf:heartbeat:IPaddr2",
             Self::Mount => "ocf:heartbeat:Filesystem",
+            Self::Export => "ocf:heartbeat:exportfs",
             Self::Drbd => "drbddisk",
         }
     }
@@ -47,6 +51,7 @@ impl Subject {
         match self {
             Self::Address => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
             Self::Mount => "/usr/lib/ocf/resource.d/heartbeat/Filesystem",
+            Self::Export => "/usr/lib/ocf/resource.d/heartbeat/exportfs",
             Self::Drbd => "/etc/ha.d/resource.d/drbddisk",
         }
     }
@@ -55,6 +60,12 @@ impl Subject {
 /// The address and the nic that is measured; the crowd fills 10.0.0.0/10.
 const ADDRESS: &str = "10.200.0.1";
 const NIC: &str = "bench0";
+
+/// The table of exports.
+const TABLE: &str = "/mnt/nfs/etab";
+
+/// The shell agent's file for a resource that runs.
+const REMEMBERED: &str = "/mnt/run/bench";
 
 /// The namespaces of this process, and what lies in them.
 pub struct Stage {
@@ -71,9 +82,11 @@ impl Stage {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none)?;
-        for dir in ["/mnt/run", "/mnt/data", "/mnt/crowd"] {
+        for dir in ["/mnt/run", "/mnt/data", "/mnt/crowd", "/mnt/export", "/mnt/nfs"] {
             fs::create_dir(dir)?;
         }
+        mount(Some("/mnt/nfs"), "/var/lib/nfs", none, MsFlags::MS_BIND, none)?;
+        fs::write(TABLE, "")?;
         ip(&["link", "set", "lo", "up"])?;
         ip(&["link", "add", NIC, "type", "veth", "peer", "name", "bench1"])?;
         ip(&["link", "set", NIC, "up"])?;
@@ -86,6 +99,7 @@ impl Stage {
         match subject {
             Subject::Address => addresses(scale - 1),
             Subject::Mount => mounts(scale - 1),
+            Subject::Export => exports(scale - 1),
             Subject::Drbd => Ok(()),
         }
     }
@@ -99,6 +113,12 @@ impl Stage {
                 let device = Some(self.device.path.as_str());
                 Ok(mount(device, "/mnt/data", Some("ext4"), MsFlags::empty(), none)?)
             }
+            // What is in the table is an export once somebody remembers it: ours by
+            // what its start has written down, the shell agent by a file.
+            Subject::Export => {
+                super::measure::once(&self.ours(subject, "start"))?;
+                Ok(fs::write(REMEMBERED, "")?)
+            }
             Subject::Drbd => Ok(()),
         }
     }
@@ -111,6 +131,10 @@ impl Stage {
             }
             Subject::Mount => {
                 let _ = umount2("/mnt/data", MntFlags::empty());
+            }
+            Subject::Export => {
+                super::measure::once(&self.ours(subject, "stop"))?;
+                let _ = fs::remove_file(REMEMBERED);
             }
             Subject::Drbd => {}
         }
@@ -160,6 +184,12 @@ impl Stage {
             Subject::Mount => {
                 &[("device", &self.device.path), ("directory", "/mnt/data"), ("fstype", "ext4")]
             }
+            Subject::Export => &[
+                ("directory", "/mnt/export"),
+                ("clientspec", "10.0.0.0/24"),
+                ("fsid", "17"),
+                ("options", "rw"),
+            ],
             Subject::Drbd => &[("drbd_resource", "r0")],
         };
         let reskey =
@@ -186,6 +216,16 @@ fn addresses(count: usize) -> Result<()> {
     }
     batch.flush()?;
     ip(&["-batch", &batch.path().display().to_string()])
+}
+
+fn exports(count: usize) -> Result<()> {
+    const OPTIONS: &str = "rw,sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,\
+        no_subtree_check,secure_locks,acl,no_pnfs,anonuid=65534,anongid=65534,sec=sys,rw";
+    let line = |number: usize| {
+        let (high, low) = (number / 250, number % 250);
+        format!("/srv/exports/{number}\t10.{high}.{low}.0/24({OPTIONS},fsid={})\n", number + 100)
+    };
+    Ok(fs::write(TABLE, (0..count).map(line).collect::<String>())?)
 }
 
 fn mounts(count: usize) -> Result<()> {

@@ -17,8 +17,9 @@ pub mod rmtab;
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::mount::table::unescaped;
+use crate::host::nfs::server;
 use crate::host::system::View;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
@@ -150,7 +151,8 @@ fn each_line(view: &View, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<u
 fn cached(view: &View) -> Result<Whole<Export>> {
     let text = match view.read(CACHED) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            is_without_server(view)?;
+            let absent = server::no_module(view)?;
+            absent.with_context(|| format!("cannot tell what the kernel exports: no {CACHED}"))?;
             String::new()
         }
         read => read.with_context(|| format!("cannot read {CACHED}"))?,
@@ -203,40 +205,6 @@ fn has_outlived(cached: &Export, path: &Path, client: &str, left: &[Export]) -> 
     let is_left = |name: &str| left.iter().any(|export| export.client == name);
     let mut names = cached.client.split(',');
     left.is_empty() || names.clone().any(|name| name == client) && !names.any(is_left)
-}
-
-/// Proof that no NFS server runs; nothing where one does.
-///
-/// The kernel's own count of threads is read: to ask the server itself means to
-/// wait for whoever is starting or stopping it.
-pub fn without_server(view: &View) -> Result<Option<Absent>> {
-    const COUNTS: &str = "/proc/net/rpc/nfsd";
-    const THREADS: &str = "/proc/fs/nfsd/threads";
-    let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok());
-    let threads: Option<u32> = match view.read(COUNTS) {
-        Ok(text) => text.lines().find_map(|line| line.strip_prefix("th ")).and_then(number),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => match view.read(THREADS) {
-            Ok(text) => number(&text),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                return is_without_server(view).map(Some);
-            }
-            Err(err) => return Err(err).with_context(|| format!("cannot read {THREADS}")),
-        },
-        Err(err) => return Err(err).with_context(|| format!("cannot read {COUNTS}")),
-    };
-    let threads = threads.with_context(|| format!("cannot make sense of {COUNTS}"))?;
-    Ok((threads == 0).then(|| Absent::seen("no thread of an NFS server in the kernel")))
-}
-
-/// Proof that the kernel has no NFS server, or the error that it cannot be told.
-fn is_without_server(view: &View) -> Result<Absent> {
-    const KNOWN: &str = "/proc/filesystems";
-    let known = view.read(KNOWN).with_context(|| format!("cannot read {KNOWN}"))?;
-    ensure!(known.contains("\tproc\n"), "cannot make sense of {KNOWN}");
-    if known.lines().any(|line| line.split_whitespace().next_back() == Some("nfsd")) {
-        bail!("cannot tell what the NFS server in the kernel exports: {CACHED} is not there");
-    }
-    Ok(Absent::seen("no NFS server in the kernel"))
 }
 
 #[cfg(test)]
@@ -295,22 +263,6 @@ mod tests {
             assert!(all(&fake.view()).is_err(), "{cut}");
         }
         assert!(of(&Fake::new(&[]).view(), &[Path::new("/srv/a")]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_server_is_absent_by_proof_alone() {
-        let known = ("/proc/filesystems", "nodev\tproc\n\text4\n");
-        let loaded = ("/proc/filesystems", "nodev\tproc\nnodev\tnfsd\n");
-        let runs = |files: &[(&str, &str)]| {
-            without_server(&Fake::new(files).view()).map(|absent| absent.is_none()).ok()
-        };
-        assert_eq!(runs(&[known]), Some(false));
-        assert_eq!(runs(&[loaded]), None, "loaded, and nothing to be seen of it");
-        assert_eq!(runs(&[]), None, "without /proc nothing is known");
-        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "rc 0 0\nth 4 0\n")]), Some(true));
-        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "rc 0 0\nth 0 0\n")]), Some(false));
-        assert_eq!(runs(&[loaded, ("/proc/net/rpc/nfsd", "")]), None);
-        assert_eq!(runs(&[loaded, ("/proc/fs/nfsd/threads", "8\n")]), Some(true));
     }
 
     #[test]
