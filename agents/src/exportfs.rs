@@ -30,6 +30,8 @@ mod values;
 use anyhow::Result;
 use common::host::nfs::exports::Export;
 use common::host::nfs::exports::client::Client;
+use common::host::nfs::tasks;
+use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params as _, Words};
@@ -250,6 +252,8 @@ impl Agent for Exportfs {
 }
 
 impl Extras for Exportfs {
+    const TASKS: Tasks = tasks::carry_out;
+
     fn validate(&self) -> Result<()> {
         let count = self.params.directory.0.len();
         if let Some(fsid) = self.fsid()

@@ -22,8 +22,10 @@ mod serve;
 
 use anyhow::{Context, Result};
 use beside::Beside;
+use common::host::configfs;
 use common::host::lio::build::Kind;
 use common::host::lio::{Lio, Store, Target};
+use common::host::tasks::Tasks;
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
 };
@@ -196,6 +198,8 @@ impl Agent for Iscsitarget {
 }
 
 impl Extras for Iscsitarget {
+    const TASKS: Tasks = configfs::carry_out;
+
     fn suits(&self, view: &View) -> Result<()> {
         let (file, _) = self.read(view)?;
         check_disks(view, &file)

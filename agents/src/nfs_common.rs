@@ -12,6 +12,8 @@ use common::host::mount::Table;
 use common::host::mount::attach::{self, Wanted as Mounting};
 use common::host::nfs::conf::Conf;
 use common::host::nfs::daemon::{self, Daemon, Running};
+use common::host::nfs::tasks;
+use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Value, Words, params};
@@ -205,6 +207,8 @@ impl Agent for NfsCommon {
 }
 
 impl Extras for NfsCommon {
+    const TASKS: Tasks = tasks::carry_out;
+
     fn suits(&self, view: &View) -> Result<()> {
         view.program(Daemon::Statd.program()).map(drop).map_err(Into::into)
     }

@@ -8,6 +8,8 @@
 
 use crate::nfsserver::{ACTIONS, Nfsserver, NfsserverParams, State};
 use anyhow::Result;
+use common::host::nfs::tasks;
+use common::host::tasks::Tasks;
 use common::{Agent, Extras, Fact, Plan, Request, Status, View};
 use ocf_meta::{Examples, Meta, Params, Words};
 
@@ -72,6 +74,8 @@ impl Agent for NfsKernelServer {
 }
 
 impl Extras for NfsKernelServer {
+    const TASKS: Tasks = tasks::carry_out;
+
     fn validate(&self) -> Result<()> {
         self.0.validate()
     }

@@ -38,6 +38,8 @@ use common::host::mount::{self, Table};
 use common::host::nfs::daemon::{self, Daemon};
 use common::host::nfs::server::{self, Found, Server};
 use common::host::nfs::state_dir::{DIRECTORY, Origin};
+use common::host::nfs::tasks;
+use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Action, Examples, Meta, Params, Words};
@@ -222,6 +224,8 @@ impl Agent for Nfsserver {
 }
 
 impl Extras for Nfsserver {
+    const TASKS: Tasks = tasks::carry_out;
+
     fn validate(&self) -> Result<()> {
         let params = &self.params;
         for (name, time) in

@@ -56,7 +56,7 @@ pub fn run<A: Extras>(words: &[OsString]) -> u8 {
         return background::run::<A>(&words[2..]);
     }
     if words.get(1).is_some_and(|word| word == host::child::WORD) {
-        return host::child::serve(|| host::tasks::carry_out(&words[2..]));
+        return host::child::serve(|| host::tasks::carry_out(&words[2..], A::TASKS));
     }
     // What is made shall be readable, and no directory shall be kept busy.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

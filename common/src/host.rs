@@ -43,5 +43,5 @@ pub mod statx;
 pub mod stuck;
 pub mod system;
 pub mod systemd;
-pub(crate) mod tasks;
+pub mod tasks;
 pub mod xml;

@@ -4,6 +4,7 @@ use crate::frame::fault::unimplemented;
 use crate::frame::request::Request;
 use crate::host::absence::Absent;
 use crate::host::system::{System, View};
+use crate::host::tasks::{self, Tasks};
 use anyhow::Result;
 use ocf_meta::{Meta, Params};
 use std::fmt;
@@ -47,6 +48,9 @@ pub trait Agent: Sized {
 
 /// What some agents have to say besides.
 pub trait Extras: Agent {
+    /// What its children can be told to do besides what those of all agents can.
+    const TASKS: Tasks = tasks::none;
+
     /// Checks the parameters against each other and against what the cluster
     /// says of the resource, not against the machine.
     fn validate(&self) -> Result<()> {

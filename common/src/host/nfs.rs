@@ -25,4 +25,5 @@ mod netlink;
 mod proc;
 pub mod server;
 pub mod state_dir;
+pub mod tasks;
 pub mod unlock;
