@@ -11,23 +11,22 @@
 //! takes a disk that is being attached for one that is up to date.
 
 pub mod advice;
-pub mod cluster;
+pub mod clone;
+pub mod facts;
 pub mod name;
 pub mod params;
 pub mod score;
-pub mod seen;
 
-mod act;
+pub(crate) mod connection;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod start;
-#[cfg(test)]
-mod table;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use anyhow::{Result, bail};
-use cluster::Cluster;
+use clone::Cluster;
 use common::host::drbd::tool::Admin;
 use common::host::drbd::{self, DrbdRole, Found, Resource};
 use common::{Agent, Extras, Fact, Plan, Promotion, Request, Status, View, configured, installed};
@@ -36,7 +35,7 @@ use ocf_meta::action::{
 };
 use ocf_meta::{Examples, Meta, Params, Words};
 use params::{DrbdParams, Version};
-use score::{Advice, advice};
+use score::ScoreChange;
 use std::time::Duration;
 
 /// One instance of the clone.
@@ -123,7 +122,7 @@ impl Agent for Drbd {
         }
         // Then it is alone on purpose.
         let waits = self.params.connect_only_after_promote && !resource.is_primary();
-        match seen::parting(resource).filter(|_| !waits) {
+        match facts::parting(resource).filter(|_| !waits) {
             Some(parting) => Status::Degraded(role, parting),
             None => Status::Running(role),
         }
@@ -134,7 +133,7 @@ impl Agent for Drbd {
             Found::NoModule(_) => vec![Fact::new("drbd", "not in this kernel")],
             Found::Unconfigured(_) => vec![Fact::new("role", "Unconfigured")],
             Found::Configured(resource) => {
-                let mut facts = seen::facts_of(resource);
+                let mut facts = facts::facts_of(resource);
                 facts.push(Fact::new("score", self.forecast(resource)));
                 facts
             }
@@ -145,9 +144,9 @@ impl Agent for Drbd {
         self.cluster.check(self.params.ignore_missing_notifications)?;
         self.check_file(view)?;
         let name = &self.params.drbd_resource.0;
-        let admin = start::admin(self, view)?;
+        let admin = self.checked_admin(view)?;
         if self.cluster.dual_primary {
-            start::check_dual_primary(&admin, view)?;
+            Self::check_dual_primary(&admin, view)?;
         }
         if self.params.adjust_master_score.is_default_for_nonsense {
             view.warn(format_args!(
@@ -156,10 +155,10 @@ impl Agent for Drbd {
         }
         let mut plan = Plan::new();
         if let Found::NoModule(_) = found {
-            plan.step("load the module drbd", start::load_module);
-            plan.step("check the module's version", |system| start::check_version(self, system));
+            plan.step("load the module drbd", Self::load_module);
+            plan.step("check the module's version", |system| self.check_version(system));
         } else {
-            start::check_version(self, view)?;
+            self.check_version(view)?;
         }
         // Primary in part, as a stop or a demote leaves it that is killed.
         if let Some(resource) = running(found).filter(|resource| resource.is_primary()) {
@@ -214,7 +213,7 @@ impl Extras for Drbd {
         view.program("drbdadm")?;
         view.program("drbdsetup")?;
         self.check_file(view)?;
-        start::admin(self, view).map(drop)
+        self.checked_admin(view).map(drop)
     }
 
     fn advice(&self, view: &View, found: &Found) -> Vec<Fact> {
@@ -259,8 +258,8 @@ impl Extras for Drbd {
         let mut plan = Plan::new();
         let Found::Configured(resource) = found else { return Ok(plan) };
         let Some(promotion) = &self.promotion else { return Ok(plan) };
-        let advice = self.score_advice(resource, || self.is_peer_expected(view));
-        let Some((score, why)) = settled(advice) else { return Ok(plan) };
+        let change = self.score_change(resource, || self.is_peer_expected(view));
+        let Some((score, why)) = change.settled() else { return Ok(plan) };
         if self.is_asked_anew || promotion.is_stale(view, score) {
             plan.step("tell the promotion score", move |system| {
                 self.set_score(system, score, why);
@@ -306,7 +305,7 @@ impl Extras for Drbd {
         for peer in self.coming(&resource).filter(|_| missed.is_empty()) {
             let peer = (!peer.is_empty()).then(|| peer.to_owned());
             plan.step("wait for a peer that the cluster has running", move |system| {
-                start::until_connected(system, name, peer.as_deref(), act::REUNION);
+                connection::until_connected(system, name, peer.as_deref(), connection::REUNION);
                 Ok(())
             });
         }
@@ -379,15 +378,6 @@ fn running(found: &Found) -> Option<&Resource> {
     }
 }
 
-/// The score that the advice comes to, unless it is to be left alone.
-fn settled(advice: Advice) -> Option<(Option<u32>, &'static str)> {
-    match advice {
-        Advice::Set(score, why) => Some((Some(score), why)),
-        Advice::Remove(why) => Some((None, why)),
-        Advice::Leave => None,
-    }
-}
-
 impl Drbd {
     /// `drbdadm` for the resource, as the configuration has it on this node.
     fn admin(&self, view: &View) -> Admin {
@@ -408,8 +398,12 @@ impl Drbd {
         (self.params.require_drbd_module_version_ge, self.params.require_drbd_module_version_lt)
     }
 
-    fn score_advice(&self, resource: &Resource, is_peer_expected: impl FnOnce() -> bool) -> Advice {
+    fn score_change(
+        &self,
+        resource: &Resource,
+        is_peer_expected: impl FnOnce() -> bool,
+    ) -> ScoreChange {
         let remove = self.params.remove_master_score_if_peer_primary;
-        advice(resource, self.params.adjust_master_score, remove, is_peer_expected)
+        score::change(resource, self.params.adjust_master_score, remove, is_peer_expected)
     }
 }

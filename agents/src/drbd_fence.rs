@@ -11,21 +11,22 @@
 //! lift what the other has placed.
 
 pub mod cib;
-pub mod verdict;
+pub mod decision;
 
+mod spared;
 mod unfence;
 
-use crate::drbd::cluster::node_name;
+use crate::drbd::clone::node_name;
 use crate::drbd::name::Name;
 use anyhow::{Context, Result, anyhow, bail};
-use cib::{Cib, Constraint, Health};
+use cib::{CHANGE, Cib, Constraint, Health};
 use common::frame::handler::{Choice, Given, Handler, Verdict};
 use common::host::drbd::{self, DiskState, Fencing, Found, Resource};
 use common::{Fact, System, View};
+use decision::{Decision, FAILED, FENCED, Policy, Situation, decide};
 use ocf_meta::Value;
+use spared::spared;
 use std::time::Duration;
-use unfence::{described, spared};
-use verdict::{Course, FAILED, FENCED, Policy, Sight, course};
 
 /// One call of the handler.
 #[derive(Debug)]
@@ -42,9 +43,6 @@ pub struct FencePeer {
     trusts_consistent: bool,
     obliterates: bool,
 }
-
-/// How long one change of the cluster's configuration may take.
-const CHANGE: Duration = Duration::from_secs(20);
 
 /// How often the constraint is placed, where others change it meanwhile.
 const ATTEMPTS: usize = 5;
@@ -230,7 +228,7 @@ impl FencePeer {
         let barred = placed.as_ref().filter(|placed| !placed.allows(&constraint.owner));
         let barred_by = barred.map(|placed| placed.owner.clone());
         let worst_disk = resource.volumes.iter().map(|volume| volume.disk).min();
-        let sight = Sight {
+        let situation = Situation {
             policy,
             quorum: cib.has_quorum(),
             fences: cib.fences(),
@@ -241,17 +239,17 @@ impl FencePeer {
             trusts_consistent: self.trusts_consistent,
             obliterates: self.obliterates,
         };
-        let (course, quorum) = (course(sight), sight.quorum);
+        let (course, quorum) = (decide(situation), situation.quorum);
         let seen = vec![
             Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
             Fact::new("policy", format!("{policy:?}")),
             Fact::new("peers", format!("{} ({peer:?})", peers.join(" "))),
             Fact::new("quorum", if quorum { "yes" } else { "no" }),
-            Fact::new("constraint", described(placed.as_ref())),
+            Fact::new("constraint", Constraint::described(placed.as_ref())),
         ];
         let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
         let act = move |system: &System<'_>| match course {
-            Course::Nothing(code, _) => Ok(code),
+            Decision::Nothing(code, _) => Ok(code),
             _ => {
                 self.place(system, placed, &constraint, &role, &peers)?;
                 self.answer(system, course, &peers, &constraint)
@@ -301,14 +299,14 @@ impl FencePeer {
     fn answer(
         &self,
         system: &System<'_>,
-        course: Course,
+        course: Decision,
         peers: &[String],
         constraint: &Constraint,
     ) -> Result<u8> {
         let code = match course {
-            Course::Bar(code, _) | Course::Nothing(code, _) => code,
-            Course::BarAndWait(_) => self.await_fencing(system, peers)?,
-            Course::BarAndFence(_) => {
+            Decision::Bar(code, _) | Decision::Nothing(code, _) => code,
+            Decision::BarAndWait(_) => self.await_fencing(system, peers)?,
+            Decision::BarAndFence(_) => {
                 for peer in peers {
                     obliterate(system, peer)?;
                 }

@@ -9,9 +9,9 @@
 //! for unconfigured or unknown.
 
 use crate::drbd::advice::advice;
+use crate::drbd::connection::until_connected;
+use crate::drbd::facts::{facts_of, in_use};
 use crate::drbd::name::Name;
-use crate::drbd::seen::{facts_of, in_use};
-use crate::drbd::start::until_connected;
 use anyhow::Result;
 use common::host::absence::Whole;
 use common::host::drbd::tool::{self, Admin};

@@ -11,10 +11,11 @@
 //! far node for as long as the configuration said: without an end, by default.
 
 use crate::drbd::advice;
+use crate::drbd::connection::until_connected;
+use crate::drbd::facts::facts_of;
 use crate::drbd::name::Name;
 use crate::drbd::params::Seconds;
-use crate::drbd::seen::facts_of;
-use crate::drbd::start::{check_size, until_connected};
+use crate::drbd::start::check_size;
 use crate::drbddisk::{make_primary, make_secondary};
 use anyhow::{Result, bail};
 use common::host::drbd::tool::{self, Admin};

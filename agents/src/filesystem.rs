@@ -8,7 +8,7 @@
 //!
 //! | file          | what is in it                                           |
 //! |---------------|---------------------------------------------------------|
-//! | `kind.rs`     | what is known of the types                              |
+//! | `fstype.rs`   | what is known of the types                              |
 //! | `device.rs`   | the forms of the device parameter                       |
 //! | `force.rs`    | what a stop may do to those who use the mount           |
 //! | `jfs.rs`      | the one journal that the kernel does not replay         |
@@ -18,35 +18,34 @@
 //! | `start.rs`    | the way up                                              |
 //! | `refusal.rs`  | why a mount was refused, as the device itself tells     |
 //! | `stop.rs`     | the way down                                            |
-//! | `eviction.rs` | taking one mount down, whoever uses it                  |
-//! | `depth.rs`    | monitors that try the file system out                   |
+//! | `unmount.rs`  | taking one mount down, whoever uses it                  |
+//! | `check_level.rs` | monitors that try the file system out                   |
 //!
 //! The shell agent mounts over whatever is on the directory, takes any mount
 //! there for its own unless it is of a block device, and turns a whole file
 //! system read-only for `options=bind,ro`. This one does not; see
 //! [`META`](Agent::META) for the list.
 
-mod depth;
+mod check_level;
 mod device;
-mod eviction;
 mod force;
+mod fstype;
 mod identity;
 mod jfs;
-mod kind;
 mod record;
 mod refusal;
 mod start;
 mod stop;
 mod survey;
+mod unmount;
 
 use anyhow::Result;
 use common::host::mount::options::MountOptions;
 use common::host::mount::{self, Mount, Table, statmount};
-use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured};
 use device::Device;
 use force::{Force, Signals};
-use identity::Verdict;
-use kind::{Backing, Kind};
+use fstype::{Backing, FsType};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params as _, Words};
 use record::Record;
@@ -151,7 +150,7 @@ pub enum State {
 pub struct Filesystem {
     params: Params,
     device: Device,
-    kind: Kind,
+    kind: FsType,
     options: MountOptions,
     request: Request,
     /// Who still held the file system when this stop was through with it here.
@@ -224,7 +223,7 @@ impl Agent for Filesystem {
     fn new(params: Params, request: &Request) -> Result<Self> {
         let options = MountOptions::parse(params.options.as_deref().unwrap_or_default());
         let device = Device::parse(&params.device)?;
-        let kind = Kind::new(params.fstype.as_deref(), &options);
+        let kind = FsType::new(params.fstype.as_deref(), &options);
         let name = params.directory.as_os_str().to_string_lossy();
         // Nothing can have been started there: no start mounts over the root.
         if params.directory == Path::new("/") {
@@ -241,9 +240,9 @@ impl Agent for Filesystem {
         if let Some(who) = self.held.borrow().as_ref() {
             return Ok(State::HeldElsewhere(who.clone()));
         }
-        let record = Record::of(self, view);
+        let record = self.record(view);
         if let Some(mount) = self.quick(view, record.as_ref())
-            && matches!(self.judge(view, &mount, None, record.as_ref()), Ok(Verdict::Ours))
+            && self.is_ours(view, &mount, record.as_ref())
         {
             return Ok(self.condition(mount, record.as_ref()));
         }
@@ -361,7 +360,7 @@ impl Filesystem {
     }
 
     fn is_read_only_by_itself(&self, mount: &Mount, record: Option<&Record>) -> bool {
-        if self.options.wants_read_only() || kind::is_never_written(&mount.fstype) {
+        if self.options.wants_read_only() || fstype::is_never_written(&mount.fstype) {
             return false;
         }
         // Without an upper layer there is nowhere to write to.
@@ -387,6 +386,32 @@ impl Filesystem {
             );
         }
         format!("{} is mounted on {directory}, wanted {}", other.what(), self.device)
+    }
+
+    /// What the instance has recorded.
+    fn record(&self, view: &View) -> Option<Record> {
+        Record::parse(&view.record(&self.record_name())?, &self.asked_for())
+    }
+
+    fn record_name(&self) -> String {
+        format!("Filesystem-{}.state", self.request.instance)
+    }
+
+    /// Where a check program is tried out.
+    fn scratch_name(&self) -> String {
+        format!("Filesystem-{}.scratch", self.request.instance)
+    }
+
+    /// The parameters that make the mount what it is.
+    fn asked_for(&self) -> String {
+        let fstype = self.kind.name.as_deref().unwrap_or_default();
+        format!("{}\t{}\t{fstype}", self.params.device, self.params.directory.display())
+    }
+
+    /// Remembers the mount; a start without it is a start all the same.
+    fn remember(&self, system: &System<'_>, mount: &Mount) -> Result<()> {
+        let text = record::text(system, mount, &self.asked_for());
+        system.write_record(&self.record_name(), &text)
     }
 
     /// What is mounted on the directory now, whatever it is.

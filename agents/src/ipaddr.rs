@@ -14,15 +14,15 @@
 //! nothing of it once stop has begun; an address that was there only in part
 //! is put right by a start.
 
-mod announcing;
-mod cluster;
-mod finding;
-mod holding;
+mod add;
+mod announce;
+mod clusterip;
+mod find;
 mod network;
 mod params;
-mod placing;
 mod record;
-mod removing;
+mod remove;
+mod state;
 mod values;
 mod words;
 
@@ -30,12 +30,10 @@ use common::host::address::Uniqueness;
 use common::host::announce::Line;
 use common::host::netns::{self, Entered};
 use common::host::pidlock::PidLock;
-use common::{
-    Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured, installed,
-};
-use holding::{Holding, State, Stray};
+use common::{Agent, Extras, Fact, Plan, Request, Role, Status, System, View, installed};
 use ocf_meta::{Examples, Meta, Params, Words, action};
 use params::IpaddrParams;
+use state::{Assignment, State, Stray};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 
@@ -49,7 +47,7 @@ pub struct Ipaddr {
     /// The whole label: `eth0:web`. Without a nic only the part after the colon.
     tag: Option<String>,
     request: Request,
-    share: Option<cluster::Share>,
+    share: Option<clusterip::Share>,
     entered: RefCell<Option<Entered>>,
     /// Whether something that was to be removed is still there.
     leaves: Cell<bool>,
@@ -122,7 +120,7 @@ nodes, each of which answers a part of the clients. This needs nftables.",
 
     fn new(params: IpaddrParams, request: &Request) -> anyhow::Result<Self> {
         let (nic, tag) = params.nic_and_tag();
-        let share = cluster::Share::of(&params, request);
+        let share = clusterip::Share::of(&params, request);
         let number = request.clone.map_or(0, |clone| clone.number);
         let ip = if params.unique_clone_address { step(params.ip, number) } else { params.ip };
         let (entered, leaves, silence, line) = Default::default();
@@ -169,7 +167,7 @@ nodes, each of which answers a part of the clients. This needs nftables.",
 
     fn facts(&self, state: &State) -> Vec<Fact> {
         let mut facts = vec![Fact::new("address", self.ip.to_string())];
-        let found = state.found.as_ref().map_or("on no interface".into(), Holding::to_string);
+        let found = state.found.as_ref().map_or("on no interface".into(), Assignment::to_string);
         facts.push(Fact::new("found", state.gone.clone().unwrap_or(found)));
         facts.extend(state.strays.iter().map(|stray| Fact::new("added", stray.to_string())));
         for other in state.again.iter().chain(&state.others).chain(&state.local) {
@@ -221,7 +219,7 @@ impl Extras for Ipaddr {
     }
 
     fn background(words: &[String], system: &System<'_>) -> anyhow::Result<()> {
-        announcing::background(words, system)
+        Self::announce_in_background(words, system)
     }
 }
 
@@ -254,7 +252,7 @@ impl Ipaddr {
     }
 
     /// What an address means that is where it was asked for.
-    fn status_of(&self, found: &Holding, state: &State) -> Status {
+    fn status_of(&self, found: &Assignment, state: &State) -> Status {
         let failed = |reason: String| Status::Failed(Role::Started, reason);
         let place = format!("{} is on {}", found.address_text(), found.nic);
         // Nobody is served through a dead link. But the address is there, and
@@ -318,7 +316,7 @@ impl Ipaddr {
     }
 
     /// The label that was asked for, if the address has another one.
-    fn wrong_label(&self, found: &Holding) -> Option<String> {
+    fn wrong_label(&self, found: &Assignment) -> Option<String> {
         let wanted = self.label(&found.nic)?;
         (found.label.as_ref() != Some(&wanted)).then_some(wanted)
     }
@@ -341,16 +339,4 @@ fn step(ip: IpAddr, number: u32) -> IpAddr {
         }
         IpAddr::V6(_) => ip,
     }
-}
-
-/// An address that no interface can have.
-fn unusable(ip: IpAddr) -> Option<anyhow::Error> {
-    let what = match ip {
-        IpAddr::V4(v4) if v4.octets()[0] == 0 => "names no host",
-        IpAddr::V4(v4) if v4.is_broadcast() => "is everybody's",
-        _ if ip.is_multicast() => "is a group's",
-        _ if ip.is_unspecified() => "names no host",
-        _ => return None,
-    };
-    Some(configured(format!("parameter ip {what}: `{ip}`")))
 }

@@ -6,6 +6,7 @@
 #[cfg(all(not(target_feature = "crt-static"), not(doc)))]
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
+mod advice;
 pub mod drbd;
 pub mod drbd_fence;
 pub mod drbddisk;
@@ -21,8 +22,6 @@ pub mod nfs_kernel_server;
 pub mod nfsserver;
 
 mod drain;
-mod haresources;
-mod orders;
 
 use common::Agent;
 use ocf_meta::Meta;

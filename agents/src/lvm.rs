@@ -11,7 +11,7 @@
 //! which volumes it has made active, and the group runs while all of them are.
 
 mod advice;
-mod backing;
+pub(crate) mod backing;
 mod beneath;
 mod deactivate;
 mod depth;
@@ -21,11 +21,9 @@ mod owner;
 mod record;
 mod start;
 mod twin;
-pub(crate) mod visibility;
 
 use crate::lvm::look::State;
 use crate::lvm::names::{TagName, VolumeName};
-use crate::lvm::owner::Access;
 use anyhow::Result;
 use common::host::lock::Lock;
 use common::host::lvm::settings::Settings;
@@ -33,8 +31,9 @@ use common::{Agent, Extras, Fact, Plan, Request, Role, Status, View, configured}
 use ocf_meta::{Examples, Given, Meta, Params, Reading, Words, action, choices, params};
 use std::cell::RefCell;
 
-pub(crate) use look::{State as Seen, Target, some};
-pub(crate) use names::GroupName;
+pub(crate) use look::{State as Seen, Target};
+pub(crate) use names::{GroupName, some};
+
 pub(crate) use twin::places;
 
 choices! {
@@ -167,6 +166,36 @@ static META: Meta = Meta {
     ],
 };
 
+/// How one node alone is made to use a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// By something else.
+    None,
+    /// By a tag.
+    Tagging,
+    /// By the owner in the metadata.
+    SystemId,
+    /// By a lock manager.
+    Lvmlockd(ActivationMode),
+}
+
+impl Access {
+    fn of(params: &LvmParams) -> Self {
+        match params.vg_access_mode {
+            Some(AccessMode::Lvmlockd) => Self::Lvmlockd(params.activation_mode),
+            Some(AccessMode::SystemId) => Self::SystemId,
+            Some(AccessMode::Tagging) => Self::Tagging,
+            None if params.exclusive => Self::Tagging,
+            Some(AccessMode::None) | None => Self::None,
+        }
+    }
+
+    /// Whether the group must not be active on two nodes.
+    fn is_for_one_node(self) -> bool {
+        !matches!(self, Self::None | Self::Lvmlockd(ActivationMode::Shared))
+    }
+}
+
 /// A volume group or a logical volume, and how it is taken.
 pub struct Lvm {
     params: LvmParams,
@@ -240,7 +269,7 @@ impl Extras for Lvm {
 
     fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
         let others = self.target.others(view).unwrap_or_default();
-        let besides = (!others.is_empty()).then(|| Fact::new("besides", look::some(&others)));
+        let besides = (!others.is_empty()).then(|| Fact::new("besides", some(&others)));
         let advice = self.advise(view, state).into_iter().map(|advice| Fact::new("advice", advice));
         besides.into_iter().chain(advice).collect()
     }

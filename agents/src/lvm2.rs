@@ -11,7 +11,7 @@
 
 mod need;
 
-use crate::lvm::visibility::DRBD;
+use crate::lvm::backing::DRBD;
 use crate::lvm::{GroupName, Lvm, Seen, Target, places, some};
 use anyhow::{Context, Result, bail};
 use common::host::block::Number;

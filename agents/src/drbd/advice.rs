@@ -1,10 +1,11 @@
 //! What will be in the way of a failover, seen before it is: orders that hurt,
 //! and others who take the disks.
 
-use super::seen;
-use crate::haresources::{self, Word};
-use crate::lvm::visibility::{self, DRBD};
-use crate::orders::{self, Primitive};
+use super::facts;
+use crate::advice::constraints::{self, Primitive};
+use crate::advice::haresources::{self, Word};
+use crate::advice::visibility;
+use crate::lvm::backing::DRBD;
 use common::host::block::{self, Number};
 use common::host::drbd::Resource;
 use common::host::holders::{self, MULTIPATH};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// A fact for each thing that a person should know.
 pub fn advice(view: &View, resource: &Resource) -> Vec<Fact> {
-    let mut found: Vec<String> = seen::parting(resource).into_iter().map(|parting| {
+    let mut found: Vec<String> = facts::parting(resource).into_iter().map(|parting| {
         let name = &resource.name;
         format!("{parting}: where the data may be lost, drbdadm connect --discard-my-data {name}, and on the other node drbdadm connect {name}")
     }).collect();
@@ -91,7 +92,7 @@ fn unordered(view: &View, resource: &Resource) -> Vec<String> {
         "Filesystem" => paths.iter().any(|path| path == Path::new(one.param("device"))),
         _ => false,
     };
-    orders::missing(view, |one| one.promotes(&resource.name), lies_here)
+    constraints::missing(view, |one| one.promotes(&resource.name), lies_here)
 }
 
 /// Groups on the device that come up without the cluster as soon as it is

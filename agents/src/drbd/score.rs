@@ -5,7 +5,7 @@ use common::host::drbd::{DiskState, Peer, Resource};
 
 /// What becomes of the score, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
+pub enum ScoreChange {
     /// It is this one.
     Set(u32, &'static str),
     /// There is none: the node must not be promoted.
@@ -14,61 +14,74 @@ pub enum Advice {
     Leave,
 }
 
-impl Advice {
+impl ScoreChange {
     /// A score of nothing is none: the cluster would act on it.
     fn of(score: u32, why: &'static str) -> Self {
         if score == 0 { Self::Remove(why) } else { Self::Set(score, why) }
+    }
+
+    /// The score that it comes to, unless it is to be left alone.
+    pub fn settled(self) -> Option<(Option<u32>, &'static str)> {
+        match self {
+            Self::Set(score, why) => Some((Some(score), why)),
+            Self::Remove(why) => Some((None, why)),
+            Self::Leave => None,
+        }
     }
 }
 
 /// The first rule that fits decides. `is_peer_expected` says whether the
 /// cluster knows that a peer is promoted.
-pub fn advice(
+pub fn change(
     resource: &Resource,
     scores: Scores,
     remove: RemoveScore,
     is_peer_expected: impl FnOnce() -> bool,
-) -> Advice {
+) -> ScoreChange {
     let volumes = &resource.volumes;
     let all = |fits: fn(DiskState) -> bool| {
         !volumes.is_empty() && volumes.iter().all(|volume| fits(volume.disk))
     };
     let good_peer = resource.peers.iter().any(Peer::is_up_to_date);
     if volumes.iter().any(|volume| !volume.quorum) {
-        return Advice::Remove("no quorum");
+        return ScoreChange::Remove("no quorum");
     }
     let is_barred = match remove {
         RemoveScore::No => false,
         _ => !resource.is_primary() && good_peer && resource.has_primary_peer(),
     };
     if is_barred && (remove == RemoveScore::Yes || !is_peer_expected()) {
-        return Advice::Remove("a peer is Primary");
+        return ScoreChange::Remove("a peer is Primary");
     }
     if !volumes.is_empty() && volumes.iter().all(|volume| volume.client) {
         return client(resource, scores, good_peer);
     }
     if all(|disk| disk == DiskState::UpToDate) {
-        return Advice::of(here(resource, scores), "the data here are up to date");
+        return ScoreChange::of(here(resource, scores), "the data here are up to date");
     }
     if good_peer {
-        return Advice::of(scores.remote, "only a peer's data are up to date");
+        return ScoreChange::of(scores.remote, "only a peer's data are up to date");
     }
     if volumes.iter().any(|volume| volume.disk.is_transient()) {
-        return Advice::Leave;
+        return ScoreChange::Leave;
     }
     if all(|disk| disk >= DiskState::Consistent) {
-        return Advice::of(scores.consistent, "the data here may be old");
+        return ScoreChange::of(scores.consistent, "the data here may be old");
     }
-    Advice::Remove("no good data")
+    ScoreChange::Remove("no good data")
 }
 
 /// Of a node without disks: it lives on its peers'.
-fn client(resource: &Resource, scores: Scores, good_peer: bool) -> Advice {
+fn client(resource: &Resource, scores: Scores, good_peer: bool) -> ScoreChange {
     let all_good = !resource.peers.is_empty() && resource.peers.iter().all(Peer::is_up_to_date);
     match (good_peer, all_good || resource.is_primary()) {
-        (true, true) => Advice::of(scores.best.saturating_sub(1), "all peers' data are up to date"),
-        (true, false) => Advice::of(scores.alone.saturating_sub(1), "a peer's data are up to date"),
-        (false, _) => Advice::Remove("no disk, and no peer with good data"),
+        (true, true) => {
+            ScoreChange::of(scores.best.saturating_sub(1), "all peers' data are up to date")
+        }
+        (true, false) => {
+            ScoreChange::of(scores.alone.saturating_sub(1), "a peer's data are up to date")
+        }
+        (false, _) => ScoreChange::Remove("no disk, and no peer with good data"),
     }
 }
 
@@ -107,10 +120,10 @@ mod tests {
 
     fn score(resource: &Resource) -> Option<u32> {
         let scores = Scores::parse("0 10 1000 10000").unwrap();
-        match advice(resource, scores, RemoveScore::No, || false) {
-            Advice::Set(score, _) => Some(score),
-            Advice::Remove(_) => None,
-            Advice::Leave => Some(u32::MAX),
+        match change(resource, scores, RemoveScore::No, || false) {
+            ScoreChange::Set(score, _) => Some(score),
+            ScoreChange::Remove(_) => None,
+            ScoreChange::Leave => Some(u32::MAX),
         }
     }
 
@@ -226,7 +239,7 @@ mod tests {
         let scores = Scores::parse("0 10 1000 10000").unwrap();
         let mut barred = resource(DrbdRole::Secondary, DiskState::UpToDate, &[DiskState::UpToDate]);
         let judged = |resource: &Resource, remove, is_expected| {
-            matches!(advice(resource, scores, remove, || is_expected), Advice::Remove(_))
+            matches!(change(resource, scores, remove, || is_expected), ScoreChange::Remove(_))
         };
         assert!(!judged(&barred, RemoveScore::Yes, false));
         barred.peers[0].role = DrbdRole::Primary;

@@ -1,9 +1,9 @@
 //! How a resource comes up: module, devices, disks, connections.
 
 use super::Drbd;
+use super::connection::until_connected;
 use super::params::Version;
 use anyhow::{Context, Result, anyhow, ensure};
-use common::host::clock::Pace;
 use common::host::drbd::config::{self, Section};
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, DiskState, Found};
@@ -13,36 +13,101 @@ use std::time::Duration;
 /// How often disks are attached before it is given up.
 const ATTACH_TRIES: u32 = 2;
 
-/// Checks that the configuration has the resource, and how it is addressed.
-pub(super) fn admin(agent: &Drbd, view: &View) -> Result<Admin> {
-    let admin = agent.admin(view);
-    let asked = admin.query(view, &["sh-dev"])?;
-    if asked.success() {
-        return Ok(admin);
+impl Drbd {
+    /// Checks that the configuration has the resource, and how it is addressed.
+    pub(super) fn checked_admin(&self, view: &View) -> Result<Admin> {
+        let admin = self.admin(view);
+        let asked = admin.query(view, &["sh-dev"])?;
+        if asked.success() {
+            return Ok(admin);
+        }
+        let name = admin.name().to_owned();
+        if !admin.is_stacked() {
+            let stacked = admin.stacked();
+            if stacked.query(view, &["sh-dev"])?.success() {
+                return Ok(stacked);
+            }
+        }
+        let why = tool::complaint(&asked);
+        Err(installed(format!("the configuration here lacks resource {name}: {why}")))
     }
-    let name = admin.name().to_owned();
-    if !admin.is_stacked() {
-        let stacked = admin.stacked();
-        if stacked.query(view, &["sh-dev"])?.success() {
-            return Ok(stacked);
+
+    /// Checks that the configuration lets two nodes write, where the cluster will.
+    pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
+        // The dump of one resource lacks what it has from the section `common`.
+        let dumped = admin.query_all(view, &["dump"])?;
+        ensure!(dumped.success(), "drbdadm dump all: {}", tool::complaint(&dumped));
+        let parsed = config::parse(&dumped.stdout).context("cannot read what drbdadm dumps")?;
+        match allows_two(&parsed, admin.name()) {
+            true => Ok(()),
+            false => Err(installed(format!(
+                "promoted-max is 2, but the configuration of {} lacks allow-two-primaries",
+                admin.name()
+            ))),
         }
     }
-    let why = tool::complaint(&asked);
-    Err(installed(format!("the configuration here lacks resource {name}: {why}")))
-}
 
-/// Checks that the configuration lets two nodes write, where the cluster will.
-pub(super) fn check_dual_primary(admin: &Admin, view: &View) -> Result<()> {
-    // The dump of one resource lacks what it has from the section `common`.
-    let dumped = admin.query_all(view, &["dump"])?;
-    ensure!(dumped.success(), "drbdadm dump all: {}", tool::complaint(&dumped));
-    let parsed = config::parse(&dumped.stdout).context("cannot read what drbdadm dumps")?;
-    match allows_two(&parsed, admin.name()) {
-        true => Ok(()),
-        false => Err(installed(format!(
-            "promoted-max is 2, but the configuration of {} lacks allow-two-primaries",
-            admin.name()
-        ))),
+    /// Checks the module's version against the window that the parameters set.
+    pub(super) fn check_version(&self, view: &View) -> Result<()> {
+        drbd::version(view)?;
+        let release = drbd::release(view)?;
+        let version = Version::of_release(&release)
+            .ok_or_else(|| anyhow!("the module's version {release} makes no sense"))?;
+        let (oldest, too_new) = self.version_window();
+        if version < oldest || version >= too_new {
+            return Err(installed(format!(
+                "the DRBD module {release} is not one that is asked for"
+            )));
+        }
+        self.cluster.check_peers((version.0, version.1))
+    }
+
+    /// Loads the module with the parameters that the configuration asks for.
+    pub(super) fn load_module(system: &System<'_>) -> Result<()> {
+        let asked = system.query("drbdadm", &["sh-mod-parms"]);
+        let options = asked.map(|asked| asked.stdout).unwrap_or_default();
+        let mut words = vec!["drbd"];
+        words.extend(options.split_whitespace());
+        let done = system.change("modprobe", &words)?;
+        let why = match done.success() {
+            true if drbd::is_loaded(system)? => return Ok(()),
+            true => "modprobe was content, and it is not there".into(),
+            false => done.reason(),
+        };
+        Err(installed(format!("cannot load the module drbd: {why}")))
+    }
+
+    /// Creates the devices and attaches the disks, from whatever is there already,
+    /// and unless it is to wait for a promotion connects to the peers.
+    pub(super) fn bring_up(&self, system: &System<'_>, admin: &Admin) -> Result<()> {
+        check_size(system, admin);
+        let attempt = || match (self.params.connect_only_after_promote, is_nine(system)) {
+            (false, false) => admin.change(system, &["adjust"]),
+            (true, false) => attach_only(system, admin),
+            (is_lonely, true) => {
+                admin.change(system, &["adjust", "--skip-net"])?;
+                if is_lonely { Ok(()) } else { self.connect(system, admin) }
+            }
+        };
+        tool::persist(system, ATTACH_TRIES, attempt, |_| Ok(true))?;
+        await_nodes(system, admin.name())
+    }
+
+    /// First to the peer that the cluster has promoted: its data decide.
+    fn connect(&self, system: &System<'_>, admin: &Admin) -> Result<()> {
+        for peer in self.cluster.promoted_elsewhere() {
+            if let Err(err) = admin.change_peer(system, "adjust", peer) {
+                system.warn(format_args!("cannot connect to {peer} first: {err:#}"));
+            }
+            self.await_peers(system, Some(peer));
+        }
+        admin.change(system, &["adjust"])
+    }
+
+    /// Waits for the peers, or the one of this name, as long as the parameters say.
+    pub(super) fn await_peers(&self, view: &View, name: Option<&str>) {
+        let limit = Duration::from_secs(self.params.wfc_timeout.0.into());
+        until_connected(view, &self.params.drbd_resource.0, name, limit);
     }
 }
 
@@ -56,50 +121,6 @@ fn two_primaries(section: &Section) -> Option<bool> {
     let mut words = section.statements.iter().filter(|words| words[0] == "allow-two-primaries");
     let own = words.next().map(|words| words.get(1).is_none_or(|value| value != "no"));
     own.or_else(|| section.sections.iter().find_map(two_primaries))
-}
-
-/// Checks the module's version against the window that the parameters set.
-pub(super) fn check_version(agent: &Drbd, view: &View) -> Result<()> {
-    drbd::version(view)?;
-    let release = drbd::release(view)?;
-    let version = Version::of_release(&release)
-        .ok_or_else(|| anyhow!("the module's version {release} makes no sense"))?;
-    let (oldest, too_new) = agent.version_window();
-    if version < oldest || version >= too_new {
-        return Err(installed(format!("the DRBD module {release} is not one that is asked for")));
-    }
-    agent.cluster.check_peers((version.0, version.1))
-}
-
-/// Loads the module with the parameters that the configuration asks for.
-pub(super) fn load_module(system: &System<'_>) -> Result<()> {
-    let asked = system.query("drbdadm", &["sh-mod-parms"]);
-    let options = asked.map(|asked| asked.stdout).unwrap_or_default();
-    let mut words = vec!["drbd"];
-    words.extend(options.split_whitespace());
-    let done = system.change("modprobe", &words)?;
-    let why = match done.success() {
-        true if drbd::is_loaded(system)? => return Ok(()),
-        true => "modprobe was content, and it is not there".into(),
-        false => done.reason(),
-    };
-    Err(installed(format!("cannot load the module drbd: {why}")))
-}
-
-/// Creates the devices and attaches the disks, from whatever is there already,
-/// and unless it is to wait for a promotion connects to the peers.
-pub(super) fn bring_up(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Result<()> {
-    check_size(system, admin);
-    let attempt = || match (agent.params.connect_only_after_promote, is_nine(system)) {
-        (false, false) => admin.change(system, &["adjust"]),
-        (true, false) => attach_only(system, admin),
-        (is_lonely, true) => {
-            admin.change(system, &["adjust", "--skip-net"])?;
-            if is_lonely { Ok(()) } else { connect(agent, system, admin) }
-        }
-    };
-    tool::persist(system, ATTACH_TRIES, attempt, |_| Ok(true))?;
-    await_nodes(system, admin.name())
 }
 
 /// A disk that has grown while DRBD was down has DRBD's own data in the middle
@@ -134,17 +155,6 @@ fn attach_only(system: &System<'_>, admin: &Admin) -> Result<()> {
     admin.change(system, &["attach"])
 }
 
-/// First to the peer that the cluster has promoted: its data decide.
-fn connect(agent: &Drbd, system: &System<'_>, admin: &Admin) -> Result<()> {
-    for peer in agent.cluster.promoted_elsewhere() {
-        if let Err(err) = admin.change_peer(system, "adjust", peer) {
-            system.warn(format_args!("cannot connect to {peer} first: {err:#}"));
-        }
-        await_peers(agent, system, Some(peer));
-    }
-    admin.change(system, &["adjust"])
-}
-
 /// udev makes the device nodes, some time after the devices.
 fn await_nodes(view: &View, name: &str) -> Result<()> {
     view.until(&format!("the device nodes of {name}"), || {
@@ -159,29 +169,6 @@ fn await_nodes(view: &View, name: &str) -> Result<()> {
         }
         Ok(Ok(()))
     })
-}
-
-/// Waits for the peers, or the one of this name, as long as the parameters say.
-pub(super) fn await_peers(agent: &Drbd, view: &View, name: Option<&str>) {
-    let limit = Duration::from_secs(agent.params.wfc_timeout.0.into());
-    until_connected(view, &agent.params.drbd_resource.0, name, limit);
-}
-
-/// Waits until a resource's peers are connected, or the one of this name. One
-/// that does not come is no failure.
-pub(crate) fn until_connected(view: &View, resource: &str, peer: Option<&str>, limit: Duration) {
-    // What comes after this has to be done in time, too.
-    let deadline = view.deadline().at_most(limit.min(view.deadline().left() / 2));
-    let mut pace = Pace::new();
-    while !deadline.has_passed() {
-        let Ok(Found::Configured(resource)) = drbd::find(view, resource) else { return };
-        let meant = |known: &&drbd::Peer| peer.is_none_or(|peer| known.name == peer);
-        if !resource.peers.iter().filter(meant).any(drbd::Peer::is_awaited) {
-            return;
-        }
-        pace.rest(deadline);
-    }
-    view.info(format_args!("not all peers are connected after {limit:?}"));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::*;
 use common::testing::{carry_out, words};
 use ocf_meta::{Code, Given, Reading};
 
+mod scores;
 mod whole;
 
 const UP: &str = " 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----\n";

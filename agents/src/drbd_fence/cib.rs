@@ -7,6 +7,9 @@ use common::{System, View};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// How long one change of the cluster's configuration may take.
+pub const CHANGE: Duration = Duration::from_secs(20);
+
 /// What the cluster thinks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -41,6 +44,13 @@ pub struct Constraint {
 }
 
 impl Constraint {
+    /// Whom it is for, in words; of none too.
+    pub fn described(constraint: Option<&Self>) -> String {
+        let Some(constraint) = constraint else { return "none".into() };
+        let others: String = constraint.spared.iter().map(|node| format!(" {node}")).collect();
+        format!("for {}{others}", constraint.owner)
+    }
+
     /// Whose id is made of a prefix, the resource and the clone.
     pub fn new(prefix: &str, resource: &str, clone: &str, owner: &str) -> Self {
         let id = format!("{prefix}-{resource}-{clone}");
@@ -251,6 +261,9 @@ impl Cib {
         let nodes = self.nodes().join(" ");
         anyhow!("cannot tell which of the cluster's nodes ({nodes}) {whom}{named} is")
     }
+
+    /// How long one change of the cluster's configuration may take.
+    pub const CHANGE: Duration = Duration::from_secs(20);
 
     /// What the cluster thinks of a node.
     pub fn health(&self, node: &str) -> Health {

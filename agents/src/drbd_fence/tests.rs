@@ -188,7 +188,7 @@ fn names_with_and_without_a_domain_are_the_same_node() {
 fn a_constraint_against_this_node_is_obeyed() {
     let fake = machine();
     put(&fake, &Constraint::new("fence", "r1", "ms_r1", "node3"));
-    assert_eq!(called(&fake, &handler(false)).1, verdict::FAILED);
+    assert_eq!(called(&fake, &handler(false)).1, decision::FAILED);
     assert_eq!(placed(&fake).unwrap().owner, "node3");
 }
 

@@ -1,11 +1,11 @@
-//! Who is spared by a constraint, and when it goes.
+//! When a constraint goes, in whole or in part.
 
-use super::cib::{Cib, Constraint};
-use super::{CHANGE, FencePeer};
+use super::FencePeer;
+use super::cib::{CHANGE, Cib, Constraint};
+use super::spared::spared;
 use common::frame::handler::Verdict;
 use common::host::drbd::{DiskState, Resource};
 use common::{Fact, System};
-use std::collections::BTreeSet;
 
 impl FencePeer {
     /// What becomes of a constraint once peers are back.
@@ -18,7 +18,7 @@ impl FencePeer {
         let placed = constraint.found(cib);
         let seen = vec![
             Fact::new("resource", format!("{} {}", resource.name, resource.disks())),
-            Fact::new("constraint", described(placed.as_ref())),
+            Fact::new("constraint", Constraint::described(placed.as_ref())),
         ];
         let spared = spared(cib, resource, &constraint.owner, &[]);
         let role = self.role.clone().unwrap_or_else(|| cib.promoted().to_owned());
@@ -70,25 +70,4 @@ enum Release {
         placed: Constraint,
         wider: Constraint,
     },
-}
-
-pub(super) fn described(constraint: Option<&Constraint>) -> String {
-    let Some(constraint) = constraint else { return "none".into() };
-    let others: String = constraint.spared.iter().map(|node| format!(" {node}")).collect();
-    format!("for {}{others}", constraint.owner)
-}
-
-/// The other nodes whose data are as good as this one's, but for the lost: with
-/// more than two nodes they may go on.
-pub(super) fn spared(
-    cib: &Cib,
-    resource: &Resource,
-    node: &str,
-    lost: &[String],
-) -> BTreeSet<String> {
-    let good = resource.peers.iter().filter(|peer| peer.is_connected() && peer.is_up_to_date());
-    good.filter_map(|peer| cib.node(&peer.name))
-        .map(str::to_owned)
-        .filter(|name| name != node && !lost.contains(name))
-        .collect()
 }

@@ -19,6 +19,11 @@ pub(super) enum Verdict {
 }
 
 impl Filesystem {
+    /// Whether it is, without any doubt.
+    pub(super) fn is_ours(&self, view: &View, mount: &Mount, record: Option<&Record>) -> bool {
+        matches!(self.judge(view, mount, None, record), Ok(Verdict::Ours))
+    }
+
     pub(super) fn judge(
         &self,
         view: &View,

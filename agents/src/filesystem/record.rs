@@ -6,12 +6,11 @@
 //! together with the device, for as long as the system and the mount namespace
 //! are those in which it was written down.
 
-use super::Filesystem;
 use anyhow::{Result, bail};
+use common::View;
 use common::host::block::Number;
 use common::host::fuser;
 use common::host::mount::{Mount, Table, statmount};
-use common::{System, View};
 use std::path::{Path, PathBuf};
 
 /// Where and what the mount was.
@@ -38,11 +37,6 @@ pub(super) struct Record {
 const VERSION: &str = "1";
 
 impl Record {
-    /// What the instance has recorded.
-    pub(super) fn of(agent: &Filesystem, view: &View) -> Option<Self> {
-        Self::parse(&view.record(&agent.record_name())?, &agent.asked_for())
-    }
-
     pub(super) fn device(&self) -> Number {
         self.device
     }
@@ -185,30 +179,11 @@ fn namespace(view: &View) -> PathBuf {
     view.read_link("/proc/self/ns/mnt").unwrap_or_default()
 }
 
-impl Filesystem {
-    pub(super) fn record_name(&self) -> String {
-        format!("Filesystem-{}.state", self.request.instance)
-    }
-
-    /// Where a check program is tried out.
-    pub(super) fn scratch_name(&self) -> String {
-        format!("Filesystem-{}.scratch", self.request.instance)
-    }
-
-    /// The parameters that make the mount what it is.
-    fn asked_for(&self) -> String {
-        let fstype = self.kind.name.as_deref().unwrap_or_default();
-        format!("{}\t{}\t{fstype}", self.params.device, self.params.directory.display())
-    }
-
-    /// Remembers the mount; a start without it is a start all the same.
-    pub(super) fn remember(&self, system: &System<'_>, mount: &Mount) -> Result<()> {
-        let mut mount = mount.clone();
-        mount.unique = mount.unique.or_else(|| statmount::unique(&mount.directory));
-        let (life, namespace) = (life(system), namespace(system));
-        let text = Record::text(&mount, &self.asked_for(), &life, &namespace);
-        system.write_record(&self.record_name(), &text)
-    }
+/// The record of the mount as it is now, for the parameters that were asked for.
+pub(super) fn text(view: &View, mount: &Mount, asked: &str) -> String {
+    let mut mount = mount.clone();
+    mount.unique = mount.unique.or_else(|| statmount::unique(&mount.directory));
+    Record::text(&mount, asked, &life(view), &namespace(view))
 }
 
 #[cfg(test)]

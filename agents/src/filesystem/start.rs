@@ -1,7 +1,7 @@
 //! The way up.
 
 use super::device::Found;
-use super::{Backing, Check, Filesystem, State, jfs, kind};
+use super::{Backing, Check, Filesystem, State, fstype, jfs};
 use anyhow::{Result, anyhow, bail};
 use common::host::mount::{Table, attach};
 use common::host::systemd;
@@ -222,6 +222,6 @@ fn load(system: &System<'_>, module: &str) -> Result<()> {
         return Err(installed(format!("the kernel knows no file system {module}: {reason}")));
     }
     system.until(&format!("the kernel to know {module}"), || {
-        Ok(kind::is_known(system, module)?.then_some(()).ok_or_else(|| "it does not".into()))
+        Ok(fstype::is_known(system, module)?.then_some(()).ok_or_else(|| "it does not".into()))
     })
 }

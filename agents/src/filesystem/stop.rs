@@ -1,8 +1,8 @@
 //! The way down.
 
 use super::device::Found;
-use super::eviction::{Chase, Victim};
 use super::record::Record;
+use super::unmount::{DetachedUsers, MountKey};
 use super::{Backing, Filesystem, State};
 use anyhow::{Context, Result, bail};
 use common::host::block::Number;
@@ -29,7 +29,7 @@ pub(super) fn parking(directory: &Path) -> Option<PathBuf> {
 impl Filesystem {
     pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
-        let record = Record::of(self, view);
+        let record = self.record(view);
         match from {
             State::HeldElsewhere(who) => bail!("{who}"),
             State::Mounted(mount) | State::Failed(mount, _) => {
@@ -83,7 +83,7 @@ impl Filesystem {
             plan.step(what, move |system| self.park(system, &from, &away));
         }
         let count = doomed.len();
-        for (place, victim) in doomed.into_iter().map(Victim::of).enumerate() {
+        for (place, victim) in doomed.into_iter().map(MountKey::of).enumerate() {
             let ending =
                 if self.params.force_unmount.ends_users { ", ending its users" } else { "" };
             let what = format!("unmount {}{ending}", victim.directory.display());
@@ -115,7 +115,7 @@ impl Filesystem {
     /// Once the mount is gone: nobody else may have the device, and nothing
     /// may remind of it.
     fn end(&self, system: &System<'_>, directory: &Path) -> Result<()> {
-        let record = Record::of(self, system);
+        let record = self.record(system);
         if let State::Mounted(_) | State::Failed(..) = self.thorough(system, record.as_ref())? {
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Filesystem {
     /// uses one that was detached is ended, as with one that is mounted.
     fn await_release(&self, system: &System<'_>, node: &Found, directory: &Path) -> Result<()> {
         let name = block::name(system, node.number).unwrap_or_default();
-        let mut chase = Chase::new(system);
+        let mut chase = DetachedUsers::new(system);
         let mut pace = Pace::new();
         loop {
             let released = io_test::is_released(system, &node.path, system.deadline());
@@ -167,7 +167,7 @@ impl Filesystem {
                 return Ok(());
             }
             let table = Table::read(system)?;
-            let survey = self.survey(system, &table, Record::of(self, system).as_ref())?;
+            let survey = self.survey(system, &table, self.record(system).as_ref())?;
             let mut who = self.remaining(system, &table, node.number, directory);
             if who.is_empty() {
                 let claims = holders::claims(system, &name).join(", ");

@@ -49,7 +49,7 @@ impl<'t> Survey<'t> {
 
 /// A mount that another instance has recorded.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct RecordedMount {
     /// The mount's number in the table.
     pub(super) id: u64,
     /// Which resource.
@@ -169,7 +169,7 @@ impl Filesystem {
     }
 
     /// What other instances have mounted.
-    pub(super) fn claims(&self, view: &View, table: &Table) -> Vec<Claim> {
+    pub(super) fn claims(&self, view: &View, table: &Table) -> Vec<RecordedMount> {
         let own = self.record_name();
         let mut claims = Vec::new();
         for name in view.records("Filesystem-", ".state").into_iter().filter(|name| *name != own) {
@@ -180,7 +180,7 @@ impl Filesystem {
             let device = Device::parse(record.device_asked_for());
             let device = device.ok().and_then(|device| device.find(view).unwrap_or(None));
             let resource = name.trim_start_matches("Filesystem-").trim_end_matches(".state");
-            claims.push(Claim {
+            claims.push(RecordedMount {
                 id: mount.id,
                 resource: resource.to_owned(),
                 has_device: device.is_some(),
@@ -331,7 +331,7 @@ impl Filesystem {
         let is_doomed = |id: u64| doomed.iter().any(|mount| mount.id == id);
         // What lies on our directory by our parameters is ours, by whichever
         // name it was started: by the cluster's, or by hand.
-        let is_same = |claim: &Claim| survey.here.iter().any(|mount| mount.id == claim.id);
+        let is_same = |claim: &RecordedMount| survey.here.iter().any(|mount| mount.id == claim.id);
         for claim in self.claims(view, table).into_iter().filter(|claim| !is_same(claim)) {
             let Some(mount) = table.iter().find(|mount| mount.id == claim.id) else { continue };
             let shows =

@@ -1,7 +1,8 @@
 //! The parameters, and what they must not be.
 
-use super::unusable;
-use super::values::{AnnounceForm, Broadcast, Firewall, Lifetime, Mac, Origin, Prefix, Seed};
+use super::values::{
+    AnnounceForm, Broadcast, Firewall, Lifetime, Mac, Origin, Prefix, Seed, unusable,
+};
 use anyhow::Result;
 use common::host::link::LONGEST_NAME;
 use common::{Request, configured};

@@ -4,7 +4,7 @@
 //! what the kernel still has.
 
 use super::Ipaddr;
-use super::holding::Holding;
+use super::state::Assignment;
 use anyhow::Result;
 use common::host::address::Address;
 use common::host::netns::{self, Identity};
@@ -127,7 +127,7 @@ impl Ipaddr {
     }
 
     /// Adds the noting of an address that is there already, if it was not.
-    pub(super) fn plan_note<'a>(&'a self, view: &View, plan: &mut Plan<'a>, found: &Holding) {
+    pub(super) fn plan_note<'a>(&'a self, view: &View, plan: &mut Plan<'a>, found: &Assignment) {
         let record = self.record(view);
         let noted = record.as_ref().and_then(Record::added);
         if noted.is_some_and(|added| (added.index, added.prefix) == (found.index, found.prefix)) {
@@ -141,7 +141,12 @@ impl Ipaddr {
     }
 
     /// Adds the noting that the address is one of many, as was noticed.
-    pub(super) fn plan_note_many<'a>(&'a self, view: &View, plan: &mut Plan<'a>, found: &Holding) {
+    pub(super) fn plan_note_many<'a>(
+        &'a self,
+        view: &View,
+        plan: &mut Plan<'a>,
+        found: &Assignment,
+    ) {
         let Some(Record::Added(mut added)) = self.record(view) else { return };
         if added.among_many || !added.is(&found.address()) {
             return;
@@ -167,7 +172,7 @@ impl Ipaddr {
     }
 
     /// Whether another instance has noted this copy of the address as its own.
-    pub(super) fn is_of_another(&self, view: &View, held: &Holding) -> bool {
+    pub(super) fn is_of_another(&self, view: &View, held: &Assignment) -> bool {
         let ours = self.record_name();
         view.records("IPaddr-", SUFFIX)
             .iter()

@@ -1,6 +1,8 @@
 //! What the parameters' values may be, and what they become.
 
+use common::configured;
 use ocf_meta::{Kind, Value};
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
 /// A prefix length, given in bits or as a mask.
@@ -161,6 +163,18 @@ ocf_meta::choices! {
 ocf_meta::choices! {
     /// What filters packets.
     pub enum Firewall { Auto = "auto", Nft = "nft", Iptables = "iptables" }
+}
+
+/// An address that no interface can have.
+pub(super) fn unusable(ip: IpAddr) -> Option<anyhow::Error> {
+    let what = match ip {
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "names no host",
+        IpAddr::V4(v4) if v4.is_broadcast() => "is everybody's",
+        _ if ip.is_multicast() => "is a group's",
+        _ if ip.is_unspecified() => "names no host",
+        _ => return None,
+    };
+    Some(configured(format!("parameter ip {what}: `{ip}`")))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! What will hurt at the next failover, and can be told before.
 
+use super::Access;
 use super::Lvm;
-use super::look::{State, disk_name};
-use super::owner::Access;
+use super::backing::{self, DRBD};
+use super::look::State;
+use super::names::disk_name;
 use super::twin::{self, Sighting};
-use super::visibility::{self, DRBD};
-use crate::{haresources, orders};
+use crate::advice::{constraints, haresources, visibility};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::metadata;
 use common::host::lvm::settings::Settings;
-use std::path::Path;
 
 impl Lvm {
     pub(super) fn advise(&self, view: &View, state: &State) -> Vec<String> {
@@ -100,7 +100,7 @@ fn unordered(view: &View, name: &str, disks: &[Number]) -> Vec<String> {
     if resources.is_empty() {
         return Vec::new();
     }
-    orders::missing(
+    constraints::missing(
         view,
         |one| resources.iter().any(|resource| one.promotes(resource)),
         |one| {
@@ -114,7 +114,7 @@ fn unordered(view: &View, name: &str, disks: &[Number]) -> Vec<String> {
 /// be touched.
 fn seen_beneath(view: &View, settings: &Settings, disks: &[Number]) -> Option<String> {
     let drbd = disks.iter().find(|disk| disk.major == DRBD)?;
-    let beneath = visibility::beneath(view, *drbd);
+    let beneath = backing::beneath(view, *drbd);
     let known: Vec<bool> =
         beneath.iter().filter_map(|disk| visibility::looks_at(view, disk)).collect();
     let is_seen = match known.is_empty() {
@@ -137,27 +137,4 @@ fn seen_beneath(view: &View, settings: &Settings, disks: &[Number]) -> Option<St
              [ \"a|^/dev/drbd|\", \"r|.*|\" ] in lvm.conf, or reject the disk"
         )
     })
-}
-
-/// Why a group may not be to be seen: a clause to follow what lvm says.
-pub(super) fn absence(view: &View, group: &str) -> String {
-    let Some(copy) = metadata::copy(view, group) else { return String::new() };
-    for path in copy.disks {
-        match block::number(view, &path) {
-            Ok(Some(disk)) if disk.major == DRBD && is_read_only(view, disk) => {
-                return format!("; it was last on {}, which is not promoted here", path.display());
-            }
-            Err(_) | Ok(None) => {
-                return format!("; it was last on {}, which is not there", path.display());
-            }
-            Ok(Some(_)) => {}
-        }
-    }
-    String::new()
-}
-
-/// DRBD's secondaries are, and can be asked without opening them.
-fn is_read_only(view: &View, disk: Number) -> bool {
-    view.read(Path::new("/sys/dev/block").join(disk.to_string()).join("ro"))
-        .is_ok_and(|ro| ro.trim() == "1")
 }

@@ -3,12 +3,16 @@
 //! or not promoted, it would activate the group from the disk, and what is
 //! then written there, DRBD does not know of.
 
-use super::look::disk_name;
+use super::names::disk_name;
 use anyhow::{Context, Result};
 use common::View;
 use common::host::block::{self, Number};
 use common::host::drbd::{self, config};
-use std::path::Path;
+use common::host::lvm::metadata;
+use std::path::{Path, PathBuf};
+
+/// The major number of DRBD's devices.
+pub(crate) const DRBD: u32 = 147;
 
 /// A disk that DRBD is configured to lie on.
 #[derive(Debug)]
@@ -45,4 +49,35 @@ pub(super) fn find(view: &View, disks: impl Iterator<Item = Number>) -> Result<O
         let disk = paths.iter().find(ours)?;
         Some(Backing { resource: name.to_owned(), disk: disk.display().to_string() })
     }))
+}
+
+/// The disks beneath DRBD's device, as far as the kernel tells.
+pub(crate) fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
+    let resources = drbd::known(view);
+    let volumes = resources.into_iter().flat_map(|resource| resource.volumes);
+    let ours = volumes.filter(|volume| volume.minor == Some(device.minor));
+    ours.filter_map(|volume| volume.backing.map(PathBuf::from)).collect()
+}
+
+/// Why a group may not be to be seen: a clause to follow what lvm says.
+pub(super) fn absence(view: &View, group: &str) -> String {
+    let Some(copy) = metadata::copy(view, group) else { return String::new() };
+    for path in copy.disks {
+        match block::number(view, &path) {
+            Ok(Some(disk)) if disk.major == DRBD && is_read_only(view, disk) => {
+                return format!("; it was last on {}, which is not promoted here", path.display());
+            }
+            Err(_) | Ok(None) => {
+                return format!("; it was last on {}, which is not there", path.display());
+            }
+            Ok(Some(_)) => {}
+        }
+    }
+    String::new()
+}
+
+/// DRBD's secondaries are, and can be asked without opening them.
+fn is_read_only(view: &View, disk: Number) -> bool {
+    view.read(Path::new("/sys/dev/block").join(disk.to_string()).join("ro"))
+        .is_ok_and(|ro| ro.trim() == "1")
 }

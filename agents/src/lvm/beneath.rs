@@ -1,7 +1,7 @@
 //! What lies beneath the volumes that are active: whether it is there, and
 //! what becomes of them if it is not.
 
-use super::look::some;
+use super::names::some;
 use anyhow::Result;
 use common::View;
 use common::host::block::{self, Number};

@@ -2,7 +2,8 @@
 //! when the time is over.
 
 use super::Lvm;
-use super::look::{State, Target, disk_name};
+use super::look::{State, Target};
+use super::names::disk_name;
 use anyhow::{Result, bail};
 use common::host::block::Number;
 use common::host::clock::Pace;

@@ -2,9 +2,10 @@
 
 use super::backing::{self, Backing};
 use super::beneath::{Beneath, Which};
+use super::names::{disk_name, some};
 use super::record::Record;
 use anyhow::Result;
-use common::host::block::{self, Number};
+use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::{self, Volume, escaped, label};
 use common::{Absent, Fact, View};
@@ -106,15 +107,6 @@ impl State {
     pub(super) fn blemish(&self) -> Option<String> {
         let doubt = self.beneath.doubt.as_ref().or(self.doubt.as_ref());
         self.loss().or_else(|| doubt.cloned())
-    }
-}
-
-/// A few of many.
-pub(crate) fn some(names: &[String]) -> String {
-    const FEW: usize = 5;
-    match names.len() {
-        0..=FEW => names.join(", "),
-        many => format!("{} and {} more", names[..FEW].join(", "), many - FEW),
     }
 }
 
@@ -298,9 +290,4 @@ impl Target {
         }
         facts
     }
-}
-
-/// The disk's name for people: `/dev/drbd0`, or its number.
-pub(crate) fn disk_name(view: &View, disk: Number) -> String {
-    block::name(view, disk).map_or_else(|| disk.to_string(), |name| format!("/dev/{name}"))
 }

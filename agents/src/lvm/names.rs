@@ -1,5 +1,7 @@
 //! Names that can go to lvm as words without being taken for anything else.
 
+use common::View;
+use common::host::block::{self, Number};
 use common::host::lvm;
 use ocf_meta::{Kind, Value};
 
@@ -33,4 +35,18 @@ names! {
     VolumeName: lvm::is_name, "not the name of a logical volume";
     /// A tag.
     TagName: lvm::is_tag, "not a tag that LVM takes";
+}
+
+/// A few of many.
+pub(crate) fn some(names: &[String]) -> String {
+    const FEW: usize = 5;
+    match names.len() {
+        0..=FEW => names.join(", "),
+        many => format!("{} and {} more", names[..FEW].join(", "), many - FEW),
+    }
+}
+
+/// The disk's name for people: `/dev/drbd0`, or its number.
+pub(crate) fn disk_name(view: &View, disk: Number) -> String {
+    block::name(view, disk).map_or_else(|| disk.to_string(), |name| format!("/dev/{name}"))
 }

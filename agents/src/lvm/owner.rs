@@ -2,7 +2,7 @@
 
 use super::look::Target;
 use super::twin::{self, Sighting};
-use super::{AccessMode, ActivationMode, Lvm, LvmParams};
+use super::{Access, Lvm};
 use anyhow::{Result, bail};
 use common::host::drbd;
 use common::host::lock::Lock;
@@ -12,19 +12,6 @@ use common::host::lvm::scope::Scope;
 use common::host::lvm::settings::Settings;
 use common::{System, View, not_here};
 use std::time::Duration;
-
-/// How one node alone is made to use a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// By something else.
-    None,
-    /// By a tag.
-    Tagging,
-    /// By the owner in the metadata.
-    SystemId,
-    /// By a lock manager.
-    Lvmlockd(ActivationMode),
-}
 
 /// What start finds out about the owner, and does about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,23 +24,6 @@ pub(crate) enum Claim {
     Own { mine: String, theirs: String },
     /// Start the lock space.
     Lock,
-}
-
-impl Access {
-    pub(super) fn of(params: &LvmParams) -> Self {
-        match params.vg_access_mode {
-            Some(AccessMode::Lvmlockd) => Self::Lvmlockd(params.activation_mode),
-            Some(AccessMode::SystemId) => Self::SystemId,
-            Some(AccessMode::Tagging) => Self::Tagging,
-            None if params.exclusive => Self::Tagging,
-            Some(AccessMode::None) | None => Self::None,
-        }
-    }
-
-    /// Whether the group must not be active on two nodes.
-    pub(super) fn is_for_one_node(self) -> bool {
-        !matches!(self, Self::None | Self::Lvmlockd(ActivationMode::Shared))
-    }
 }
 
 /// What has lvm change the owner of a group that misses disks.
@@ -371,7 +341,7 @@ impl Lvm {
             Ok(sighting) => Ok(sighting),
             Err(why) => bail!(
                 "volume group {group} is not to be seen: {why}{}",
-                super::advice::absence(view, group)
+                super::backing::absence(view, group)
             ),
         }
     }

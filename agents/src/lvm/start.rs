@@ -1,8 +1,10 @@
 //! Bringing a group up: what is wanted, whose it is, what became active.
 
+use super::Access;
 use super::backing;
-use super::look::{State, Target, some};
-use super::owner::{Access, Claim};
+use super::look::{State, Target};
+use super::names::some;
+use super::owner::Claim;
 use super::record::Record;
 use super::twin::{Sighting, Twin};
 use super::{ActivationMode, Lvm};

@@ -2,8 +2,8 @@
 //! one of the two and refuses to activate or change the group. Which of them
 //! is the right one can be told here: the kernel's DRBD says what its disk is.
 
-use super::look::{disk_name, some};
-use super::visibility::{self, DRBD};
+use super::backing::{self, DRBD};
+use super::names::{disk_name, some};
 use anyhow::{Result, bail};
 use common::View;
 use common::host::block::{self, Number};
@@ -141,7 +141,7 @@ impl Beneath {
             let number = |path: &PathBuf| block::number(view, path).ok().flatten();
             let below: Vec<Number> = match device.major {
                 DRBD => {
-                    let paths = visibility::beneath(view, device);
+                    let paths = backing::beneath(view, device);
                     let numbers = paths.iter().filter_map(number).collect();
                     found.paths.extend(paths);
                     numbers

@@ -1,8 +1,8 @@
 //! Taking the address away, and nothing but the address.
 
 use super::Ipaddr;
-use super::cluster::Share;
-use super::holding::{Holding, State, Stray};
+use super::clusterip::Share;
+use super::state::{Assignment, State, Stray};
 use anyhow::{Result, bail};
 use common::host::address::{self, Address};
 use common::host::link;
@@ -20,7 +20,8 @@ impl Ipaddr {
             from
         });
         let strangers = self.strangers(view, seen);
-        let held: Vec<&Holding> = seen.found.iter().chain(&seen.again).chain(strangers).collect();
+        let held: Vec<&Assignment> =
+            seen.found.iter().chain(&seen.again).chain(strangers).collect();
         let is_there = !held.is_empty() || !seen.strays.is_empty();
         if is_there || self.is_announcing(view) {
             self.plan_silence(&mut plan);
@@ -51,7 +52,7 @@ impl Ipaddr {
     /// What has to go where it is not known what start has added: every copy
     /// of the address but those on a loopback, and those that another instance
     /// has noted as its own. Link-local addresses are of each link alone.
-    fn strangers<'s>(&self, view: &View, seen: &'s State) -> Vec<&'s Holding> {
+    fn strangers<'s>(&self, view: &View, seen: &'s State) -> Vec<&'s Assignment> {
         let is_of_link =
             matches!(self.ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) && seen.gone.is_none();
         if seen.recorded || is_of_link {
@@ -89,20 +90,20 @@ impl Ipaddr {
         });
     }
 
-    pub(super) fn plan_remove<'a>(&'a self, plan: &mut Plan<'a>, held: &Holding) {
+    pub(super) fn plan_remove<'a>(&'a self, plan: &mut Plan<'a>, held: &Assignment) {
         let held = held.clone();
         let what = words("remove", &held.address(), "from", &held.nic);
         plan.step(what, move |system| self.remove(system, &held));
     }
 
-    fn remove(&self, system: &System<'_>, held: &Holding) -> Result<()> {
+    fn remove(&self, system: &System<'_>, held: &Assignment) -> Result<()> {
         let removed = remove(system, held);
         self.leaves.set(self.leaves.get() || removed.is_err());
         removed
     }
 
-    fn plan_leave<'a>(&'a self, plan: &mut Plan<'a>, share: &'a Share, held: &[&Holding]) {
-        let held: Vec<Holding> = held.iter().map(|held| (*held).clone()).collect();
+    fn plan_leave<'a>(&'a self, plan: &mut Plan<'a>, share: &'a Share, held: &[&Assignment]) {
+        let held: Vec<Assignment> = held.iter().map(|held| (*held).clone()).collect();
         let nics: Vec<String> = held.iter().map(|held| held.nic.clone()).collect();
         plan.step(format!("give up our part of the clients of {}", self.ip), move |system| {
             share.leave(system, &nics, |system| {
@@ -162,7 +163,7 @@ pub(super) fn words(verb: &str, address: &Address, where_: &str, nic: &str) -> S
 
 /// Removes the address from where it is, and sees to it that the others of its
 /// network stay.
-fn remove(system: &System<'_>, held: &Holding) -> Result<()> {
+fn remove(system: &System<'_>, held: &Assignment) -> Result<()> {
     let address = held.address();
     if address.ip.is_ipv6() {
         return address::remove(system, &address);

@@ -1,9 +1,9 @@
 //! Bringing the address up.
 
 use super::Ipaddr;
-use super::holding::{Holding, State};
 use super::network::Place;
-use super::removing;
+use super::remove;
+use super::state::{Assignment, State};
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::address::{self, Address, Uniqueness};
 use common::host::announce::Line;
@@ -83,7 +83,7 @@ impl Ipaddr {
 
     /// The place of an address that is there already, though not yet as it
     /// should be.
-    fn place_of(&self, view: &View, found: &Holding) -> Result<Place> {
+    fn place_of(&self, view: &View, found: &Assignment) -> Result<Place> {
         let all = address::holding(view, self.ip)?;
         let same = |a: &&Address| (a.index, a.prefix) == (found.index, found.prefix);
         let address = all.iter().find(same).cloned();
@@ -134,7 +134,7 @@ impl Ipaddr {
 
     fn plan_add<'a>(&'a self, plan: &mut Plan<'a>, place: &Place) {
         let Place { link, address } = place.clone();
-        plan.step(removing::words("add", &address, "to", &link.name), move |system| {
+        plan.step(remove::words("add", &address, "to", &link.name), move |system| {
             if self.ip.is_ipv6() && link.has_neighbours() {
                 // Whoever objects to the address is to be heard.
                 self.line.replace(Line::open(system, self.ip, &link).ok());

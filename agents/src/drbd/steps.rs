@@ -1,27 +1,23 @@
 //! What the agent drbd does, step by step: roles, scores, the handlers.
 
-use super::score::Advice;
-use super::{Drbd, seen, settled, start};
+use super::connection::until_connected;
+use super::score::ScoreChange;
+use super::{Drbd, facts};
 use anyhow::{Result, anyhow, bail};
 use common::frame::request::file_name;
 use common::host::drbd::tool::{self, Admin, Refusal};
 use common::host::drbd::{DiskState, DrbdRole, Found, Peer, Resource};
 use common::{Agent, Plan, System, View};
 use std::cell::Cell;
-use std::time::Duration;
-
-/// As long as this a promotion waits for a peer, of which nobody knows that it
-/// has what is missing here.
-pub(super) const REUNION: Duration = Duration::from_secs(30);
 
 impl Drbd {
     /// The steps that lead from whatever is there to all that a start wants.
     pub(super) fn plan_up<'a>(&'a self, plan: &mut Plan<'a>, what: String, admin: Admin) {
-        plan.step(what, move |system| start::bring_up(self, system, &admin));
+        plan.step(what, move |system| self.bring_up(system, &admin));
         if !self.params.connect_only_after_promote && self.params.wfc_timeout.0 > 0 {
             let wait = format!("wait up to {} s for its peers", self.params.wfc_timeout.0);
             plan.step(wait, |system| {
-                start::await_peers(self, system, None);
+                self.await_peers(system, None);
                 Ok(())
             });
         }
@@ -56,10 +52,10 @@ impl Drbd {
     }
 
     pub(super) fn forecast(&self, resource: &Resource) -> String {
-        match self.score_advice(resource, || true) {
-            Advice::Set(score, why) => format!("{score}: {why}"),
-            Advice::Remove(why) => format!("none: {why}"),
-            Advice::Leave => "as it was: a disk is on its way up".into(),
+        match self.score_change(resource, || true) {
+            ScoreChange::Set(score, why) => format!("{score}: {why}"),
+            ScoreChange::Remove(why) => format!("none: {why}"),
+            ScoreChange::Leave => "as it was: a disk is on its way up".into(),
         }
     }
 
@@ -82,7 +78,7 @@ impl Drbd {
 
     fn score_now(&self, view: &View) -> Option<(Option<u32>, &'static str)> {
         let Ok(Found::Configured(resource)) = self.observe(view) else { return None };
-        settled(self.score_advice(&resource, || self.is_peer_expected(view)))
+        self.score_change(&resource, || self.is_peer_expected(view)).settled()
     }
 
     pub(super) fn set_score(&self, system: &System<'_>, score: Option<u32>, why: &str) {
@@ -126,14 +122,14 @@ impl Drbd {
             return Vec::new();
         }
         let nodes =
-            self.cluster.promoted_elsewhere().filter(|node| apart(resource, node).is_some());
+            self.cluster.promoted_elsewhere().filter(|node| unconnected(resource, node).is_some());
         nodes.map(str::to_owned).collect()
     }
 
     /// Those that were so when the cluster last told.
     pub(super) fn lacks(&self, view: &View, resource: &Resource) -> Vec<String> {
         let noted = view.record(&self.missed_record()).unwrap_or_default();
-        let nodes = noted.split_whitespace().filter(|node| apart(resource, node).is_some());
+        let nodes = noted.split_whitespace().filter(|node| unconnected(resource, node).is_some());
         nodes.map(str::to_owned).collect()
     }
 
@@ -172,11 +168,11 @@ impl Drbd {
     /// and so does the next one, until it has come or the other node is gone.
     pub(super) fn await_data(&self, system: &System<'_>, node: &str) -> Result<()> {
         let name = &self.params.drbd_resource.0;
-        start::until_connected(system, name, None, system.deadline().left());
+        until_connected(system, name, None, system.deadline().left());
         let Found::Configured(resource) = self.observe(system)? else {
             bail!("DRBD resource {name} has gone meanwhile");
         };
-        let Some(peer) = apart(&resource, node) else {
+        let Some(peer) = unconnected(&resource, node) else {
             self.drop_missed(system);
             return Ok(());
         };
@@ -227,7 +223,7 @@ impl Drbd {
         let admin = self.admin(system);
         let attempt = || admin.set_role(system, DrbdRole::Secondary, Some(resource));
         tool::persist(system, u32::MAX, attempt, |_| Ok(true))
-            .map_err(|err| seen::in_use(system, resource, err))
+            .map_err(|err| facts::in_use(system, resource, err))
     }
 
     /// Whether this node may hold old data without knowing.
@@ -271,7 +267,7 @@ impl Drbd {
 
 /// The peer that the node is, if it is not connected. Before DRBD 9 there is one
 /// peer, without a name.
-fn apart<'r>(resource: &'r Resource, node: &str) -> Option<&'r Peer> {
+fn unconnected<'r>(resource: &'r Resource, node: &str) -> Option<&'r Peer> {
     let mut meant = resource.peers.iter().filter(|peer| peer.name.is_empty() || peer.name == node);
     meant.find(|peer| !peer.is_connected())
 }

@@ -6,14 +6,14 @@
 //! node answers for, and a last one that drops the rest.
 
 use super::params::IpaddrParams;
+use super::state::{ShareState, State};
 use super::values::Firewall;
 use anyhow::{Context, Result};
 use common::host::ifreq::Questions;
 use common::host::link::{self, Link};
 use common::host::pidlock::{self, PidLock};
 use common::host::program::Missing;
-use common::{Absent, Plan, Request, Role, Status, System, View, installed};
-use std::fmt;
+use common::{Plan, Request, System, View, installed};
 use std::net::IpAddr;
 
 /// What the clone says of this instance's part.
@@ -28,71 +28,6 @@ pub(super) struct Share {
     mac: [u8; 6],
     mangle: bool,
     firewall: Firewall,
-}
-
-/// What this node has of the shared address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Why nothing is known.
-    unknown: Option<String>,
-    /// The handle of our part's rule.
-    ours: Option<u32>,
-    /// How many other parts this node answers for.
-    others: usize,
-    /// Whether what is nobody's here is dropped.
-    rest: bool,
-    /// Whether there is a table at all.
-    table: bool,
-    /// Proof that the table has no rule for our part.
-    absent: Option<Absent>,
-}
-
-impl Standing {
-    /// Whether this node answers for our part, and for no more than its parts.
-    pub(super) fn is_whole(&self) -> bool {
-        self.unknown.is_none() && self.ours.is_some() && self.rest
-    }
-
-    /// What it means that the address is here, but not our part of it.
-    pub(super) fn status(&self, place: &str) -> Status {
-        let failed = |what: &str| Status::Failed(Role::Started, format!("{place}, but {what}"));
-        match (&self.unknown, self.ours, self.rest) {
-            (Some(unknown), _, _) => failed(unknown),
-            (None, Some(_), _) => failed("takes the other nodes' clients as well"),
-            (None, None, false) => failed("nothing shares out the clients"),
-            // Another instance's part brings the address here as well.
-            (None, None, true) => match &self.absent {
-                Some(absent) => Status::Stopped(absent.clone()),
-                None => failed("nft's list of who is answered may be cut short"),
-            },
-        }
-    }
-
-    fn read(listing: &str, number: u32) -> Self {
-        let mut standing = Self { table: true, ..Self::default() };
-        for line in listing.lines() {
-            let comment = between(line, "comment \"", "\"");
-            let handle = line.rsplit_once("# handle ").and_then(|(_, n)| n.trim().parse().ok());
-            match comment.map(|comment| comment.strip_prefix("part ").ok_or(comment)) {
-                Some(Ok(part)) if part.parse() == Ok(number) => standing.ours = handle,
-                Some(Ok(_)) => standing.others += 1,
-                Some(Err("rest")) => standing.rest = true,
-                _ => {}
-            }
-        }
-        standing
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.unknown {
-            Some(unknown) => f.write_str(unknown),
-            None if self.is_whole() => write!(f, "ours, and {} other parts", self.others),
-            None if self.table => write!(f, "not ours, but {} other parts", self.others),
-            None => f.write_str("none"),
-        }
-    }
 }
 
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
@@ -160,28 +95,28 @@ impl Share {
     }
 
     /// Adds what this node has of the address to what was seen of it.
-    pub(super) fn observe(&self, view: &View, mut state: super::State) -> Result<super::State> {
+    pub(super) fn observe(&self, view: &View, mut state: State) -> Result<State> {
         state.share = Some(self.standing(view)?);
         Ok(state)
     }
 
-    fn standing(&self, view: &View) -> Result<Standing> {
+    fn standing(&self, view: &View) -> Result<ShareState> {
         let table = self.table();
         match view.query("nft", &["-a", "list", "table", self.family(), &table]) {
             Ok(output) if output.success() => {
                 let ours = format!("comment \"part {}\"", self.number);
                 let absent = output.without_line(|line| line.contains(&ours));
-                Ok(Standing { absent, ..Standing::read(&output.stdout, self.number) })
+                Ok(ShareState { absent, ..read(&output.stdout, self.number) })
             }
             // nft has no other way to say that there is no such table.
-            Ok(output) if output.stderr.contains("No such file") => Ok(Standing::default()),
+            Ok(output) if output.stderr.contains("No such file") => Ok(ShareState::default()),
             Ok(output) => {
                 let unknown = format!("nft cannot tell who is answered: {}", output.reason());
-                Ok(Standing { unknown: Some(unknown), ..Standing::default() })
+                Ok(ShareState { unknown: Some(unknown), ..ShareState::default() })
             }
             // A stop has to go on without.
             Err(err) if err.downcast_ref::<Missing>().is_some() => {
-                Ok(Standing { unknown: Some(err.to_string()), ..Standing::default() })
+                Ok(ShareState { unknown: Some(err.to_string()), ..ShareState::default() })
             }
             Err(err) => Err(err),
         }
@@ -210,7 +145,7 @@ impl Share {
     }
 
     /// What is lacking, as one transaction.
-    fn rules(&self, standing: &Standing) -> String {
+    fn rules(&self, standing: &ShareState) -> String {
         let (family, table, ip) = (self.family(), self.table(), self.ip);
         let mut rules = vec![
             format!("add table {family} {table}"),
@@ -287,7 +222,7 @@ impl Share {
     }
 
     /// Whether there is anything to give up.
-    pub(super) fn is_left(standing: &Standing) -> bool {
+    pub(super) fn is_left(standing: &ShareState) -> bool {
         standing.ours.is_some() || (standing.table && standing.others == 0)
     }
 
@@ -317,24 +252,41 @@ fn hash(text: &str) -> u64 {
     })
 }
 
+/// What the listing of the table says of part `number`.
+fn read(listing: &str, number: u32) -> ShareState {
+    let mut standing = ShareState { table: true, ..ShareState::default() };
+    for line in listing.lines() {
+        let comment = between(line, "comment \"", "\"");
+        let handle = line.rsplit_once("# handle ").and_then(|(_, n)| n.trim().parse().ok());
+        match comment.map(|comment| comment.strip_prefix("part ").ok_or(comment)) {
+            Some(Ok(part)) if part.parse() == Ok(number) => standing.ours = handle,
+            Some(Ok(_)) => standing.others += 1,
+            Some(Err("rest")) => standing.rest = true,
+            _ => {}
+        }
+    }
+    standing
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::Status;
 
     const LISTING: &str = include_str!("../../../tests/data/nft-share.txt");
 
     #[test]
     fn the_parts_of_this_node_are_told_apart() {
-        let standing = Standing::read(LISTING, 2);
+        let standing = read(LISTING, 2);
         assert!(standing.is_whole() && standing.others == 1, "{standing:?}");
-        let standing = Standing::read(LISTING, 3);
+        let standing = read(LISTING, 3);
         assert!(standing.ours.is_none() && standing.others == 2, "{standing:?}");
     }
 
     #[test]
     fn without_the_last_rule_every_client_is_answered() {
         let cut: String = LISTING.lines().filter(|line| !line.contains("rest")).collect();
-        let standing = Standing::read(&cut, 1);
+        let standing = read(&cut, 1);
         assert!(!standing.is_whole());
         assert!(matches!(standing.status("x"), Status::Failed(..)));
     }

@@ -1,17 +1,16 @@
-//! Where the address was found, and in which state.
+//! What was seen of the address: where it is assigned, and in which state.
 
-use super::cluster;
-use common::Absent;
 use common::host::address::{Address, Uniqueness};
 use common::host::link::Link;
 use common::host::netns::Namespace;
+use common::{Absent, Role, Status};
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// The address on an interface.
+/// The address as it is assigned to an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct Assignment {
     /// The interface's own name.
     pub nic: String,
     /// The interface's number.
@@ -25,7 +24,7 @@ pub struct Holding {
     pub uniqueness: Uniqueness,
 }
 
-impl Holding {
+impl Assignment {
     /// The address where it was found.
     pub(super) fn new(address: &Address, link: &Link) -> Self {
         Self { carries: link.carries(), ..Self::carried(address, &link.name) }
@@ -55,7 +54,7 @@ impl Holding {
     }
 }
 
-impl fmt::Display for Holding {
+impl fmt::Display for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.address_text(), self.nic)?;
         if let Some(label) = self.label.as_ref().filter(|label| **label != self.nic) {
@@ -75,7 +74,7 @@ impl fmt::Display for Holding {
 /// What a start has put where it is not looked for any more.
 #[derive(Clone, Debug)]
 pub struct Stray {
-    pub held: Holding,
+    pub held: Assignment,
     /// What its interface was called then.
     pub was: String,
     /// The network namespace, if it is not the one that is looked at.
@@ -95,19 +94,69 @@ impl fmt::Display for Stray {
     }
 }
 
+/// What this node has of the shared address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShareState {
+    /// Why nothing is known.
+    pub(super) unknown: Option<String>,
+    /// The handle of our part's rule.
+    pub(super) ours: Option<u32>,
+    /// How many other parts this node answers for.
+    pub(super) others: usize,
+    /// Whether what is nobody's here is dropped.
+    pub(super) rest: bool,
+    /// Whether there is a table at all.
+    pub(super) table: bool,
+    /// Proof that the table has no rule for our part.
+    pub(super) absent: Option<Absent>,
+}
+
+impl ShareState {
+    /// Whether this node answers for our part, and for no more than its parts.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unknown.is_none() && self.ours.is_some() && self.rest
+    }
+
+    /// What it means that the address is here, but not our part of it.
+    pub(super) fn status(&self, place: &str) -> Status {
+        let failed = |what: &str| Status::Failed(Role::Started, format!("{place}, but {what}"));
+        match (&self.unknown, self.ours, self.rest) {
+            (Some(unknown), _, _) => failed(unknown),
+            (None, Some(_), _) => failed("takes the other nodes' clients as well"),
+            (None, None, false) => failed("nothing shares out the clients"),
+            // Another instance's part brings the address here as well.
+            (None, None, true) => match &self.absent {
+                Some(absent) => Status::Stopped(absent.clone()),
+                None => failed("nft's list of who is answered may be cut short"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for ShareState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.unknown {
+            Some(unknown) => f.write_str(unknown),
+            None if self.is_whole() => write!(f, "ours, and {} other parts", self.others),
+            None if self.table => write!(f, "not ours, but {} other parts", self.others),
+            None => f.write_str("none"),
+        }
+    }
+}
+
 /// What was seen of the address.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Where it is as it was asked for, apart from label and link.
-    pub found: Option<Holding>,
+    pub found: Option<Assignment>,
     /// Where it is as well, in the same way.
-    pub again: Vec<Holding>,
+    pub again: Vec<Assignment>,
     /// Where a start has put it, though it is asked for elsewhere now.
     pub strays: Vec<Stray>,
     /// Where it is besides: on other interfaces, or with other prefixes.
-    pub others: Vec<Holding>,
+    pub others: Vec<Assignment>,
     /// Where it is on the loopback, and serves nobody.
-    pub local: Vec<Holding>,
+    pub local: Vec<Assignment>,
     /// Why there is nowhere it could be as it was asked for.
     pub gone: Option<String>,
     /// Proof that it is nowhere that counts.
@@ -117,11 +166,11 @@ pub struct State {
     /// Whether it is known what start has added.
     pub recorded: bool,
     /// What this node has of an address that several nodes share.
-    pub share: Option<cluster::Standing>,
+    pub share: Option<ShareState>,
 }
 
 impl State {
-    pub(super) fn at(found: Holding) -> Self {
+    pub(super) fn at(found: Assignment) -> Self {
         Self { found: Some(found), ..Self::default() }
     }
 }

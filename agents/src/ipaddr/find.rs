@@ -6,8 +6,8 @@
 //! they may have changed since.
 
 use super::Ipaddr;
-use super::holding::{Holding, State, Stray};
 use super::record::{Added, Record};
+use super::state::{Assignment, State, Stray};
 use anyhow::Result;
 use common::host::address::{self, Address, Uniqueness};
 use common::host::clock;
@@ -68,7 +68,7 @@ impl Ipaddr {
     /// address is local, and on which interface. Prefix and label, for which
     /// the kernel goes through all of them, are those that it was added with;
     /// a check level of 10 or more asks for them all the same.
-    fn as_noted(&self, view: &View, ask: &Questions<'_>) -> Option<Holding> {
+    fn as_noted(&self, view: &View, ask: &Questions<'_>) -> Option<Assignment> {
         if self.request.probe || self.request.level >= 10 {
             return None;
         }
@@ -84,13 +84,13 @@ impl Ipaddr {
         let nic = ask.name(index).ok().filter(|nic| self.may_be_on(nic))?;
         let label = self.label(&nic).unwrap_or_else(|| nic.clone());
         let address = Address { label: Some(label), ..Address::new(self.ip, added.prefix, index) };
-        Some(Holding::carried(&address, &nic))
+        Some(Assignment::carried(&address, &nic))
     }
 
     /// The interface is asked for the address, with the label that it is to
     /// have. Where no interface was named, the kernel's routing table knows at
     /// once on which one a local address is.
-    fn glance_v4(&self, view: &View, ask: &Questions<'_>, ip: Ipv4Addr) -> Option<Holding> {
+    fn glance_v4(&self, view: &View, ask: &Questions<'_>, ip: Ipv4Addr) -> Option<Assignment> {
         let index = match &self.nic {
             Some(nic) => ask.index(nic).ok()?,
             None => {
@@ -103,17 +103,17 @@ impl Ipaddr {
         let label = self.label(&nic).unwrap_or_else(|| nic.clone());
         let prefix = ask.prefix(&label, ip).ok()??;
         let address = Address { label: Some(label), ..Address::new(self.ip, prefix, index) };
-        Some(Holding::carried(&address, &nic))
+        Some(Assignment::carried(&address, &nic))
     }
 
-    fn glance_v6(&self, view: &View, ask: &Questions<'_>, ip: Ipv6Addr) -> Option<Holding> {
+    fn glance_v6(&self, view: &View, ask: &Questions<'_>, ip: Ipv6Addr) -> Option<Assignment> {
         let index = match &self.nic {
             Some(nic) => ask.index(nic).ok()?,
             None => 0,
         };
         let address = address::one_v6(view, ip, index).ok()??;
         let nic = ask.name(address.index).ok().filter(|nic| self.may_be_on(nic))?;
-        Some(Holding::carried(&address, &nic))
+        Some(Assignment::carried(&address, &nic))
     }
 
     /// Whether an interface that is none by name may be this one. On lo the
@@ -171,7 +171,7 @@ impl Ipaddr {
         for address in places.iter() {
             // An interface that goes away while we look takes its addresses along.
             let Some(link) = link::by_index(view, address.index)? else { continue };
-            let held = Holding::new(address, &link);
+            let held = Assignment::new(address, &link);
             let is_local = link.is_loopback() && !self.ip.is_loopback();
             let is_asked_for = match &wanted {
                 Wanted::Any => !is_local,
@@ -211,7 +211,7 @@ impl Ipaddr {
         let (places, link) = (places?, link?);
         let Some(link) = link else { return Ok(places.lacks(|address| added.is(address))) };
         for address in places.iter().filter(|address| added.is(address)) {
-            let held = Holding::new(address, &link);
+            let held = Assignment::new(address, &link);
             let (was, within) = (added.nic.clone(), Some(Rc::clone(&namespace)));
             state.strays.push(Stray { held, was, within });
         }
@@ -232,7 +232,7 @@ fn is_current(view: &View, entered: &Entered, identity: &netns::Identity) -> Res
 impl State {
     /// Adds a place that counts. Of several, the one that `is_right` is the
     /// one that is judged.
-    fn add(&mut self, held: Holding, is_right: impl Fn(&Holding) -> bool) {
+    fn add(&mut self, held: Assignment, is_right: impl Fn(&Assignment) -> bool) {
         match &self.found {
             None => self.found = Some(held),
             Some(first) if !is_right(first) => self.again.extend(self.found.replace(held)),

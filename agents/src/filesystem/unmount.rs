@@ -24,13 +24,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A mount that has to go, known by its number wherever it is moved to.
 #[derive(Clone, Debug)]
-pub(super) struct Victim {
+pub(super) struct MountKey {
     id: u64,
     device: Number,
     pub(super) directory: PathBuf,
 }
 
-impl Victim {
+impl MountKey {
     pub(super) fn of(mount: &Mount) -> Self {
         let directory = mount.directory.clone();
         Self { id: mount.id, device: mount.device, directory }
@@ -43,7 +43,7 @@ impl Victim {
 
 /// The time for one mount, and how far it has come: the first half is for the
 /// gentle signals.
-struct Siege {
+struct Escalation {
     begun: Instant,
     end: Deadline,
     half: Duration,
@@ -52,12 +52,12 @@ struct Siege {
 }
 
 /// The hunt for those who use a mount that was detached.
-pub(super) struct Chase(Siege);
+pub(super) struct DetachedUsers(Escalation);
 
-impl Chase {
+impl DetachedUsers {
     pub(super) fn new(system: &System<'_>) -> Self {
         let left = system.deadline().left();
-        Self(Siege {
+        Self(Escalation {
             begun: Instant::now(),
             end: system.deadline().sooner(LAST_WORDS),
             half: left / 2,
@@ -73,7 +73,7 @@ impl Filesystem {
         &self,
         system: &System<'_>,
         device: Number,
-        chase: &mut Chase,
+        chase: &mut DetachedUsers,
     ) -> Result<()> {
         let targets = Targets::detached(system, device)?;
         let found = fuser::search(system, &targets);
@@ -88,7 +88,7 @@ impl Filesystem {
     pub(super) fn take_down(
         &self,
         system: &System<'_>,
-        victim: &Victim,
+        victim: &MountKey,
         waiting: usize,
     ) -> Result<()> {
         let share = system.deadline().left() / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
@@ -96,7 +96,7 @@ impl Filesystem {
         // The last try has to be over, and whoever is in the way found, before
         // the time is.
         let share = share - (share / 8).min(LAST_WORDS);
-        let mut siege = Siege {
+        let mut escalation = Escalation {
             begun: Instant::now(),
             end: system.deadline().at_most(share),
             half: share / 2,
@@ -107,18 +107,18 @@ impl Filesystem {
         loop {
             let table = Table::read(system)?;
             let Some(mount) = table.iter().find(|mount| victim.is(mount)) else { return Ok(()) };
-            let Some(busy) = self.try_family(system, &table, mount, &siege)? else { continue };
+            let Some(busy) = self.try_family(system, &table, mount, &escalation)? else { continue };
             let targets = Targets::of(system, &[busy], self.kind.backing == Backing::Server);
             let found = fuser::search(system, &targets);
-            let signalled = self.signal(system, &found, &targets, &mut siege)?;
-            if siege.end.has_passed() {
+            let signalled = self.signal(system, &found, &targets, &mut escalation)?;
+            if escalation.end.has_passed() {
                 bail!("{}", in_use(system, busy, &found));
             }
             if signalled.is_empty() {
-                pace.rest(siege.end);
+                pace.rest(escalation.end);
             } else {
                 let patience = self.params.signal_delay.max(Duration::from_millis(20));
-                process::await_end(&signalled, patience.min(siege.end.left()));
+                process::await_end(&signalled, patience.min(escalation.end.left()));
             }
         }
     }
@@ -130,9 +130,9 @@ impl Filesystem {
         system: &System<'_>,
         table: &'t Table,
         mount: &'t Mount,
-        siege: &Siege,
+        escalation: &Escalation,
     ) -> Result<Option<&'t Mount>> {
-        let force = match self.kind.can_be_forced() && siege.is_harsh() {
+        let force = match self.kind.can_be_forced() && escalation.is_harsh() {
             true => unmount::Force::Yes,
             false => unmount::Force::No,
         };
@@ -173,15 +173,15 @@ impl Filesystem {
         system: &System<'_>,
         found: &Search,
         targets: &Targets,
-        siege: &mut Siege,
+        escalation: &mut Escalation,
     ) -> Result<Vec<Process>> {
-        let pause = siege.last.is_some_and(|last| last.elapsed() < self.params.signal_delay);
-        if !self.params.force_unmount.ends_users || pause || siege.end.has_passed() {
+        let pause = escalation.last.is_some_and(|last| last.elapsed() < self.params.signal_delay);
+        if !self.params.force_unmount.ends_users || pause || escalation.end.has_passed() {
             return Ok(Vec::new());
         }
         let (gentle, harsh) = (&self.params.term_signals.0, &self.params.kill_signals.0);
-        let list = if siege.is_harsh() { harsh } else { gentle };
-        let Some(&signal) = list.get(siege.round % list.len().max(1)) else {
+        let list = if escalation.is_harsh() { harsh } else { gentle };
+        let Some(&signal) = list.get(escalation.round % list.len().max(1)) else {
             return Ok(Vec::new());
         };
         let mut signalled = Vec::new();
@@ -192,15 +192,15 @@ impl Filesystem {
             }
         }
         if !signalled.is_empty() {
-            siege.round += 1;
-            siege.last = Some(Instant::now());
+            escalation.round += 1;
+            escalation.last = Some(Instant::now());
             system.info(format_args!("{signal} to {}", list_of(&signalled)));
         }
         Ok(signalled.into_iter().map(|user| user.process.clone()).collect())
     }
 }
 
-impl Siege {
+impl Escalation {
     fn is_harsh(&self) -> bool {
         self.begun.elapsed() >= self.half
     }

@@ -15,7 +15,7 @@ pub enum Policy {
 
 /// What was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight<'a> {
+pub struct Situation<'a> {
     /// What DRBD asks for.
     pub policy: Policy,
     /// Whether the cluster has quorum.
@@ -38,7 +38,7 @@ pub struct Sight<'a> {
 
 /// What follows. The numbers are what DRBD knows from its handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
+pub enum Decision {
     /// Nothing, and the exit code.
     Nothing(u8, &'static str),
     /// Bar the peer from promotion, and the exit code.
@@ -58,7 +58,7 @@ pub const FENCED: u8 = 7;
 /// No answer that DRBD could act upon.
 pub const FAILED: u8 = 1;
 
-impl Course {
+impl Decision {
     /// In a sentence.
     pub fn sentence(self) -> String {
         match self {
@@ -79,46 +79,46 @@ impl Course {
 }
 
 /// The first rule that fits decides.
-pub fn course(sight: Sight<'_>) -> Course {
-    let Sight { policy, disk, peer, .. } = sight;
-    if sight.is_over {
-        return Course::Nothing(FAILED, "all peers are connected and up to date again");
+pub fn decide(situation: Situation<'_>) -> Decision {
+    let Situation { policy, disk, peer, .. } = situation;
+    if situation.is_over {
+        return Decision::Nothing(FAILED, "all peers are connected and up to date again");
     }
-    if sight.barred_by.is_some() {
-        return Course::Nothing(FAILED, "another node has barred this one from promotion");
+    if situation.barred_by.is_some() {
+        return Decision::Nothing(FAILED, "another node has barred this one from promotion");
     }
-    if !sight.quorum {
-        return Course::Nothing(FAILED, "the cluster has no quorum");
+    if !situation.quorum {
+        return Decision::Nothing(FAILED, "the cluster has no quorum");
     }
-    let has_good_data =
-        disk == DiskState::UpToDate || (sight.trusts_consistent && disk == DiskState::Consistent);
-    if sight.obliterates && has_good_data && peer != Health::Down {
-        return match sight.fences {
-            true => Course::BarAndFence("the cluster was to fence the peer"),
+    let has_good_data = disk == DiskState::UpToDate
+        || (situation.trusts_consistent && disk == DiskState::Consistent);
+    if situation.obliterates && has_good_data && peer != Health::Down {
+        return match situation.fences {
+            true => Decision::BarAndFence("the cluster was to fence the peer"),
             false => {
-                Course::Nothing(FAILED, "the peer was to be fenced, and stonith-enabled is false")
+                Decision::Nothing(FAILED, "the peer was to be fenced, and stonith-enabled is false")
             }
         };
     }
     match peer {
         Health::Online if disk >= DiskState::Consistent => {
-            Course::Bar(BARRED, "the cluster still reaches the peer, so it can be barred")
+            Decision::Bar(BARRED, "the cluster still reaches the peer, so it can be barred")
         }
         Health::Online => {
-            Course::Nothing(UNREACHABLE, "the data here are not good enough to bar a peer")
+            Decision::Nothing(UNREACHABLE, "the data here are not good enough to bar a peer")
         }
         _ if !has_good_data => {
-            Course::Nothing(UNREACHABLE, "a peer may have better data than this node")
+            Decision::Nothing(UNREACHABLE, "a peer may have better data than this node")
         }
-        Health::Down => Course::Bar(FENCED, "the peer is known to be down"),
-        Health::Unclean | Health::Unknown => match (policy, sight.fences) {
+        Health::Down => Decision::Bar(FENCED, "the peer is known to be down"),
+        Health::Unclean | Health::Unknown => match (policy, situation.fences) {
             (Policy::ResourceOnly, _) => {
-                Course::Bar(UNREACHABLE, "the peer is gone, and is taken for dead")
+                Decision::Bar(UNREACHABLE, "the peer is gone, and is taken for dead")
             }
             (Policy::ResourceAndStonith, true) => {
-                Course::BarAndWait("the peer is gone, and has to be fenced")
+                Decision::BarAndWait("the peer is gone, and has to be fenced")
             }
-            (Policy::ResourceAndStonith, false) => Course::Nothing(
+            (Policy::ResourceAndStonith, false) => Decision::Nothing(
                 FAILED,
                 "the peer is gone and has to be fenced, and stonith-enabled is false",
             ),
@@ -130,7 +130,7 @@ pub fn course(sight: Sight<'_>) -> Course {
 mod tests {
     use super::*;
 
-    const CALM: Sight<'_> = Sight {
+    const CALM: Situation<'_> = Situation {
         policy: Policy::ResourceOnly,
         quorum: true,
         fences: true,
@@ -142,63 +142,72 @@ mod tests {
         obliterates: false,
     };
 
-    fn bars(sight: Sight<'_>) -> Option<u8> {
-        match course(sight) {
-            Course::Bar(code, _) => Some(code),
-            Course::Nothing(..) => None,
-            Course::BarAndWait(_) | Course::BarAndFence(_) => Some(100),
+    fn bars(situation: Situation<'_>) -> Option<u8> {
+        match decide(situation) {
+            Decision::Bar(code, _) => Some(code),
+            Decision::Nothing(..) => None,
+            Decision::BarAndWait(_) | Decision::BarAndFence(_) => Some(100),
         }
     }
 
     #[test]
     fn a_peer_that_the_cluster_reaches_is_barred() {
         for disk in [DiskState::UpToDate, DiskState::Consistent] {
-            assert_eq!(bars(Sight { disk, ..CALM }), Some(BARRED));
+            assert_eq!(bars(Situation { disk, ..CALM }), Some(BARRED));
         }
-        assert_eq!(bars(Sight { disk: DiskState::Outdated, ..CALM }), None);
+        assert_eq!(bars(Situation { disk: DiskState::Outdated, ..CALM }), None);
     }
 
     #[test]
     fn a_peer_that_is_gone_is_barred_by_good_data_only() {
         for (peer, code) in [(Health::Down, FENCED), (Health::Unclean, UNREACHABLE)] {
-            assert_eq!(bars(Sight { peer, ..CALM }), Some(code));
-            let sight = Sight { peer, disk: DiskState::Consistent, ..CALM };
+            assert_eq!(bars(Situation { peer, ..CALM }), Some(code));
+            let situation = Situation { peer, disk: DiskState::Consistent, ..CALM };
             assert_eq!(
-                course(sight),
-                Course::Nothing(UNREACHABLE, "a peer may have better data than this node")
+                decide(situation),
+                Decision::Nothing(UNREACHABLE, "a peer may have better data than this node")
             );
-            assert_eq!(bars(Sight { trusts_consistent: true, ..sight }), Some(code));
+            assert_eq!(bars(Situation { trusts_consistent: true, ..situation }), Some(code));
         }
     }
 
     #[test]
     fn nobody_is_assumed_dead_where_fencing_is_asked_for() {
         for peer in [Health::Unclean, Health::Unknown] {
-            let sight = Sight { peer, policy: Policy::ResourceAndStonith, ..CALM };
-            assert!(matches!(course(sight), Course::BarAndWait(_)));
-            assert!(matches!(course(Sight { fences: false, ..sight }), Course::Nothing(FAILED, _)));
+            let situation = Situation { peer, policy: Policy::ResourceAndStonith, ..CALM };
+            assert!(matches!(decide(situation), Decision::BarAndWait(_)));
+            assert!(matches!(
+                decide(Situation { fences: false, ..situation }),
+                Decision::Nothing(FAILED, _)
+            ));
         }
-        let down = Sight { peer: Health::Down, policy: Policy::ResourceAndStonith, ..CALM };
+        let down = Situation { peer: Health::Down, policy: Policy::ResourceAndStonith, ..CALM };
         assert_eq!(bars(down), Some(FENCED));
     }
 
     #[test]
     fn a_constraint_that_bars_this_node_is_obeyed() {
-        let barred = Sight { barred_by: Some("node2"), ..CALM };
-        assert!(matches!(course(barred), Course::Nothing(FAILED, _)));
+        let barred = Situation { barred_by: Some("node2"), ..CALM };
+        assert!(matches!(decide(barred), Decision::Nothing(FAILED, _)));
     }
 
     #[test]
     fn without_quorum_or_need_nothing_is_done() {
-        assert!(matches!(course(Sight { quorum: false, ..CALM }), Course::Nothing(FAILED, _)));
-        assert!(matches!(course(Sight { is_over: true, ..CALM }), Course::Nothing(FAILED, _)));
+        assert!(matches!(
+            decide(Situation { quorum: false, ..CALM }),
+            Decision::Nothing(FAILED, _)
+        ));
+        assert!(matches!(
+            decide(Situation { is_over: true, ..CALM }),
+            Decision::Nothing(FAILED, _)
+        ));
     }
 
     #[test]
     fn obliteration_is_asked_of_the_cluster() {
-        let sight = Sight { obliterates: true, ..CALM };
-        assert!(matches!(course(sight), Course::BarAndFence(_)));
-        assert_eq!(bars(Sight { peer: Health::Down, ..sight }), Some(FENCED));
-        assert_eq!(bars(Sight { fences: false, ..sight }), None);
+        let situation = Situation { obliterates: true, ..CALM };
+        assert!(matches!(decide(situation), Decision::BarAndFence(_)));
+        assert_eq!(bars(Situation { peer: Health::Down, ..situation }), Some(FENCED));
+        assert_eq!(bars(Situation { fences: false, ..situation }), None);
     }
 }

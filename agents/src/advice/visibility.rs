@@ -1,5 +1,6 @@
 //! What LVM does and sees without being asked, and should not where DRBD is.
 
+use crate::lvm::backing::DRBD;
 use common::View;
 use common::host::block::{self, Number};
 use common::host::drbd;
@@ -7,9 +8,6 @@ use common::host::holders::{self, MULTIPATH};
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::settings::Settings;
 use std::path::{Path, PathBuf};
-
-/// The major number of DRBD's devices.
-pub(crate) const DRBD: u32 = 147;
 
 /// Whether LVM looks at the disk; none if it cannot tell.
 pub(crate) fn looks_at(view: &View, disk: &Path) -> Option<bool> {
@@ -24,14 +22,6 @@ pub(crate) fn looks_at(view: &View, disk: &Path) -> Option<bool> {
     let ours = number(disk);
     let same = |path: &PathBuf| path == disk || (ours.is_some() && number(path) == ours);
     Some(seen.iter().any(same))
-}
-
-/// The disks beneath DRBD's device, as far as the kernel tells.
-pub(crate) fn beneath(view: &View, device: Number) -> Vec<PathBuf> {
-    let resources = drbd::known(view);
-    let volumes = resources.into_iter().flat_map(|resource| resource.volumes);
-    let ours = volumes.filter(|volume| volume.minor == Some(device.minor));
-    ours.filter_map(|volume| volume.backing.map(PathBuf::from)).collect()
 }
 
 /// The DRBD resources that the disks belong to, as far as the kernel tells.

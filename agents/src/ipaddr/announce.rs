@@ -2,9 +2,9 @@
 //! then from a process in the background, which holds a lock that stop takes
 //! from it.
 
-use super::holding::{Holding, State};
+use super::state::{Assignment, State};
 use super::values::AnnounceForm;
-use super::{Ipaddr, cluster};
+use super::{Ipaddr, clusterip};
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::address::{self, Uniqueness};
 use common::host::announce::{Form, Line};
@@ -100,7 +100,7 @@ impl Ipaddr {
     /// A shared address is announced only if it has a hardware address of its
     /// own: with this interface's, one node would get all the clients.
     fn may_announce(&self) -> bool {
-        self.share.as_ref().is_none_or(cluster::Share::has_own_mac)
+        self.share.as_ref().is_none_or(clusterip::Share::has_own_mac)
     }
 
     /// Adds the announcements that a monitor was asked to make.
@@ -113,7 +113,7 @@ impl Ipaddr {
             view.note(format_args!("announcements are under way"));
             return;
         }
-        let Holding { nic, prefix, index, .. } = found.clone();
+        let Assignment { nic, prefix, index, .. } = found.clone();
         let what = format!("announce {} on {nic}, {count} times", self.ip);
         plan.step(what, move |system| {
             if let Err(err) = self.announce(system, self.errand(prefix, index, count)) {
@@ -210,13 +210,17 @@ fn soon(view: &View) -> Deadline {
     view.deadline().at_most(PATIENCE)
 }
 
-/// What the process in the background does.
-pub(super) fn background(words: &[String], system: &System<'_>) -> Result<()> {
-    let errand = Errand::read(words).context("these words make no sense in the background")?;
-    // Whoever holds the lock says what is to be said, or has it silent.
-    let Some(_lock) = pidlock::take(system, &lock_name(&errand.instance))? else { return Ok(()) };
-    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    errand.run(system, &Line::resume(socket, errand.ip))
+impl Ipaddr {
+    /// What the process in the background does.
+    pub(super) fn announce_in_background(words: &[String], system: &System<'_>) -> Result<()> {
+        let errand = Errand::read(words).context("these words make no sense in the background")?;
+        // Whoever holds the lock says what is to be said, or has it silent.
+        let Some(_lock) = pidlock::take(system, &lock_name(&errand.instance))? else {
+            return Ok(());
+        };
+        let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+        errand.run(system, &Line::resume(socket, errand.ip))
+    }
 }
 
 impl Errand {

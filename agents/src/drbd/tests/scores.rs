@@ -2,10 +2,10 @@
 //! were captured from the module of 8.4, the lines of `/proc/drbd`, and what
 //! `drbdsetup events2` of DRBD 9 prints.
 
-use super::fake::Fake;
-use super::params::{RemoveScore, Scores};
-use super::score::{Advice, advice};
-use super::*;
+use crate::drbd::fake::Fake;
+use crate::drbd::params::{RemoveScore, Scores};
+use crate::drbd::score::{self, ScoreChange};
+use crate::drbd::*;
 use ocf_meta::{Given, Reading, Value};
 
 /// What becomes of the score.
@@ -22,10 +22,10 @@ use Verdict::{Gone, Kept, Set, Stopped};
 
 fn of(resource: &Resource) -> Verdict {
     let scores = Scores::parse("0 10 1000 10000").unwrap();
-    match advice(resource, scores, RemoveScore::No, || false) {
-        Advice::Set(score, _) => Set(score),
-        Advice::Remove(_) => Gone,
-        Advice::Leave => Kept,
+    match score::change(resource, scores, RemoveScore::No, || false) {
+        ScoreChange::Set(score, _) => Set(score),
+        ScoreChange::Remove(_) => Gone,
+        ScoreChange::Leave => Kept,
     }
 }
 
@@ -116,7 +116,7 @@ fn by_the_events_of_nine() {
 #[test]
 fn by_the_events_of_more_than_one_peer_and_volume() {
     let told = |text: &str| seen(&Fake::nine(text));
-    let three = include_str!("../../../tests/data/drbd/events2-9.2");
+    let three = include_str!("../../../../tests/data/drbd/events2-9.2");
     assert_eq!(told(three), Set(10_000));
     let secondary = three.replacen("role:Primary", "role:Secondary", 1);
     assert_eq!(told(&secondary), Set(1000), "the third node is not known");
@@ -135,7 +135,7 @@ fn by_what_eight_four_was_heard_to_say() {
     macro_rules! heard {
         ($name:literal, $resource:literal) => {
             of(&common::testing::drbd_resource(
-                include_str!(concat!("../../../tests/data/drbd/messages-8.4.11-", $name)),
+                include_str!(concat!("../../../../tests/data/drbd/messages-8.4.11-", $name)),
                 $resource,
             ))
         };

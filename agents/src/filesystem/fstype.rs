@@ -21,7 +21,7 @@ pub(super) enum Backing {
 
 /// A type, as far as it matters here.
 #[derive(Clone, Debug)]
-pub(super) struct Kind {
+pub(super) struct FsType {
     /// As mount(8) takes it; none to have it found out.
     pub(super) name: Option<String>,
     /// What stands behind it.
@@ -92,7 +92,7 @@ pub(super) fn is_never_written(fstype: &str) -> bool {
     matches!(fstype, "cramfs" | "erofs" | "iso9660" | "romfs" | "squashfs")
 }
 
-impl Kind {
+impl FsType {
     pub(super) fn new(fstype: Option<&str>, options: &MountOptions) -> Self {
         let name = fstype.filter(|name| *name != "auto").map(str::to_owned);
         let is = |list: &[&str]| name.as_deref().is_some_and(|name| list.contains(&name));
@@ -210,8 +210,8 @@ pub(super) fn is_known(view: &View, fstype: &str) -> Result<bool> {
 mod tests {
     use super::*;
 
-    fn kind(fstype: &str, options: &str) -> Kind {
-        Kind::new(Some(fstype).filter(|name| !name.is_empty()), &MountOptions::parse(options))
+    fn kind(fstype: &str, options: &str) -> FsType {
+        FsType::new(Some(fstype).filter(|name| !name.is_empty()), &MountOptions::parse(options))
     }
 
     #[test]

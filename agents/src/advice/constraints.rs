@@ -230,7 +230,7 @@ fn is_mandatory(order: &Element) -> bool {
 mod tests {
     use super::*;
 
-    const CIB: &str = include_str!("../../tests/data/drbd/cib-2-nodes.xml");
+    const CIB: &str = include_str!("../../../tests/data/drbd/cib-2-nodes.xml");
 
     fn primitive(id: &str, agent: &str, param: &str, value: &str) -> String {
         format!(
