@@ -20,6 +20,7 @@ pub mod lvm2;
 pub mod nfs_common;
 pub mod nfs_kernel_server;
 pub mod nfsserver;
+pub mod vblade;
 
 mod drain;
 
@@ -41,12 +42,14 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nfs_common::NfsCommon>(),
     meta_of::<nfs_kernel_server::NfsKernelServer>(),
     meta_of::<iscsitarget::Iscsitarget>(),
+    meta_of::<vblade::Vblade>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the
 /// agents whose place it takes. Only with them is it enough for a user to
 /// change the provider.
-pub const ALIASES: &[(&str, &[&str])] = &[("IPaddr", &["IPaddr2"]), ("LVM", &["LVM-activate"])];
+pub const ALIASES: &[(&str, &[&str])] =
+    &[("IPaddr", &["IPaddr2"]), ("LVM", &["LVM-activate"]), ("vblade", &["AoEtarget"])];
 
 /// The programs that are no agents, each with the other names it answers to.
 pub const HANDLERS: &[(&str, &[&str])] = &[("drbd-fence-peer", &["drbd-unfence-peer"])];

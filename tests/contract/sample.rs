@@ -47,6 +47,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nfs-common" => named("need_gssd", "no"),
         "nfs-kernel-server" => named("nfs_server_scope", "10.0.0.9"),
         "iscsitarget" => one("config", "/etc/ietd.conf"),
+        "vblade" => vblade(machine),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
@@ -64,7 +65,7 @@ fn named(parameter: &'static str, value: &str) -> Sample {
 /// Whether the agent can be started on a machine of the tests. What needs a
 /// kernel with DRBD or the device-mapper is started in the lab.
 pub fn can_run(name: &str) -> bool {
-    matches!(name, "Filesystem" | "IPaddr" | "exportfs")
+    matches!(name, "Filesystem" | "IPaddr" | "exportfs" | "vblade")
 }
 
 fn filesystem(machine: &Machine) -> Sample {
@@ -114,4 +115,13 @@ fn ipaddr(machine: &Machine) -> Sample {
         ],
         words: vec!["10.0.0.9/24/eth0".into()],
     }
+}
+
+fn vblade(machine: &Machine) -> Sample {
+    machine.nic("eth0", &[]);
+    let disk = machine.disk(4);
+    let words = vec![disk.path().to_owned(), "eth0".into(), "0".into(), "1".into()];
+    machine.keep(disk);
+    let names = ["device", "nic", "shelf", "slot"];
+    Sample { parameters: names.into_iter().zip(words.clone()).collect(), words }
 }

@@ -4,7 +4,7 @@
 use super::call::Call;
 use super::machine::Machine;
 use super::program::Output;
-use super::tier::Cases;
+use super::tier::{Case, Cases};
 use std::time::{Duration, Instant};
 
 /// How often each action of an agent is killed, unless its trial says otherwise.
@@ -100,6 +100,7 @@ pub struct Trial {
     agent: Call,
     runs: fn(&Machine) -> bool,
     times: u32,
+    idle: Duration,
 }
 
 impl Cases {
@@ -107,16 +108,27 @@ impl Cases {
     /// the next monitor tells the truth, the next stop ends well, and nothing
     /// stays behind. `prepare` makes the machine ready.
     pub fn killed(&mut self, who: &str, prepare: fn(&Machine) -> Trial) {
+        self.killed_with(&[], who, prepare);
+    }
+
+    /// The same of an agent that needs these programs.
+    pub fn killed_with(
+        &mut self,
+        needs: &[&'static str],
+        who: &str,
+        prepare: fn(&Machine) -> Trial,
+    ) {
         for action in ["start", "stop"] {
             let name = format!("{who} killed at any instant of a {action} is recovered from");
-            self.add(name, move |machine| prepare(machine).go_through(machine, action));
+            let run = move |machine: &Machine| prepare(machine).go_through(machine, action);
+            self.push(Case::new(name, run).needs(needs));
         }
     }
 }
 
 impl Trial {
     pub fn of(agent: Call, runs: fn(&Machine) -> bool) -> Self {
-        Self { agent, runs, times: TIMES }
+        Self { agent, runs, times: TIMES, idle: Duration::ZERO }
     }
 
     /// For an agent that takes long.
@@ -124,12 +136,20 @@ impl Trial {
         Self { times, ..self }
     }
 
+    /// For an agent whose start begins with so long a time in which there is
+    /// nothing that a kill could cut in two.
+    pub fn idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
     fn go_through(&self, machine: &Machine, action: &str) {
         let before = machine.state();
-        let mut instants = Instants::within(self.duration(action) * 5 / 4);
+        let idle = if action == "start" { self.idle } else { Duration::ZERO };
+        let usual = self.duration(action).saturating_sub(idle);
+        let mut instants = Instants::within(usual * 5 / 4);
         let mut killed = 0;
         for round in 1..=self.times {
-            let (seed, instant) = (instants.seed(), instants.next());
+            let (seed, instant) = (instants.seed(), idle + instants.next());
             let at =
                 format!("round {round}, {action} killed after {instant:?}, STURDY_SEED={seed}");
             if action == "stop" {

@@ -15,6 +15,7 @@
 //! | `call.rs`    | one call of an agent, as Pacemaker, heartbeat or a person |
 //! | `program.rs` | any other program                                        |
 //! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
+//! | `aoe.rs`     | an initiator of ATA over Ethernet                        |
 //! | `wire.rs`    | the frames a neighbour hears                             |
 //! | `disk.rs`    | loop devices with file systems, some that can be frozen  |
 //! | `fuse.rs`    | file systems and disks that stop answering               |
@@ -31,6 +32,7 @@
 #![allow(dead_code, reason = "each tier uses its part")]
 #![allow(unused_imports, reason = "each tier uses its part")]
 
+mod aoe;
 mod call;
 mod crash;
 mod disk;
@@ -47,6 +49,7 @@ mod text;
 mod tier;
 mod wire;
 
+pub use aoe::{Initiator, Told};
 pub use call::{Call, Outcome};
 pub use crash::{Instants, Killed, Trial};
 pub use disk::{Disk, Freezer};

@@ -93,6 +93,11 @@ impl Peer<'_> {
         mac(1, &self.nic)
     }
 
+    /// What the interface is called, on either end.
+    pub(super) fn nic(&self) -> &str {
+        &self.nic
+    }
+
     /// Runs `ip` on the neighbour's side.
     pub fn ip(&self, words: &[&str]) -> String {
         self.machine.ip(&[&["-n", &self.namespace], words].concat())

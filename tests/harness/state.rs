@@ -83,6 +83,8 @@ impl Machine {
         add("route", self.routes("-6"));
         add("rule", self.ip(&["-o", "rule"]));
         add("addrlabel", self.ip(&["addrlabel"]));
+        let sockets = self.must("cat", &["/proc/net/packet"]);
+        add("AoE socket", sockets.lines().filter(|line| line.contains(" 88a2 ")).collect());
         // What a pretended program keeps for a kernel.
         for file in std::fs::read_dir("/run/witness").into_iter().flatten().flatten() {
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();

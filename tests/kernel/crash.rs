@@ -1,6 +1,7 @@
 //! Each agent, killed at any instant: see [`Trial`] for what has to hold then.
 
 use crate::harness::{Cases, Machine, Trial};
+use std::time::Duration;
 
 /// The table of exports.
 const ETAB: &str = "/var/lib/nfs/etab";
@@ -41,6 +42,19 @@ pub fn cases(cases: &mut Cases) {
             let found = machine.address("fd00::9");
             found.is_some_and(|address| !address.flags.contains(&"tentative"))
         })
+    });
+    cases.killed_with(&["/usr/sbin/vblade"], "vblade:", |machine| {
+        machine.nic("eth0", &[]);
+        let disks = [machine.disk(1), machine.disk(1)];
+        let lines = [1, 2].map(|slot| format!("eth0 0 {slot} {}\n", disks[slot - 1].path()));
+        machine.file("/etc/vblade.conf", &lines.concat());
+        disks.into_iter().for_each(|disk| machine.keep(disk));
+        let serves = |machine: &Machine| {
+            let sockets = machine.must("cat", &["/proc/net/packet"]);
+            sockets.lines().filter(|line| line.contains(" 88a2 ")).count() == 2
+        };
+        // It asks the network three times before it does anything.
+        Trial::of(machine.agent("vblade"), serves).idle(Duration::from_millis(740))
     });
 }
 

@@ -24,6 +24,7 @@ mod lvm;
 mod nfsserver;
 mod pacemaker;
 mod under_way;
+mod vblade;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
@@ -39,5 +40,6 @@ fn main() -> std::process::ExitCode {
         under_way::cases(cases);
         exportfs::cases(cases);
         nfsserver::cases(cases);
+        vblade::cases(cases);
     })
 }

@@ -145,7 +145,7 @@ fn protocol(ip: IpAddr) -> u16 {
 }
 
 /// A `struct sockaddr_ll` with as much hardware address as is needed.
-fn address(protocol: u16, index: u32, hardware: &[u8]) -> Vec<u8> {
+pub(super) fn address(protocol: u16, index: u32, hardware: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     bytes.extend((libc::AF_PACKET as u16).to_ne_bytes());
     bytes.extend(protocol.to_be_bytes());

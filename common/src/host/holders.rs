@@ -52,6 +52,17 @@ pub fn claims(view: &View, device: &str) -> Vec<String> {
     found
 }
 
+/// Who would not survive that somebody else writes to the device of this name:
+/// what has it to itself, and whoever has it mounted.
+pub fn owners(view: &View, device: &str) -> Vec<String> {
+    let number = view.read(format!("/sys/class/block/{device}/dev")).ok();
+    let number = number.as_deref().and_then(Number::parse);
+    let mut found = claims(view, device);
+    found.extend(number.into_iter().flat_map(|number| mounts(view, number)));
+    found.truncate(ENOUGH);
+    found
+}
+
 /// The devices on top of it: device-mapper, RAID, loop, DRBD.
 pub fn above(view: &View, device: &str) -> Vec<String> {
     let path = Path::new("/dev").join(device);

@@ -19,6 +19,9 @@ use std::path::Path;
 /// Devices are read in blocks of this size, which any sector size divides.
 const BLOCK: usize = 4096;
 
+/// No configuration that an agent reads is longer.
+const LONGEST: u64 = 8 << 20;
+
 mod request {
     #![allow(missing_docs, reason = "a macro's functions take no comment")]
     nix::ioctl_none!(flush_buffers, 0x12, 97);
@@ -42,6 +45,14 @@ pub fn block(view: &View, device: &Path, at: u64, deadline: Deadline) -> Result<
         digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
     let bytes = bytes.filter(|bytes| bytes.len() == BLOCK);
     bytes.with_context(|| format!("what was read from {} is not a block", device.display()))
+}
+
+/// The text of a file that lies on whichever file system, links followed.
+pub fn text(view: &View, file: &Path, deadline: Deadline) -> Result<String> {
+    if !view.is_real() {
+        return Ok(super::file::read(&view.path(file))?);
+    }
+    child::ask(view, "text", &[file], deadline)
 }
 
 /// Has the file system say something that it cannot know by heart.
@@ -139,6 +150,18 @@ impl Aligned {
         let skip = self.0.as_ptr().align_offset(BLOCK);
         &mut self.0[skip..skip + BLOCK]
     }
+}
+
+/// In the child. What is no file is not waited for.
+pub(crate) fn text_in_child(words: &[OsString]) -> Result<()> {
+    let [file] = child::take(words)?;
+    let flags = libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    ensure!(opened.metadata()?.is_file(), "it is not a file");
+    let mut text = Vec::new();
+    opened.take(LONGEST).read_to_end(&mut text)?;
+    ensure!(text.len() < LONGEST as usize, "it is longer than {LONGEST} bytes");
+    std::io::stdout().write_all(&text).context("nobody takes it")
 }
 
 /// In the child.

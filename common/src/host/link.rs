@@ -34,6 +34,8 @@ pub struct Link {
     pub address: Vec<u8>,
     /// The hardware address of everybody on its network.
     pub broadcast: Vec<u8>,
+    /// The largest packet it takes.
+    pub mtu: u32,
     /// Of a bond that sends through its members in turn.
     pub takes_turns: bool,
 }
@@ -162,6 +164,7 @@ fn read(body: &[u8]) -> Option<Link> {
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_ADDRESS => link.address = value.to_vec(),
             libc::IFLA_BROADCAST => link.broadcast = value.to_vec(),
+            libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
             libc::IFLA_OPERSTATE => link.operstate = *value.first()?,
             libc::IFLA_LINKINFO => link.takes_turns = takes_turns(value),
             _ => {}

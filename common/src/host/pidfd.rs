@@ -119,14 +119,14 @@ impl PidFd {
 }
 
 /// Waits until all of them have ended or the time is over.
-pub fn await_end(mut processes: Vec<PidFd>, deadline: Deadline) {
+pub fn await_end(processes: &[PidFd], deadline: Deadline) {
     loop {
-        processes.retain(|process| !process.has_ended());
-        let Some(first) = processes.first() else { return };
+        let left: Vec<&PidFd> = processes.iter().filter(|process| !process.has_ended()).collect();
+        let Some(first) = left.first() else { return };
         if deadline.has_passed() {
             return;
         }
-        let ends = processes.iter().filter_map(PidFd::signals_end);
+        let ends = left.iter().filter_map(|process| process.signals_end());
         let mut fds: Vec<PollFd<'_>> =
             ends.map(|end| PollFd::new(end, PollFlags::POLLIN)).collect();
         let _ = poll(&mut fds, first.patience(deadline));
@@ -187,7 +187,7 @@ mod tests {
             assert!(!handle.has_ended());
             handle.signal(Signal::SIGKILL).unwrap();
             let begun = Instant::now();
-            await_end(vec![handle], Deadline::after(Duration::from_secs(20)));
+            await_end(&[handle], Deadline::after(Duration::from_secs(20)));
             assert!(begun.elapsed() < Duration::from_secs(10));
             child.wait().unwrap();
         }

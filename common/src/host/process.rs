@@ -82,6 +82,14 @@ pub(crate) fn stuck_at(pid: i32) -> Option<String> {
     rest.starts_with('D').then_some(place)
 }
 
+/// Whether a process stands still until somebody has it go on: it was stopped
+/// by a signal, or is being traced.
+pub fn is_halted(proc: &Path, pid: i32) -> bool {
+    let stat = fs::read(proc.join(pid.to_string()).join("stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+}
+
 /// The numbers of all processes, the youngest last.
 pub fn all(proc: &Path) -> Vec<i32> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
@@ -121,7 +129,7 @@ pub fn is_vital(proc: &Path, process: &Process) -> bool {
 /// Waits until all of them have ended, at most this long.
 pub fn await_end(processes: &[Process], patience: Duration) {
     let handles = processes.iter().filter_map(|process| PidFd::open(process.pid).ok());
-    pidfd::await_end(handles.collect(), Deadline::after(patience));
+    pidfd::await_end(&handles.collect::<Vec<_>>(), Deadline::after(patience));
 }
 
 #[cfg(test)]

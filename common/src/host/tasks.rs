@@ -29,6 +29,7 @@ pub(crate) fn carry_out(words: &[OsString], besides: Tasks) -> Result<()> {
         "look" => lookup::look_in_child(words),
         task @ ("mkdir" | "rmdir") => lookup::change_in_child(task, words),
         "answer" => io_test::answer_in_child(words),
+        "text" => io_test::text_in_child(words),
         "write" => io_test::write_in_child(words),
         "remove" => io_test::remove_in_child(words),
         task => besides(task, words).unwrap_or_else(|| bail!("there is no task {task}")),

@@ -29,6 +29,7 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("/usr/share/heartbeat/ResourceManager", "heartbeat", "a takeover as haresources does it"),
     ("nft", "nftables", "an address that several nodes share"),
     ("lvm", "lvm2", "volume groups on disks made of files"),
+    ("vblade", "vblade", "devices exported by ATA over Ethernet"),
     ("drbdadm", "drbd-utils", "the drbddisk script to compare with"),
     ("arping", "iputils-arping", "the shell IPaddr2 announces with it"),
     ("ifconfig", "net-tools", "the shell IPaddr sets addresses with it"),
@@ -49,6 +50,7 @@ const SERVICES: &[&str] = &[
     "pacemaker",
     "pcsd",
     "pcsd-ruby",
+    "vblade",
     "xfs_scrub_all.timer",
 ];
 
