@@ -22,8 +22,8 @@ const USAGE: &str = "Usage: cargo xtask dist [--out DIR] [--release N] [--arch a
   --out DIR     where to put the packages (target/dist)
   --release N   which packaging of this version it is (1)
   --arch arm64  for 64-bit ARM, built by Debian's own compiler in a clean root (needs root)
-  --again       build the agents a second time in another directory under another
-                CARGO_HOME, and compare";
+  --again       make them once more in another directory under another CARGO_HOME,
+                and compare";
 
 /// What makes packages: witness, package, reason.
 const NEEDS: &[(&str, &str, &str)] = &[
@@ -74,17 +74,8 @@ struct Build {
     copyright: String,
 }
 
-/// The word by which [`again`] has the agents of another workspace built.
-const BUILD_OF: &str = "--build-of";
-
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
-    if let [first, workspace] = words
-        && first == BUILD_OF
-    {
-        println!("{}", host::build_agents_of(Path::new(workspace))?.display());
-        return Ok(());
-    }
     let (mut out, mut release) = (host::workspace().join("target/dist"), "1".to_owned());
     let (mut arch, mut again) = (AMD64, false);
     let mut words = words.iter();
@@ -106,14 +97,16 @@ pub fn run(words: &[String]) -> Result<()> {
         }
     }
     host::install(NEEDS)?;
-    if again {
-        return again::compare();
-    }
     let (built, libc) = match arch.debian {
         "arm64" => cross::build()?,
         _ => (host::build_agents()?, libc()?),
     };
-    for package in make(&Build::new(arch, release, libc)?, &built, &out)? {
+    let packages = make(&Build::new(arch, release.clone(), libc)?, &built, &out)?;
+    if again {
+        ensure!(arch.debian == AMD64.debian, "--again is for the machine's own architecture");
+        return again::compare(&packages, &["--release", &release]);
+    }
+    for package in packages {
         println!("{}", package.display());
     }
     Ok(())

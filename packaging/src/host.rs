@@ -84,13 +84,8 @@ fn is_there(witness: &str) -> bool {
 
 /// Builds the agents as they are shipped and returns the directory they lie in.
 pub fn build_agents() -> Result<PathBuf> {
-    build_agents_of(&workspace())
-}
-
-/// The same for a workspace at another place.
-pub fn build_agents_of(workspace: &Path) -> Result<PathBuf> {
     let output = cargo()
-        .current_dir(workspace)
+        .current_dir(workspace())
         .args(["build", "--release", "--package", "agents", "--bins"])
         .arg("--message-format=json-render-diagnostics")
         .args(["--config", &same_paths_everywhere()?])

@@ -1,43 +1,56 @@
-//! Builds the agents twice, in two directories and under two CARGO_HOMEs.
+//! Makes the packages once more, from another directory and under another
+//! CARGO_HOME, by an xtask that was built there.
 
 use crate::host::{self, said};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-/// Where the second build is made; kept, so that the next one is short.
+/// Where that is; kept, so that the next time is short.
 const ELSEWHERE: &str = "target/again/a-longer-name/than-the-first";
 
-/// Fails unless both builds give the same bytes.
-pub fn compare() -> Result<()> {
-    let first = host::build_agents()?;
+/// Fails unless the packages have the same bytes as those given.
+pub fn compare(packages: &[PathBuf], words: &[&str]) -> Result<()> {
     let workspace = host::workspace().join(ELSEWHERE);
     copy_sources(&workspace)?;
-    let home = workspace.with_file_name("home");
-    borrow_registry(&home)?;
-    let output = Command::new(std::env::current_exe()?)
-        .args(["dist", super::BUILD_OF])
-        .arg(&workspace)
-        .env("CARGO_HOME", &home)
-        .env("CARGO_TARGET_DIR", workspace.with_file_name("built"))
-        .stderr(std::process::Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "the second build ended with {}", output.status);
-    let second = String::from_utf8(output.stdout)?;
-    let second = Path::new(second.trim_end());
-    let handlers = agents::HANDLERS.iter().map(|(name, _)| *name);
-    for name in agents::ALL.iter().map(|meta| meta.name).chain(handlers) {
-        let same = fs::read(first.join(name))? == fs::read(second.join(name))?;
-        ensure!(same, "{} and {} differ", first.join(name).display(), second.join(name).display());
-        println!("{name}: the same bytes");
+    let beside = |name: &str| workspace.with_file_name(name);
+    borrow_registry(&beside("home"))?;
+    let status = host::cargo()
+        .current_dir(&workspace)
+        .args(["run", "--quiet", "--package", "xtask", "--", "dist"])
+        .args(words)
+        .arg("--out")
+        .arg(beside("packages"))
+        .env("CARGO_HOME", beside("home"))
+        .env("CARGO_TARGET_DIR", beside("built"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the second build ended with {status}");
+    for first in packages {
+        let second = beside("packages").join(first.file_name().context("a package has a name")?);
+        let (one, other) = (sha256(first)?, sha256(&second)?);
+        ensure!(one == other, "{} and {} differ", first.display(), second.display());
+        println!("{one}  {}: the same bytes again", first.display());
     }
     Ok(())
 }
 
-/// The files of the work tree that git knows, as they are now.
+fn sha256(path: &Path) -> Result<String> {
+    let line = said(Command::new("sha256sum").arg(path))?;
+    line.split(' ').next().map(str::to_owned).context("sha256sum says nothing")
+}
+
+/// The files of the work tree that git knows, as they are now, in a clone that
+/// knows of the same commit.
 fn copy_sources(to: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to)?;
+    let clone = ["clone", "--quiet", "--shared", "--no-checkout"];
+    said(Command::new("git").args(clone).arg(host::workspace()).arg(to))?;
     let known = said(Command::new("git").current_dir(host::workspace()).args(["ls-files", "-z"]))?;
     for name in known.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (host::workspace().join(name), to.join(name));
