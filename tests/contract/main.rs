@@ -22,6 +22,7 @@ mod heartbeat;
 mod input;
 mod metadata;
 mod reactor;
+mod readme;
 mod sample;
 mod tester;
 
@@ -39,5 +40,6 @@ fn main() -> std::process::ExitCode {
         }
         input::cases(cases);
         heartbeat::cases(cases);
+        readme::cases(cases);
     })
 }
