@@ -23,6 +23,12 @@ pub fn cases(cases: &mut Cases, meta: &'static Meta) {
     add("pcs resource create takes it, and refuses what is not its own", pcs_creates, "pcs");
 }
 
+/// What is the same for all agents, and takes a second each time.
+pub fn lists(cases: &mut Cases) {
+    cases.push(Case::new("crm ra list shows every agent", crmsh_lists).needs(&["crm"]));
+    cases.push(Case::new("pcs resource list shows every agent", pcs_lists).needs(&["pcs"]));
+}
+
 /// A configuration without a cluster.
 const CIB: &str = r#"<cib crm_feature_set="3.0.14" validate-with="pacemaker-3.8" epoch="1"
  num_updates="0" admin_epoch="0" have-quorum="1"><configuration><crm_config>
@@ -87,8 +93,13 @@ fn crmsh_shows(machine: &Machine, name: &'static str) {
     for param in meta.params {
         assert!(shown.stdout.contains(param.name), "{}: {shown}", param.name);
     }
+}
+
+fn crmsh_lists(machine: &Machine) {
     let list = client(machine, "crm", &["ra", "list", "ocf", "sturdy"]);
-    assert!(list.stdout.contains(name), "{list}");
+    for meta in agents::ALL {
+        assert!(list.stdout.split_whitespace().any(|word| word == meta.name), "{list}");
+    }
 }
 
 fn crmsh_validates(machine: &Machine, name: &'static str) {
@@ -114,11 +125,19 @@ fn crmsh_configures(machine: &Machine, name: &'static str) {
     let full = full(name);
     machine.file("/tmp/cib.xml", CIB);
     succeeds(&client(machine, "crm", &primitive(&full, &options, &[])));
-    let shown = client(machine, "crm", &["configure", "show"]);
-    assert!(shown.stdout.contains(&full), "{shown}");
+    is_configured("/tmp/cib.xml", name);
     machine.file("/tmp/cib.xml", CIB);
     let refused = client(machine, "crm", &primitive(&full, &options, &["no_such_thing=1"]));
     assert!(refused.code != Some(0) && refused.to_string().contains("no_such_thing"), "{refused}");
+}
+
+/// A resource of the agent's, and nothing else that is called so.
+fn is_configured(file: &str, name: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let primitive = text.lines().find(|line| line.contains("<primitive ")).unwrap_or(&text);
+    for part in ["provider=\"sturdy\"", &format!("type=\"{name}\"")] {
+        assert!(primitive.contains(part), "{primitive} lacks {part}");
+    }
 }
 
 fn pcs_shows(machine: &Machine, name: &'static str) {
@@ -129,9 +148,14 @@ fn pcs_shows(machine: &Machine, name: &'static str) {
     for param in meta.all_params() {
         assert!(shown.stdout.contains(param.name), "{}: {shown}", param.name);
     }
+}
+
+fn pcs_lists(machine: &Machine) {
     let list = client(machine, "pcs", &["resource", "list", "ocf:sturdy"]);
     succeeds(&list);
-    assert!(list.stdout.contains(&full(name)), "{list}");
+    for meta in agents::ALL {
+        assert!(list.stdout.split_whitespace().any(|word| word == full(meta.name)), "{list}");
+    }
 }
 
 fn pcs_creates(machine: &Machine, name: &'static str) {
@@ -144,13 +168,11 @@ fn pcs_creates(machine: &Machine, name: &'static str) {
             options.iter().map(String::as_str).chain(more.iter().copied()).collect();
         client(machine, "pcs", &[words, given].concat())
     };
-    let created = create(&[]);
+    let created = create(&["--agent-validation"]);
     succeeds(&created);
     assert!(created.stderr.is_empty(), "{created}");
-    let shown = client(machine, "pcs", &["-f", "/tmp/pcs.xml", "resource", "config", "p"]);
-    assert!(shown.stdout.contains("provider=sturdy"), "{shown}");
+    is_configured("/tmp/pcs.xml", name);
     succeeds(&create(&["trace_ra=1"]));
-    succeeds(&create(&["--agent-validation"]));
     let refused = create(&["no_such_thing=1"]);
     assert!(refused.code != Some(0) && refused.to_string().contains("no_such_thing"), "{refused}");
 }

@@ -38,6 +38,7 @@ fn main() -> std::process::ExitCode {
             tester::cases(cases, meta);
             reactor::cases(cases, meta);
         }
+        clients::lists(cases);
         input::cases(cases);
         heartbeat::cases(cases);
         readme::cases(cases);
