@@ -14,7 +14,18 @@ const NO_CASE: u8 = 5;
 const NAMED: usize = 5;
 const LONG: Duration = Duration::from_secs(5);
 
+/// How many cases there are at a time for each processor: most of the time of
+/// most of them they wait, for a deadline or for the second that a shell agent
+/// sleeps.
+const FOR_EACH_PROCESSOR: usize = 3;
+
 static TOOK: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+/// How many cases are run at a time.
+pub fn at_a_time() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    FOR_EACH_PROCESSOR * processors
+}
 
 /// A case, of which it is written down how long it takes.
 pub fn timed(name: String, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {

@@ -1,4 +1,4 @@
-//! A tier: a list of named cases, run two at a time, each on its own machine.
+//! A tier: a list of named cases, run several at a time, each on its own machine.
 
 use super::fuse;
 use super::machine::{self, Machine};
@@ -82,7 +82,8 @@ pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
     if fuse::is_server() {
         return fuse::serve();
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert_with(runner::at_a_time);
     if !arguments.list
         && let Err(reason) = machine::prepare()
     {

@@ -28,6 +28,8 @@ mod vblade;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
+        // The longest first, beside which others are run.
+        pacemaker::cases(cases);
         drbd::cases(cases);
         drbddisk::cases(cases);
         filesystem::cases(cases);
@@ -36,7 +38,6 @@ fn main() -> std::process::ExitCode {
         itself::cases(cases);
         lvm::cases(cases);
         crash::cases(cases);
-        pacemaker::cases(cases);
         under_way::cases(cases);
         exportfs::cases(cases);
         nfsserver::cases(cases);

@@ -55,7 +55,9 @@ fn main() -> ExitCode {
     }
     let packages = packages.unwrap_or_default();
     if !arguments.list {
-        Base::ALL.iter().for_each(Base::make);
+        std::thread::scope(|scope| {
+            Base::ALL.iter().for_each(|base| drop(scope.spawn(|| base.make())));
+        });
     }
     let (debs, rpms) = (packages.clone(), packages.clone());
     let mut trials = vec![
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
             trials.push(runner::timed(format!("Debian {}: {name}", base.release), run));
         }
     }
-    arguments.test_threads.get_or_insert(2);
+    arguments.test_threads.get_or_insert_with(runner::at_a_time);
     runner::run("package", &arguments, trials)
 }
 
