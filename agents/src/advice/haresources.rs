@@ -32,6 +32,19 @@ impl<'a> Word<'a> {
     }
 }
 
+/// The directories on which the lines have file systems mounted.
+pub(crate) fn mount_points(view: &View) -> Vec<String> {
+    let text = view.read(FILE).unwrap_or_default().replace("\\\n", " ");
+    let words = text
+        .lines()
+        .flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace().skip(1));
+    let directory = |word: &str| {
+        let mut parts = word.split("::").filter(|part| !part.is_empty());
+        (parts.next()? == "Filesystem").then(|| parts.nth(1).map(str::to_owned))?
+    };
+    words.filter_map(directory).collect()
+}
+
 /// That something which lies on DRBD stands to the left of what promotes it,
 /// in the first line that has both.
 pub(crate) fn misplaced(
@@ -75,6 +88,13 @@ mod tests {
         assert!(wrong.contains("has LVM::vg before drbddisk::r1"), "{wrong}");
         assert!(said("node1 lvm2 \\\n  drbddisk\n").is_some(), "a line may go on");
         assert!(said("node1 LVM::vg drbdupper::r1\n").is_some());
+    }
+
+    #[test]
+    fn mount_points_are_the_second_word_of_a_file_system() {
+        let fake = Fake::new("");
+        fake.file(FILE, "node1 10.0.0.9 \\\n Filesystem::/dev/a::/srv/a::ext4 nfs-common # Filesystem::/dev/b::/b\n");
+        assert_eq!(mount_points(&fake.view(Duration::from_secs(5))), ["/srv/a"]);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! `exportfs -r` would take down what other resources have exported, and one
 //! directory that is missing makes it fail for all.
 
+use crate::advice::haresources;
 use anyhow::{Result, bail};
+use common::host::mount::Table;
 use common::{System, View};
 use std::fmt;
 use std::io;
@@ -142,6 +144,11 @@ pub(super) fn export(system: &System<'_>, entry: &Entry) -> Result<()> {
     if !system.is_dir(Path::new(&entry.path))? {
         bail!("cannot export {entry}: there is no such directory");
     }
+    if let Some(directory) = missing_mount(system, &entry.path)? {
+        bail!(
+            "cannot export {entry}: nothing is mounted on {directory}, and haresources has a file system there"
+        );
+    }
     let (options, word) = (entry.options.as_str(), entry.word());
     let words = match options.is_empty() {
         true => vec![word.as_str()],
@@ -152,6 +159,21 @@ pub(super) fn export(system: &System<'_>, entry: &Entry) -> Result<()> {
         bail!("cannot export {entry}: {}", done.reason());
     }
     Ok(())
+}
+
+/// The directory above on which heartbeat is to have mounted something, and has
+/// not: clients of an empty mount point hold handles that nobody knows later.
+fn missing_mount(view: &View, path: &str) -> Result<Option<String>> {
+    let above: Vec<String> = haresources::mount_points(view)
+        .into_iter()
+        .filter(|directory| Path::new(path).starts_with(directory))
+        .collect();
+    if above.is_empty() {
+        return Ok(None);
+    }
+    let table = Table::read(view)?;
+    let is_missing = |directory: &String| table.uppermost(Path::new(directory)).is_none();
+    Ok(above.into_iter().find(is_missing))
 }
 
 /// Takes one back, as far as it is there.

@@ -165,7 +165,7 @@ pub(super) fn release(system: &System<'_>) -> Result<()> {
         changed |= DropIn { unit, name: NAME }.remove(system)?;
     }
     if changed {
-        systemd::reload(system)?;
+        systemd::reload_soon(system)?;
     }
     Ok(())
 }

@@ -139,6 +139,14 @@ pub fn reload(system: &System<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The same, without waiting for it: nothing that follows needs it.
+pub fn reload_soon(system: &System<'_>) -> Result<()> {
+    use nix::sys::signal::{Signal, kill};
+    system.note(format_args!("SIGHUP to the service manager"));
+    kill(nix::unistd::Pid::from_raw(1), Signal::SIGHUP)
+        .context("cannot have the service manager read its units again")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

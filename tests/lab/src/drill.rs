@@ -12,6 +12,7 @@ mod journal;
 mod kill;
 mod layers;
 mod module;
+mod nfsserver;
 mod node;
 pub mod order;
 mod peer;

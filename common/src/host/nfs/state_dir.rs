@@ -44,8 +44,9 @@ const DIRECTORIES: [&str; 9] = [
 /// Those that are made also where the node has none.
 const ALWAYS: [&str; 1] = ["v4recovery"];
 
-/// And files.
-const FILES: [&str; 2] = ["etab", "rmtab"];
+/// And files; those of statd where the node has them.
+const FILES: [&str; 4] = ["etab", "rmtab", "state", "statd/state"];
+const OF_STATD: [&str; 2] = ["state", "statd/state"];
 
 /// A directory, as mounts show it: what a bind of it is known by, whatever the
 /// names are by then.
@@ -156,8 +157,14 @@ pub(crate) fn prepare_in_child(words: &[OsString]) -> Result<()> {
         }
     }
     for name in FILES {
+        if !local.join(name).is_file() && OF_STATD.contains(&name) {
+            continue;
+        }
+        let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NONBLOCK | NEVER_A_LINK;
-        let file = openat(&root, name, flags, Mode::from_bits_truncate(0o644))
+        let mode = Mode::from_bits_truncate(0o644);
+        let file = directory(&root, Path::new(above))
+            .and_then(|above| Ok(openat(&above, last, flags, mode)?))
             .with_context(|| format!("cannot open {name}"))?;
         let found = fstat(&file)?;
         let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;

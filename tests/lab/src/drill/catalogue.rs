@@ -2,8 +2,8 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, exports, group, held, journal, kill, layers, module, peer, score, split, stacked,
-    target, tester,
+    Drill, disk, exports, group, held, journal, kill, layers, module, nfsserver, peer, score,
+    split, stacked, target, tester,
 };
 use anyhow::Result;
 
@@ -339,5 +339,41 @@ pub const ALL: &[Drill] = &[
         6,
         "LVM: a group on a DRBD device that is not promoted here is refused, and said why",
         group::is_elsewhere,
+    ),
+    core(
+        "nfsserver/cycle",
+        10,
+        "nfsserver: start and stop do what they say to kernel, daemons and state directory",
+        nfsserver::comes_and_goes,
+    ),
+    core(
+        "nfsserver/dead",
+        15,
+        "nfsserver: a daemon that has died is told and brought back, threads that were ended are no clean stop",
+        nfsserver::daemons_die,
+    ),
+    core(
+        "nfsserver/lock",
+        10,
+        "nfsserver: a client that holds a lock holds up neither stop nor unmounting",
+        nfsserver::a_client_holds_a_lock,
+    ),
+    core(
+        "nfsserver/read-only",
+        10,
+        "nfsserver: a state directory that cannot be written fails the start, and nothing is left of it",
+        nfsserver::the_directory_is_read_only,
+    ),
+    more(
+        "nfsserver/kill-start",
+        60,
+        "nfsserver: a start that is killed at any moment is mended by the next stop or start",
+        |stand| nfsserver::is_killed(stand, "start"),
+    ),
+    more(
+        "nfsserver/kill-stop",
+        60,
+        "nfsserver: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| nfsserver::is_killed(stand, "stop"),
     ),
 ];

@@ -182,6 +182,14 @@ impl Agent<'_> {
         self
     }
 
+    /// The action as a shell would be told it, for one that is to be killed.
+    pub fn line(&self, action: &str) -> String {
+        let environment = self.call.environment(action);
+        let set: Vec<_> =
+            environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("exec env {} {} {action}", set.join(" "), self.call.path())
+    }
+
     /// Carries an action out. One that is not over in its time is a failure.
     pub fn action(&self, action: &str) -> Result<Answer> {
         let recurring = (action == "monitor").then_some(("OCF_RESKEY_CRM_meta_interval", "10000"));
