@@ -20,6 +20,7 @@ pub mod lvm2;
 pub mod nfs_common;
 pub mod nfs_kernel_server;
 pub mod nfsserver;
+pub mod portblock;
 pub mod vblade;
 
 mod drain;
@@ -43,6 +44,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nfs_kernel_server::NfsKernelServer>(),
     meta_of::<iscsitarget::Iscsitarget>(),
     meta_of::<vblade::Vblade>(),
+    meta_of::<portblock::Portblock>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

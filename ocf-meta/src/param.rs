@@ -24,6 +24,9 @@ pub struct Param {
     pub required: bool,
     /// Whether two resources must not share a value.
     pub unique: bool,
+    /// Whether it is a part of the resource's name: where it is wrong, a stop has
+    /// no stand-in for it.
+    pub names: bool,
     /// Whether a change is taken without a restart.
     pub reloadable: bool,
     /// The place among the words of a haresources entry, from 1.
@@ -44,6 +47,7 @@ impl Param {
             default: None,
             required: false,
             unique: false,
+            names: false,
             reloadable: false,
             position: None,
             alias: None,
@@ -150,7 +154,7 @@ impl<'a> Reading<'a> {
 
     fn fall_back<F: Field>(&mut self, param: &'static Param, why: Invalid) -> Result<F, Invalid> {
         // What names the resource has no stand-in: a stop would hit another one.
-        if !self.lenient || param.required || param.unique {
+        if !self.lenient || param.required || param.unique || param.names {
             return Err(why);
         }
         self.passed_over.push(why);
@@ -242,7 +246,7 @@ pub trait Params: Sized {
 /// }
 /// ```
 ///
-/// In the brackets: `required`, `unique`, `reloadable`, `position = N`,
+/// In the brackets: `required`, `unique`, `names`, `reloadable`, `position = N`,
 /// `alias = "older_name"`. A field with neither `required` nor a default is an
 /// `Option`. The doc comment's first paragraph is the short description; a text
 /// that several agents share is given by `doc = TEXT` in its place.
@@ -332,6 +336,7 @@ macro_rules! params {
     };
     (@ required) => { true };
     (@ unique) => { true };
+    (@ names) => { true };
     (@ reloadable) => { true };
     (@ position $value:expr) => { Some($value) };
     (@ alias $value:expr) => { Some($value) };
@@ -339,7 +344,7 @@ macro_rules! params {
     (@ $unknown:ident $($value:expr)?) => {
         ::std::compile_error!(::std::concat!(
             "there is no `", ::std::stringify!($unknown), "` for a parameter: it is `required`, ",
-            "`unique`, `reloadable`, `position = N`, `alias = \"older_name\"` or `doc = TEXT`",
+            "`unique`, `names`, `reloadable`, `position = N`, `alias = \"older_name\"` or `doc = TEXT`",
         ))
     };
 }

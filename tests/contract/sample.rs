@@ -48,6 +48,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nfs-kernel-server" => named("nfs_server_scope", "10.0.0.9"),
         "iscsitarget" => one("config", "/etc/ietd.conf"),
         "vblade" => vblade(machine),
+        "portblock" => portblock(),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
@@ -65,7 +66,7 @@ fn named(parameter: &'static str, value: &str) -> Sample {
 /// Whether the agent can be started on a machine of the tests. What needs a
 /// kernel with DRBD or the device-mapper is started in the lab.
 pub fn can_run(name: &str) -> bool {
-    matches!(name, "Filesystem" | "IPaddr" | "exportfs" | "vblade")
+    matches!(name, "Filesystem" | "IPaddr" | "exportfs" | "vblade" | "portblock")
 }
 
 fn filesystem(machine: &Machine) -> Sample {
@@ -124,4 +125,12 @@ fn vblade(machine: &Machine) -> Sample {
     machine.keep(disk);
     let names = ["device", "nic", "shelf", "slot"];
     Sample { parameters: names.into_iter().zip(words.clone()).collect(), words }
+}
+
+fn portblock() -> Sample {
+    let given = [("protocol", "tcp"), ("portno", "2049"), ("action", "block"), ("ip", "10.0.0.9")];
+    Sample {
+        parameters: given.map(|(name, value)| (name, value.to_owned())).to_vec(),
+        words: given.map(|(_, value)| value.to_owned()).to_vec(),
+    }
 }

@@ -70,7 +70,7 @@ impl Machine {
         self.mounts().into_iter().filter(|mount| mount.directory == directory).collect()
     }
 
-    /// Addresses, routes, rules, links and mounts at this moment, and the files
+    /// Addresses, routes, rules, the firewall's too, links and mounts at this moment, and the files
     /// in `/run/witness`.
     pub fn state(&self) -> State {
         let mut lines = BTreeSet::new();
@@ -85,6 +85,9 @@ impl Machine {
         add("addrlabel", self.ip(&["addrlabel"]));
         let sockets = self.must("cat", &["/proc/net/packet"]);
         add("AoE socket", sockets.lines().filter(|line| line.contains(" 88a2 ")).collect());
+        if Path::new("/usr/sbin/nft").exists() {
+            add("rules", self.must("nft", &["list", "ruleset"]));
+        }
         // What a pretended program keeps for a kernel.
         for file in std::fs::read_dir("/run/witness").into_iter().flatten().flatten() {
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();

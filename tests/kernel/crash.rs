@@ -1,6 +1,6 @@
 //! Each agent, killed at any instant: see [`Trial`] for what has to hold then.
 
-use crate::harness::{Cases, Machine, Trial};
+use crate::harness::{Call, Cases, Machine, Trial};
 use std::time::Duration;
 
 /// The table of exports.
@@ -56,6 +56,29 @@ pub fn cases(cases: &mut Cases) {
         // It asks the network three times before it does anything.
         Trial::of(machine.agent("vblade"), serves).idle(Duration::from_millis(740))
     });
+    cases.killed("portblock: a block", |machine| {
+        Trial::of(blocked(machine, "block"), |machine| rules(machine, " drop comment \"block") == 4)
+    });
+    cases.killed("portblock: an unblock", |machine| {
+        let agent = blocked(machine, "unblock");
+        // It goes from closed to open and back.
+        agent.action("start").exits(0);
+        agent.action("stop").exits(0);
+        Trial::of(agent, |machine| {
+            let marks = rules(machine, "\"started unblock");
+            marks == 1 && rules(machine, " drop comment \"block") == 0
+        })
+    });
+}
+
+fn blocked(machine: &Machine, action: &str) -> Call {
+    let agent = machine.agent("portblock").set("protocol", "tcp").set("portno", "80,2049");
+    agent.with(&[("ip", "10.0.0.9"), ("direction", "both"), ("action", action)])
+}
+
+/// How many of the firewall's lines have this in them.
+fn rules(machine: &Machine, part: &str) -> usize {
+    machine.must("nft", &["list", "ruleset"]).lines().filter(|line| line.contains(part)).count()
 }
 
 /// Until it is read-only it is not what was asked for.

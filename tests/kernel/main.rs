@@ -23,6 +23,7 @@ mod itself;
 mod lvm;
 mod nfsserver;
 mod pacemaker;
+mod portblock;
 mod under_way;
 mod vblade;
 
@@ -42,5 +43,6 @@ fn main() -> std::process::ExitCode {
         exportfs::cases(cases);
         nfsserver::cases(cases);
         vblade::cases(cases);
+        portblock::cases(cases);
     })
 }

@@ -109,6 +109,13 @@ impl<T> Whole<T> {
         none.then(|| Absent::seen(format!("none among {} {}", self.items.len(), self.of)))
     }
 
+    /// Proof by what the list has instead: an entry that keeps what is meant from
+    /// being there.
+    pub fn excludes(&self, what: &str, is_in_its_place: impl FnMut(&T) -> bool) -> Option<Absent> {
+        let held = self.items.iter().any(is_in_its_place);
+        held.then(|| Absent::seen(format!("{what}, by one of {} {}", self.items.len(), self.of)))
+    }
+
     /// The entries, of which the list is no proof any more.
     pub fn into_items(self) -> Vec<T> {
         self.items
@@ -133,6 +140,9 @@ mod tests {
         assert_eq!(list.lacks(|number| *number == 2), None);
         let absent = list.lacks(|number| *number == 4).unwrap();
         assert_eq!(absent.to_string(), "none among 3 numbers");
+        assert_eq!(list.excludes("shut", |number| *number == 4), None);
+        let shut = list.excludes("shut", |number| *number == 2).unwrap();
+        assert_eq!(shut.to_string(), "shut, by one of 3 numbers");
         let both = absent.clone().and(Absent::seen("no module"));
         assert_eq!(both.to_string(), "none among 3 numbers; no module");
         assert_eq!(absent.clone().and(absent.clone()), absent);

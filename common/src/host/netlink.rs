@@ -32,7 +32,7 @@ const PART: usize = 32 << 10;
 const LARGEST: usize = 4 << 20;
 
 /// What the kernel answers at once cannot take longer, unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer that was cut or disturbed is asked for again this often.
 const TRIES: usize = 20;
@@ -94,6 +94,35 @@ impl Netlink {
             Heard::End => Ok(()),
             _ => Err(garbled()),
         }
+    }
+
+    /// Has several things done together or not at all, in one datagram, as
+    /// nf_tables does between a beginning and an end. Each of the orders asks for
+    /// its confirmation.
+    pub(crate) fn tell_all(
+        &self,
+        begin: Message,
+        orders: Vec<Message>,
+        end: Message,
+    ) -> io::Result<()> {
+        let (first, wanted) = (self.asked.get() + 1, orders.len());
+        let mut bytes = Vec::new();
+        for order in [vec![begin], orders, vec![end]].concat() {
+            self.asked.set(self.asked.get() + 1);
+            bytes.extend(order.finished(self.asked.get()));
+        }
+        let numbers = first..=self.asked.get();
+        let sent = socket::send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        if sent != bytes.len() {
+            return Err(garbled());
+        }
+        let (mut room, mut confirmed) = (vec![0; PART], 0);
+        while confirmed < wanted {
+            let length = self.receive(&mut room)?;
+            let part = room.get(..length).ok_or_else(garbled)?;
+            confirmed += answer::verdicts(part, self.port, &numbers)?;
+        }
+        Ok(())
     }
 
     /// Asks for all objects of a kind; `read` picks those that are wanted. The

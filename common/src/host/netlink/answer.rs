@@ -4,7 +4,7 @@
 use super::message::{Attributes, HEADER, text, u16_at, u32_at};
 use nix::errno::Errno;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 const NOTHING: u16 = libc::NLMSG_NOOP as u16;
 const ERROR: u16 = libc::NLMSG_ERROR as u16;
@@ -78,6 +78,25 @@ impl Answer {
         }
         Ok(Heard::Part)
     }
+}
+
+/// How many of the orders with these numbers a datagram says were carried out;
+/// one that was refused is an error.
+pub(super) fn verdicts(
+    mut bytes: &[u8],
+    port: u32,
+    numbers: &RangeInclusive<u32>,
+) -> io::Result<usize> {
+    let mut confirmed = 0;
+    while !bytes.is_empty() {
+        let message = Received::first(bytes).ok_or_else(garbled)?;
+        bytes = message.rest;
+        if message.kind == ERROR && message.port == port && numbers.contains(&message.sequence) {
+            message.verdict()?;
+            confirmed += 1;
+        }
+    }
+    Ok(confirmed)
 }
 
 /// The first message of some, and what follows it.

@@ -1,0 +1,4 @@
+//! The binary of [`agents::portblock`].
+#![no_main]
+
+common::main!(agents::portblock::Portblock);

@@ -1,0 +1,163 @@
+//! The kernel's TCP connections, by sock_diag: listed whole, and ended one by
+//! one.
+
+use super::absence::Whole;
+use super::netlink::{self, Message, Netlink};
+use super::system::{System, View};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+use std::net::SocketAddr;
+
+const BY_FAMILY: u16 = 20;
+const DESTROY: u16 = 21;
+
+const ESTABLISHED: u32 = 1;
+const FIN_WAIT: u32 = 4;
+const CLOSE_WAIT: u32 = 8;
+
+/// A `struct inet_diag_sockid`: two ports, two addresses, an interface and a
+/// cookie; and where it begins in a question and in an answer.
+const ID: usize = 48;
+const IN_QUESTION: usize = 8;
+const IN_ANSWER: usize = 4;
+
+/// A connection, from this machine's side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Our end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    family: u8,
+    id: [u8; ID],
+}
+
+impl Connection {
+    /// Reads a `struct inet_diag_msg`.
+    fn read(body: &[u8]) -> Option<Self> {
+        let family = *body.first()?;
+        let id: [u8; ID] = body.get(IN_ANSWER..IN_ANSWER + ID)?.try_into().ok()?;
+        let port = |at: usize| u16::from_be_bytes([id[at], id[at + 1]]);
+        let address = |at: usize| match i32::from(family) {
+            libc::AF_INET => netlink::ip(&id[at..at + 4]),
+            // IPv4 on a socket that takes both.
+            _ => netlink::ip(&id[at..at + 16]).map(|ip| ip.to_canonical()),
+        };
+        Some(Self {
+            local: SocketAddr::new(address(4)?, port(0)),
+            remote: SocketAddr::new(address(20)?, port(2)),
+            family,
+            id,
+        })
+    }
+}
+
+fn line(view: &View) -> std::io::Result<Netlink> {
+    Netlink::to(SockProtocol::NetlinkSockDiag, view.deadline().at_least(netlink::PATIENCE))
+}
+
+/// A `struct inet_diag_req_v2` about TCP in these states.
+fn question(kind: u16, flags: i32, family: u8, states: u32, id: &[u8; ID]) -> Message {
+    let mut body = [0; IN_QUESTION + ID];
+    body[0] = family;
+    body[1] = libc::IPPROTO_TCP as u8;
+    body[4..IN_QUESTION].copy_from_slice(&states.to_ne_bytes());
+    body[IN_QUESTION..].copy_from_slice(id);
+    Message::new(kind, flags, &body)
+}
+
+/// The TCP connections whose own end is meant: those on which something may
+/// still go to and fro.
+pub fn connections(
+    view: &View,
+    is_meant: impl Fn(&SocketAddr) -> bool,
+) -> Result<Whole<Connection>> {
+    const STATES: u32 = 1 << ESTABLISHED | 1 << FIN_WAIT | 1 << CLOSE_WAIT;
+    listed(view, STATES, is_meant)
+}
+
+/// Those that are established on both ends.
+pub fn established(
+    view: &View,
+    is_meant: impl Fn(&SocketAddr) -> bool,
+) -> Result<Whole<Connection>> {
+    listed(view, 1 << ESTABLISHED, is_meant)
+}
+
+fn listed(
+    view: &View,
+    states: u32,
+    is_meant: impl Fn(&SocketAddr) -> bool,
+) -> Result<Whole<Connection>> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let ask = || question(BY_FAMILY, libc::NLM_F_DUMP, family as u8, states, &[0; ID]);
+        let of_it = |body: &[u8]| Connection::read(body).filter(|of| is_meant(&of.local));
+        let listed = line(view).and_then(|line| line.list(ask, of_it));
+        match listed {
+            Ok(some) => found.extend(some),
+            // A kernel without IPv6 has no such connections.
+            Err(err) if family == libc::AF_INET6 && is_foreign(&err) => {}
+            Err(err) => return Err(err).context("cannot list the TCP connections"),
+        }
+    }
+    view.note(format_args!("{} connections", found.len()));
+    Ok(Whole::told("connections", found))
+}
+
+fn is_foreign(err: &std::io::Error) -> bool {
+    let foreign = [Errno::ENOENT, Errno::EAFNOSUPPORT, Errno::EINVAL];
+    netlink::errno(err).is_some_and(|errno| foreign.contains(&errno))
+        && !std::fs::exists("/proc/net/if_inet6").unwrap_or(true)
+}
+
+/// What became of a connection that was to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It has ended, now or by itself.
+    Gone,
+    /// This kernel ends none.
+    Cannot,
+}
+
+/// Ends a connection on this side. The kernel tells the other side by a reset,
+/// if that gets through.
+pub fn end(system: &System<'_>, connection: &Connection) -> Result<Ended> {
+    let order = question(DESTROY, libc::NLM_F_ACK, connection.family, u32::MAX, &connection.id);
+    let done = line(system).and_then(|line| line.tell(order));
+    let Connection { local, remote, .. } = connection;
+    system.note(format_args!("end connection {local} {remote} = {done:?}"));
+    match done {
+        Ok(()) => Ok(Ended::Gone),
+        Err(err) => match netlink::errno(&err) {
+            Some(Errno::ENOENT | Errno::ESTALE) => Ok(Ended::Gone),
+            Some(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(Ended::Cannot),
+            _ => Err(err).with_context(|| format!("cannot end the connection {local} {remote}")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::Deadline;
+    use std::net::{TcpListener, TcpStream};
+    use std::path::Path;
+    use std::time::Duration;
+
+    #[test]
+    fn a_connection_is_listed_by_both_of_its_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = listener.local_addr().unwrap();
+        let client = TcpStream::connect(place).unwrap();
+        let _server = listener.accept().unwrap();
+        let view = View::below(Path::new("/"), Deadline::after(Duration::from_secs(5)));
+        let found = established(&view, |local| *local == place).unwrap();
+        let remotes: Vec<_> = found.iter().map(|of| of.remote).collect();
+        assert_eq!(remotes, [client.local_addr().unwrap()]);
+        drop(client);
+        let found = established(&view, |local| *local == place).unwrap();
+        assert!(found.is_empty() && found.lacks(|_| true).is_some());
+    }
+}

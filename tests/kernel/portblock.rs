@@ -1,0 +1,105 @@
+//! `portblock` on the real kernel: connections across a pair of interfaces.
+
+mod clients;
+mod rules;
+mod shell;
+
+use crate::harness::{Call, Cases, Machine, Peer};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+pub fn cases(cases: &mut Cases) {
+    rules::cases(cases);
+    clients::cases(cases);
+    shell::cases(cases);
+}
+
+/// The service's address, as most cases have it.
+const VIP: &str = "10.0.0.9";
+const PORT: u16 = 2049;
+
+/// A block and the unblock that belongs to it.
+struct Pair {
+    block: Call,
+    unblock: Call,
+}
+
+impl Pair {
+    fn of(machine: &Machine, given: &[(&str, &str)]) -> Self {
+        let agent = |action: &str| {
+            let call = machine.agent("portblock").instance(action).set("action", action);
+            call.with(given)
+        };
+        Self { block: agent("block"), unblock: agent("unblock") }
+    }
+
+    fn usual(machine: &Machine) -> Self {
+        Self::of(machine, &[("protocol", "tcp"), ("portno", "2049"), ("ip", VIP)])
+    }
+
+    fn set(self, name: &str, value: &str) -> Self {
+        Self { block: self.block.set(name, value), unblock: self.unblock.set(name, value) }
+    }
+
+    /// Parameters that only the unblock takes.
+    fn unblock_with(self, given: &[(&str, &str)]) -> Self {
+        Self { unblock: self.unblock.with(given), ..self }
+    }
+
+    #[track_caller]
+    fn monitors(&self, block: i32, unblock: i32) {
+        self.block.action("monitor").exits(block);
+        self.unblock.action("monitor").exits(unblock);
+        self.block.probe().exits(block);
+        self.unblock.probe().exits(unblock);
+    }
+
+    fn started(self) -> Self {
+        self.block.action("start").exits(0);
+        self.unblock.action("start").exits(0);
+        self
+    }
+}
+
+/// A machine with the service's address, and its neighbour.
+fn network(machine: &Machine) -> Peer<'_> {
+    machine.without_dad();
+    let peer = machine.nic("eth0", &["10.0.0.9/24", "10.0.0.8/24", "fd00::9/64"]);
+    peer.add_address("10.0.0.2/24");
+    peer.add_address("fd00::2/64");
+    peer
+}
+
+fn listen(ip: &str, port: u16) -> TcpListener {
+    TcpListener::bind(SocketAddr::new(ip.parse().unwrap(), port)).expect("a free port")
+}
+
+/// Whether the neighbour gets a connection within a moment.
+fn connects(peer: &Peer, ip: &str, port: u16) -> Option<TcpStream> {
+    let to = SocketAddr::new(ip.parse().unwrap(), port);
+    peer.inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(300))).ok()
+}
+
+/// What connecting is answered with.
+fn answer(peer: &Peer, ip: &str, port: u16) -> std::io::ErrorKind {
+    let to = SocketAddr::new(ip.parse().unwrap(), port);
+    let refused = peer.inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)));
+    refused.expect_err("nobody is to be there").kind()
+}
+
+/// Whether it is so before some seconds are over.
+fn soon(mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !is_so() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// The firewall's rules, by another way than the agent's.
+fn ruleset(machine: &Machine) -> String {
+    machine.must("nft", &["list", "ruleset"])
+}
