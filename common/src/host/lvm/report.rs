@@ -115,7 +115,7 @@ fn groups_of(view: &View, scope: &Scope, name: Option<&str>) -> Result<Output> {
         words.extend(reports.iter().flat_map(|(of, fields)| ["--configreport", of, "-o", fields]));
         let shown = scope.words(None);
         words.extend(shown.iter().map(String::as_str).chain(name));
-        view.query("lvm", &words)
+        view.query("lvm", &words).map(with_log)
     };
     let output = report(&format!("{GROUP}{AUTOACTIVATION}"))?;
     if output.stderr.contains("Unrecognised field") {
@@ -129,7 +129,7 @@ fn groups_of(view: &View, scope: &Scope, name: Option<&str>) -> Result<Output> {
 pub fn looked_at(view: &View) -> Result<Vec<PathBuf>> {
     let words = ["pvs", "--all", "--foreign", "--shared", "--nolocking"];
     let words = [&words[..], &["--reportformat", "json", "-o", "pv_name"]].concat();
-    let output = view.query("lvm", &words)?;
+    let output = view.query("lvm", &words).map(with_log)?;
     if !output.success() {
         bail!("lvm cannot list the disks: {}", why(&output));
     }
@@ -150,6 +150,8 @@ pub fn system_id(view: &View) -> Result<String> {
 #[derive(Deserialize)]
 struct Reports {
     report: Vec<Report>,
+    #[serde(default)]
+    log: Vec<Row>,
 }
 
 type Row = BTreeMap<String, String>;
@@ -168,6 +170,18 @@ struct Report {
 fn reports(text: &str) -> Result<Vec<Report>> {
     let reports: Reports = serde_json::from_str(text).context("lvm's report makes no sense")?;
     Ok(reports.report)
+}
+
+/// With errors and warnings where older ones have them: lvm 2.03.31 puts them
+/// into a report in JSON and says nothing of them on stderr.
+fn with_log(mut output: Output) -> Output {
+    let log = serde_json::from_str(&output.stdout).map(|reports: Reports| reports.log);
+    let is_said = |row: &Row| field(row, "log_type") != "status";
+    for row in log.unwrap_or_default().into_iter().filter(is_said) {
+        output.stderr.push_str(field(&row, "log_message"));
+        output.stderr.push('\n');
+    }
+    output
 }
 
 fn field<'r>(row: &'r Row, name: &str) -> &'r str {

@@ -74,3 +74,21 @@ fn a_disk_that_is_seen_twice_is_told_twice() {
     assert!(group.disks[1].duplicate && group.disks[1].path == std::path::Path::new("/dev/ram2"));
     assert!(with_duplicates(&view, Group::default(), stderr).disks.is_empty());
 }
+
+#[test]
+fn a_warning_within_the_report_is_heard_like_one_on_stderr() {
+    // As lvm 2.03.31 said of a group on DRBD; its stderr was empty.
+    let text = r#"{"report":[{"vg":[{"vg_name":"vg"}],
+        "pv":[{"pv_name":"/dev/drbd0","pv_uuid":"M7XZ5k","pv_missing":"","pv_major":"147","pv_minor":"0"}]}],
+        "log":[{"log_seq_num":"1","log_type":"warn","log_object_name":"",
+        "log_message":"WARNING: Not using device /dev/vdb for PV M7XZ5k.","log_errno":"0"}]}"#;
+    let mut output = Output::failed(0, "");
+    output.stdout = text.into();
+    let output = with_log(output);
+    let dir = tempfile::tempdir().unwrap();
+    let view = View::below(dir.path(), Deadline::after(Duration::from_secs(5)));
+    let group = parse_groups(&output.stdout).unwrap().remove(0);
+    let group = with_duplicates(&view, group, &output.stderr);
+    assert_eq!(group.disks.len(), 2);
+    assert!(group.disks[1].duplicate && group.disks[1].path == std::path::Path::new("/dev/vdb"));
+}
