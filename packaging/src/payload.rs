@@ -55,6 +55,10 @@ pub const DROP_IN: &str = "usr/lib/systemd/system/heartbeat.service.d/sturdy.con
 /// On a root shell's path, so that an agent's name is a command.
 const COMMANDS: &str = "usr/sbin";
 
+/// Names that are other programs' there: of nfs-utils and of vblade, which our
+/// agents of these names run.
+const TAKEN: &[&str] = &["exportfs", "vblade"];
+
 /// What DRBD calls. SELinux lets it run what lies here, and not below /usr/lib.
 const HANDLERS: &str = "usr/libexec/sturdy";
 
@@ -137,10 +141,10 @@ impl List {
             if name != meta.name {
                 self.link(&format!("{AGENTS}/{name}"), meta.name);
             }
-            self.link(
-                &format!("{COMMANDS}/{name}"),
-                &format!("../{}/{name}", AGENTS.trim_start_matches("usr/")),
-            );
+            if !TAKEN.contains(&name) {
+                let target = format!("../{}/{name}", AGENTS.trim_start_matches("usr/"));
+                self.link(&format!("{COMMANDS}/{name}"), &target);
+            }
             if meta.is_for_heartbeat() {
                 self.package = Package::Haresources;
                 let target = format!("../../../ocf/resource.d/{PROVIDER}/{name}");
@@ -176,6 +180,9 @@ impl List {
             self.link(&link, &format!("{page}.gz"));
         }
         let name = meta.name;
+        if TAKEN.contains(&name) {
+            return Ok(());
+        }
         let zsh = format!("{}/_{name}", distribution.zsh());
         for (path, text) in [
             (format!("usr/share/bash-completion/completions/{name}"), completion::bash(meta)),
@@ -281,12 +288,20 @@ mod tests {
         for (meta, name) in all().flat_map(|meta| names(meta).map(move |name| (meta, name))) {
             let pacemaker = find(&items, &format!("{AGENTS}/{name}"));
             assert_eq!(pacemaker.package, Package::Agents);
-            find(&items, &format!("usr/sbin/{name}"));
+            let command = format!("{COMMANDS}/{name}");
+            assert_eq!(items.iter().any(|item| item.path == command), !TAKEN.contains(&name));
             find(&items, &format!("usr/share/man/man7/ocf_sturdy_{name}.7.gz"));
             if meta.is_for_heartbeat() {
                 let heartbeat = find(&items, &format!("{HARESOURCES}/{name}"));
                 assert_eq!(heartbeat.package, Package::Haresources);
             }
+        }
+    }
+
+    #[test]
+    fn no_program_of_the_distribution_is_shadowed() {
+        for item in all().iter().filter(|item| item.path.starts_with("usr/sbin/")) {
+            assert!(!["usr/sbin/exportfs", "usr/sbin/vblade"].contains(&item.path.as_str()));
         }
     }
 
