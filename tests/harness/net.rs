@@ -128,7 +128,8 @@ impl Peer<'_> {
 
     /// Whether the neighbour reaches `address` within a second.
     pub fn reaches(&self, address: &str) -> bool {
-        self.run("ping", &["-c", "1", "-W", "1", address]).code == Some(0)
+        // One of them may be lost while the kernel learns who lives where.
+        self.run("ping", &["-c", "3", "-i", "0.3", "-W", "1", address]).code == Some(0)
     }
 
     /// Listens on the neighbour's interface from now on.
