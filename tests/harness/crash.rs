@@ -52,6 +52,17 @@ impl Instants {
         let span = u64::try_from(self.span.as_nanos()).unwrap_or(u64::MAX).max(1);
         Duration::from_nanos(mixed % span)
     }
+
+    /// The action was over by this instant: a busy machine has become quicker
+    /// than it was when the span was measured.
+    fn too_late(&mut self, instant: Duration) {
+        self.span = (self.span + instant) / 2;
+    }
+
+    /// The action still ran: the machine may have become slower.
+    fn in_time(&mut self) {
+        self.span = self.span * 51 / 50;
+    }
 }
 
 fn clock_seed() -> u64 {
@@ -156,8 +167,14 @@ impl Trial {
                 self.agent.action("start").exits(0);
             }
             match self.agent.killed(action, instant) {
-                Killed::After(_) => killed += 1,
-                Killed::TooLate(output) => assert_eq!(output.code, Some(0), "{at}: {output}"),
+                Killed::After(_) => {
+                    killed += 1;
+                    instants.in_time();
+                }
+                Killed::TooLate(output) => {
+                    assert_eq!(output.code, Some(0), "{at}: {output}");
+                    instants.too_late(instant.saturating_sub(idle));
+                }
             }
             self.monitor_is_right(machine, &at);
             let stop = self.agent.action("stop");
