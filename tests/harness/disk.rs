@@ -1,8 +1,10 @@
 //! Loop devices with real file systems on them.
 
 use super::machine::Machine;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A loop device that exists as long as this value.
 ///
@@ -122,9 +124,26 @@ impl Freezer<'_> {
     /// Whether a program of this name, or a child that it has made of itself,
     /// sleeps in the kernel.
     pub fn holds(&self, program: &str) -> bool {
-        let asleep =
-            format!("cat /proc/[0-9]*/stat 2>/dev/null | grep -q '(exe) D\\|({program}) D'");
-        self.machine.run("sh", &["-c", &asleep]).code == Some(0)
+        /// On a busy machine a process that reads its own pages sleeps so for a
+        /// moment. This one sleeps on.
+        const LOOKS: usize = 4;
+        let asleep = format!(
+            "cat /proc/[0-9]*/stat 2>/dev/null | grep '(exe) D\\|({program}) D' | cut -d' ' -f1"
+        );
+        let look = || -> BTreeSet<String> {
+            let found = self.machine.run("sh", &["-c", &asleep]).stdout;
+            found.lines().map(str::to_owned).collect()
+        };
+        let mut held = look();
+        for _ in 1..LOOKS {
+            if held.is_empty() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            let now = look();
+            held.retain(|pid| now.contains(pid));
+        }
+        !held.is_empty()
     }
 }
 
