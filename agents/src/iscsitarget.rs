@@ -106,9 +106,7 @@ impl Agent for Iscsitarget {
     type State = State;
 
     fn new(params: IscsitargetParams, _request: &Request) -> Result<Self> {
-        let config = params.config;
-        let mark = format!("ietd-{:08x}", digest(&config.to_string_lossy()) as u32);
-        Ok(Self { config, mark })
+        Ok(Self::of(params.config))
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -251,6 +249,11 @@ impl State {
 }
 
 impl Iscsitarget {
+    fn of(config: PathBuf) -> Self {
+        let mark = format!("ietd-{:08x}", digest(&config.to_string_lossy()) as u32);
+        Self { config, mark }
+    }
+
     /// Both files, or what is wrong with them.
     fn read(&self, view: &View) -> Result<(Ietd, Beside)> {
         let shown = self.config.display();

@@ -71,9 +71,7 @@ impl Fake {
 }
 
 fn agent() -> Iscsitarget {
-    let config = PathBuf::from("/etc/ietd.conf");
-    let mark = format!("ietd-{:08x}", digest("/etc/ietd.conf") as u32);
-    Iscsitarget { config, mark }
+    Iscsitarget::of("/etc/ietd.conf".into())
 }
 
 fn mark() -> String {
