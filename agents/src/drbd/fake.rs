@@ -3,18 +3,18 @@
 #![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
 
 use common::View;
-use common::host::clock::Deadline;
+use common::testing::Files;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A machine with DRBD 8.4, on which `drbdadm` does what the test says.
-pub(crate) struct Fake(tempfile::TempDir);
+pub(crate) struct Fake(Files);
 
 impl Fake {
     pub(crate) fn new(rows: &str) -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
+        let fake = Self(Files::new());
         fake.file("/proc/self/comm", "x").file("/sys/module/drbd/version", "8.4.11");
         fake.file("/proc/sys/kernel/hostname", "node1\n");
         fake.file("/etc/drbd.conf", "resource r1 { on node1 { device /dev/drbd1; } }");
@@ -39,24 +39,22 @@ impl Fake {
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        let path = self.0.path().join(path.trim_start_matches('/'));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
+        self.0.path(path)
     }
 
     pub(crate) fn file(&self, path: &str, text: &str) -> &Self {
-        fs::write(self.path(path), text).unwrap();
+        self.0.file(path, text);
         self
     }
 
     pub(crate) fn link(&self, path: &str, to: &str) -> &Self {
-        std::os::unix::fs::symlink(to, self.path(path)).unwrap();
+        self.0.link(path, to);
         self
     }
 
     /// A program that writes down its words and does what the shell says.
     pub(crate) fn program(&self, name: &str, shell: &str) -> &Self {
-        let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.path().display());
+        let (path, root) = (self.path(&format!("/usr/sbin/{name}")), self.0.root().display());
         let text = format!("#!/bin/sh\ncd {root}\necho {name} $* >> called\n{shell}\n");
         // Whoever has a file open for writing, if only between fork and exec in
         // another test's thread, keeps it from being run: another process writes.
@@ -86,6 +84,6 @@ impl Fake {
     }
 
     pub(crate) fn view(&self, limit: Duration) -> View {
-        View::below(self.0.path(), Deadline::after(limit))
+        self.0.view_for(limit)
     }
 }

@@ -1,58 +1,45 @@
 #![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
 
 use super::*;
-use common::host::clock::Deadline;
 use common::host::lio::ROOT;
-use std::os::unix::fs::symlink;
-use std::time::Duration;
+use common::testing::Files;
 
 const IQN: &str = "iqn.2008-04.local.home:storage.disk.0";
 const OTHER: &str = "iqn.2003-01.org.linux-iscsi:other";
 const PUBLISHED: &str = include_str!("../../../tests/lab/setups/iscsi/ietd.conf");
 
-/// A machine of files, as far as LIO's configfs can be one.
-struct Fake(tempfile::TempDir);
+/// A machine that looks as one with LIO does, as far as files can.
+struct Fake(Files);
+
+impl std::ops::Deref for Fake {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
 
 impl Fake {
     fn new() -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
-        for path in [format!("{ROOT}/core/alua"), format!("{ROOT}/iscsi/discovery_auth")] {
-            std::fs::create_dir_all(fake.at(&path)).unwrap();
-        }
-        std::fs::create_dir_all(fake.at("/sys/module/target_core_mod")).unwrap();
-        std::fs::create_dir_all(fake.at("/proc/self")).unwrap();
-        fake.file("/etc/ietd.conf", PUBLISHED).file("/dev/drbd1", "");
-        fake
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join(path.trim_start_matches('/'))
-    }
-
-    fn file(&self, path: &str, text: &str) -> &Self {
-        std::fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
-        std::fs::write(self.at(path), text).unwrap();
-        self
+        let files = Files::new();
+        files.dir(&format!("{ROOT}/core/alua")).dir(&format!("{ROOT}/iscsi/discovery_auth"));
+        files.dir("/sys/module/target_core_mod").dir("/proc/self");
+        files.file("/etc/ietd.conf", PUBLISHED).file("/dev/drbd1", "");
+        Self(files)
     }
 
     /// A target with one disk, whose link has this name.
     fn serves(&self, iqn: &str, mark: &str, enabled: &str) -> &Self {
         let group = Target::group(iqn);
         let store = format!("{ROOT}/core/iblock_0/{mark}-disk");
-        for path in [&store, &format!("{group}/np/0.0.0.0:3260"), &format!("{group}/lun/lun_0")] {
-            std::fs::create_dir_all(self.at(path)).unwrap();
-        }
+        self.dir(&store).dir(&format!("{group}/np/0.0.0.0:3260"));
         self.file(&format!("{group}/enable"), enabled);
-        symlink(self.at(&store), self.at(&format!("{group}/lun/lun_0/{mark}"))).unwrap();
+        self.link(&format!("{group}/lun/lun_0/{mark}"), self.at(&store));
         self
     }
 
-    fn noted(&self, text: &str) -> &Self {
+    fn noted(&self, text: &str) -> &Files {
         self.file(&format!("/run/resource-agents/{}", agent().record_name()), text)
-    }
-
-    fn view(&self) -> View {
-        View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
     }
 
     fn state(&self) -> State {
@@ -133,7 +120,7 @@ fn a_noted_name_that_somebody_else_has_marked_is_not_ours() {
 #[test]
 fn a_store_that_no_target_shows_is_left_over() {
     let fake = Fake::new();
-    std::fs::create_dir_all(fake.at(&format!("{ROOT}/core/iblock_3/{}-00-0", mark()))).unwrap();
+    fake.dir(&format!("{ROOT}/core/iblock_3/{}-00-0", mark()));
     assert!(fake.status().starts_with("failed: store ietd-"), "{}", fake.status());
     assert_eq!(fake.stop().len(), 1);
 }
@@ -146,7 +133,7 @@ fn a_start_closes_nothing_before_the_file_is_right() {
     let refused = agent.start(&fake.view(), &fake.state()).unwrap_err();
     assert_eq!(refused.to_string(), "/etc/ietd.conf line 2: zero is not the number of a Lun");
     std::fs::remove_file(fake.at("/etc/ietd.conf")).unwrap();
-    symlink("/srv/data/iscsi/ietd.conf", fake.at("/etc/ietd.conf")).unwrap();
+    fake.link("/etc/ietd.conf", "/srv/data/iscsi/ietd.conf");
     let refused = agent.start(&fake.view(), &fake.state()).unwrap_err();
     assert!(refused.to_string().contains("is the file system mounted"), "{refused:#}");
 }

@@ -305,33 +305,29 @@ pub(crate) fn replayed(messages: &str, name: &str) -> Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::clock::Deadline;
-    use std::path::Path;
+    use crate::testing::Files;
 
     /// Two devices: one Primary and whole, one without its peer.
     const ROWS: &str = "version: 8.4.11 (api:1/proto:86-101)\n\n \
         0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n\n \
         2: cs:WFConnection ro:Secondary/Unknown ds:Inconsistent/DUnknown C r-----\n";
 
-    struct Fake(tempfile::TempDir);
+    struct Fake(Files);
+
+    impl std::ops::Deref for Fake {
+        type Target = Files;
+
+        fn deref(&self) -> &Files {
+            &self.0
+        }
+    }
 
     impl Fake {
         fn new() -> Self {
-            let fake = Self(tempfile::tempdir().unwrap());
-            fake.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
-            fake.file("/proc/sys/kernel/hostname", "node1\n");
-            fake
-        }
-
-        fn file(&self, path: &str, text: &str) -> &Self {
-            let path = self.0.path().join(Path::new(path).strip_prefix("/").unwrap());
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-            self
-        }
-
-        fn view(&self) -> View {
-            View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
+            let files = Files::new();
+            files.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
+            files.file("/proc/sys/kernel/hostname", "node1\n");
+            Self(files)
         }
 
         fn find(&self, name: &str) -> Result<Found> {
@@ -346,14 +342,14 @@ mod tests {
 
     #[test]
     fn without_proc_or_sys_nothing_is_proven() {
-        let bare = Fake(tempfile::tempdir().unwrap());
+        let bare = Fake(Files::new());
         assert!(bare.find("r1").unwrap_err().to_string().contains("not mounted"));
     }
 
     #[test]
     fn an_empty_list_of_modules_proves_nothing() {
         let fake = Fake::new();
-        std::fs::remove_dir_all(fake.0.path().join("sys/module/loop")).unwrap();
+        std::fs::remove_dir_all(fake.root().join("sys/module/loop")).unwrap();
         assert!(fake.find("r1").unwrap_err().to_string().contains("not mounted"));
     }
 

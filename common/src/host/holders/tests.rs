@@ -1,40 +1,26 @@
 use super::*;
-use crate::host::clock::Deadline;
-use std::os::unix::fs::symlink;
+use crate::testing::Files;
 
-struct Fake(tempfile::TempDir);
+struct Fake(Files);
+
+impl std::ops::Deref for Fake {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
 
 impl Fake {
     fn new() -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
-        fake.file("/sys/class/block/drbd1/dev", "147:1\n");
-        fake.file("/proc/self/mountinfo", "");
-        fake
+        let files = Files::new();
+        files.file("/sys/class/block/drbd1/dev", "147:1\n").file("/proc/self/mountinfo", "");
+        Self(files)
     }
 
-    fn path(&self, path: &str) -> PathBuf {
-        let path = self.0.path().join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn file(&self, path: &str, text: &str) -> &Self {
-        std::fs::write(self.path(path), text).unwrap();
-        self
-    }
-
-    fn link(&self, path: &str, to: &str) -> &Self {
-        symlink(to, self.path(path)).unwrap();
-        self
-    }
-
-    fn process(&self, pid: i32, name: &str) -> &Self {
+    fn process(&self, pid: i32, name: &str) -> &Files {
         let fields = "1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100";
         self.file(&format!("/proc/{pid}/stat"), &format!("{pid} ({name}) S {fields} 0 0\n"))
-    }
-
-    fn view(&self) -> View {
-        View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
     }
 
     fn holders(&self) -> Vec<String> {
@@ -80,8 +66,10 @@ fn a_resource_that_is_stacked_on_the_device_is_named() {
 fn a_mount_is_named_also_in_another_namespace() {
     let fake = Fake::new();
     fake.link("/proc/self/ns/mnt", "mnt:[1]").file("/proc/self/mountinfo", MOUNT);
-    fake.link("/proc/77/ns/mnt", "mnt:[2]").file("/proc/77/mountinfo", MOUNT).process(77, "web");
-    fake.link("/proc/78/ns/mnt", "mnt:[2]").file("/proc/78/mountinfo", MOUNT).process(78, "web");
+    fake.link("/proc/77/ns/mnt", "mnt:[2]").file("/proc/77/mountinfo", MOUNT);
+    fake.process(77, "web");
+    fake.link("/proc/78/ns/mnt", "mnt:[2]").file("/proc/78/mountinfo", MOUNT);
+    fake.process(78, "web");
     fake.file("/proc/77/cgroup", "0::/system.slice/docker-1.scope\n");
     let other = "web (pid 77 of docker-1.scope) has it mounted on /srv/my data in a mount namespace of its own";
     assert_eq!(fake.holders(), ["mount on /srv/my data", other]);
@@ -98,8 +86,10 @@ fn an_exported_mount_says_so() {
 #[test]
 fn a_process_is_named_where_nothing_else_is() {
     let fake = Fake::new();
-    fake.link("/proc/4711/fd/3", "/dev/drbd1").process(4711, "qemu");
-    fake.link("/proc/4712/fd/3", "/dev/drbd10").process(4712, "dd");
+    fake.link("/proc/4711/fd/3", "/dev/drbd1");
+    fake.process(4711, "qemu");
+    fake.link("/proc/4712/fd/3", "/dev/drbd10");
+    fake.process(4712, "dd");
     assert_eq!(fake.holders(), ["process qemu (pid 4711)"]);
 }
 

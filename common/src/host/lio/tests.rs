@@ -1,38 +1,24 @@
 use super::*;
-use crate::host::clock::Deadline;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::testing::Files;
 
 const IQN: &str = "iqn.2008-04.local.home:storage.disk.0";
 
-/// A machine of files that looks as configfs does.
-struct Fake(tempfile::TempDir);
+/// A machine that looks as one with LIO does.
+struct Fake(Files);
+
+impl std::ops::Deref for Fake {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
 
 impl Fake {
     fn new() -> Self {
-        let fake = Self(tempfile::tempdir().unwrap());
-        fake.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
-        fake
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join(path.trim_start_matches('/'))
-    }
-
-    fn file(&self, path: &str, text: &str) -> &Self {
-        std::fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
-        std::fs::write(self.at(path), text).unwrap();
-        self
-    }
-
-    fn dir(&self, path: &str) -> &Self {
-        std::fs::create_dir_all(self.at(path)).unwrap();
-        self
-    }
-
-    fn view(&self) -> View {
-        View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
+        let files = Files::new();
+        files.file("/proc/self/comm", "x").file("/sys/module/loop/refcnt", "0");
+        Self(files)
     }
 
     /// As LIO shows one target with one disk.
@@ -50,7 +36,7 @@ impl Fake {
         fake.file(&format!("{ROOT}/iscsi/lio_version"), "v4").dir(&format!("{group}/np/[::]:3260"));
         fake.file(&format!("{group}/enable"), "1\n").dir(&format!("{group}/lun/lun_0/statistics"));
         fake.file(&format!("{group}/dynamic_sessions"), "iqn.1993-08.org.debian:01:client\n\0");
-        symlink(fake.at(&store), fake.at(&format!("{group}/lun/lun_0/mark"))).unwrap();
+        fake.link(&format!("{group}/lun/lun_0/mark"), fake.at(&store));
         fake
     }
 }

@@ -210,25 +210,14 @@ fn has_outlived(cached: &Export, path: &Path, client: &str, left: &[Export]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::clock::Deadline;
-    use std::time::Duration;
+    use crate::testing::Files;
 
-    struct Fake(tempfile::TempDir);
-
-    impl Fake {
-        fn new(files: &[(&str, &str)]) -> Self {
-            let fake = Self(tempfile::tempdir().unwrap());
-            for (path, text) in files {
-                let path = fake.0.path().join(path.trim_start_matches('/'));
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, text).unwrap();
-            }
-            fake
+    fn machine(files: &[(&str, &str)]) -> Files {
+        let machine = Files::new();
+        for (path, text) in files {
+            machine.file(path, text);
         }
-
-        fn view(&self) -> View {
-            View::below(self.0.path(), Deadline::after(Duration::from_secs(5)))
-        }
+        machine
     }
 
     const ETAB: &str = "\
@@ -241,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_entries_of_a_directory_are_not_those_of_a_longer_name() {
-        let fake = Fake::new(&[(TABLE, ETAB)]);
+        let fake = machine(&[(TABLE, ETAB)]);
         let clients = |path: &str| -> Vec<String> {
             let found = of(&fake.view(), &[Path::new(path)]).unwrap();
             found.iter().map(|export| export.client.clone()).collect()
@@ -258,11 +247,11 @@ mod tests {
     #[test]
     fn a_table_that_is_cut_short_proves_nothing() {
         for cut in ["/srv/a\t*(rw)", "/srv/ab\t*(ro)\n/srv/a\t10.0", "/srv/a\n"] {
-            let fake = Fake::new(&[(TABLE, cut)]);
+            let fake = machine(&[(TABLE, cut)]);
             assert!(of(&fake.view(), &[Path::new("/srv/x")]).is_err() || cut == "/srv/a\n");
             assert!(all(&fake.view()).is_err(), "{cut}");
         }
-        assert!(of(&Fake::new(&[]).view(), &[Path::new("/srv/a")]).unwrap().is_empty());
+        assert!(of(&machine(&[]).view(), &[Path::new("/srv/a")]).unwrap().is_empty());
     }
 
     #[test]
@@ -272,7 +261,7 @@ mod tests {
             /srv/c\t10.0.0.0/24(ro,v4root)\n\
             # /srv/b\t10.0.0.0/24\n";
         let outlived = |table: &str, path: &str, client: &str| {
-            let fake = Fake::new(&[(CACHED, content), (TABLE, table)]);
+            let fake = machine(&[(CACHED, content), (TABLE, table)]);
             forgotten(&fake.view(), &[(Path::new(path), client)]).unwrap().is_err()
         };
         let (net, other) = ("/srv/a\t127.0.0.0/8(rw)\n", "/srv/a\t*(rw)\n");
@@ -288,7 +277,7 @@ mod tests {
     #[test]
     fn an_export_above_serves_what_is_mounted_below_if_it_says_so() {
         let text = "/srv\t*(ro,crossmnt)\n/\t*(ro)\n/srv/a/b\t*(rw)\n/srv/a\t@g(rw)\n";
-        let fake = Fake::new(&[(TABLE, text)]);
+        let fake = machine(&[(TABLE, text)]);
         let found = sources(&fake.view(), Path::new("/srv/a")).unwrap();
         let paths: Vec<_> = found.iter().map(|export| export.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["/srv", "/srv/a"]);

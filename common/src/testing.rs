@@ -1,0 +1,82 @@
+//! For unit tests: a machine made of files, and what the frame does with a plan,
+//! without a frame.
+
+use crate::host::clock::Deadline;
+use crate::{Plan, View};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Does the steps up to the first that fails.
+pub fn carry_out(view: &View, plan: Plan<'_>) -> anyhow::Result<()> {
+    plan.steps.into_iter().try_for_each(|step| view.with_write_access(step.act))
+}
+
+/// The DRBD resource of which the kernel told in messages that were captured
+/// from DRBD 8.4.
+#[cfg(feature = "testing")]
+pub fn drbd_resource(messages: &str, name: &str) -> crate::host::drbd::Resource {
+    crate::host::drbd::replayed(messages, name)
+}
+
+/// What the steps would do, in words.
+pub fn words(plan: &Plan<'_>) -> Vec<String> {
+    plan.steps.iter().map(|step| step.what.clone()).collect()
+}
+
+/// A machine made of files, empty at first, and gone with this value. What of it
+/// cannot be made, a test ends with.
+#[derive(Debug)]
+pub struct Files(tempfile::TempDir);
+
+#[allow(clippy::new_without_default, clippy::unwrap_used, reason = "for tests")]
+impl Files {
+    /// An empty machine.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Where the machine's root lies.
+    pub fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Where an absolute path of the machine lies.
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    /// The same, with the directories above it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    /// Makes a file.
+    pub fn file(&self, path: &str, text: &str) -> &Self {
+        std::fs::write(self.path(path), text).unwrap();
+        self
+    }
+
+    /// Makes a directory.
+    pub fn dir(&self, path: &str) -> &Self {
+        std::fs::create_dir_all(self.at(path)).unwrap();
+        self
+    }
+
+    /// Makes a link; where it leads is taken as it is written.
+    pub fn link(&self, path: &str, to: impl AsRef<Path>) -> &Self {
+        std::os::unix::fs::symlink(to, self.path(path)).unwrap();
+        self
+    }
+
+    /// A look at the machine that has five seconds.
+    pub fn view(&self) -> View {
+        self.view_for(Duration::from_secs(5))
+    }
+
+    /// A look at it that has so long.
+    pub fn view_for(&self, limit: Duration) -> View {
+        View::below(self.root(), Deadline::after(limit))
+    }
+}
