@@ -11,9 +11,9 @@ use common::host::mount::attach::{self, Wanted as Mounting};
 use common::host::nfs::conf::Conf;
 use common::host::nfs::control::{self, DIRECTORY as NFSD, Wanted};
 use common::host::nfs::daemon::{self, Daemon, Running};
-use common::host::nfs::listener;
 use common::host::nfs::server::{self, Found};
 use common::host::nfs::state_dir::{self, DIRECTORY, Origin};
+use common::host::sockets;
 use common::{Plan, System, View};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -217,7 +217,7 @@ impl Nfsserver {
             .filter(|one| one.transport == "tcp")
             .map(|one| one.at.port())
             .collect();
-        let listening = listener::all().unwrap_or_default();
+        let listening = sockets::listeners().unwrap_or_default();
         let own = listening.iter().find(|one| ports.contains(&one.address.port()));
         record.cookie = own.map(|one| one.cookie);
         system.write_record(&self.record, &record.text())

@@ -7,7 +7,6 @@
 //! | `control.rs`   | how they are started and ended                              |
 //! | `netlink.rs`   | the kernel's family of that name (Linux 6.10)               |
 //! | `proc.rs`      | the same by /proc/fs/nfsd, which older kernels have         |
-//! | `listener.rs`  | the sockets that it listens on                              |
 //! | `daemon.rs`    | mountd, nfsdcld, statd and the like, as processes           |
 //! | `conf.rs`      | /etc/nfs.conf                                               |
 //! | `state_dir.rs` | /var/lib/nfs, elsewhere                                     |
@@ -20,7 +19,6 @@ pub mod conf;
 pub mod control;
 pub mod daemon;
 pub mod exports;
-pub mod listener;
 mod netlink;
 mod proc;
 pub mod server;

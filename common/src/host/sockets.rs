@@ -1,13 +1,15 @@
-//! The kernel's TCP connections, by sock_diag: listed whole, and ended one by
-//! one.
+//! The kernel's TCP sockets of this network namespace, by sock_diag: connections
+//! listed whole and ended one by one, and those that are listened on.
 
 use super::absence::Whole;
+use super::clock::Deadline;
 use super::netlink::{self, Message, Netlink};
 use super::system::{System, View};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const BY_FAMILY: u16 = 20;
 const DESTROY: u16 = 21;
@@ -15,6 +17,7 @@ const DESTROY: u16 = 21;
 const ESTABLISHED: u32 = 1;
 const FIN_WAIT: u32 = 4;
 const CLOSE_WAIT: u32 = 8;
+const LISTEN: u32 = 10;
 
 /// A `struct inet_diag_sockid`: two ports, two addresses, an interface and a
 /// cookie; and where it begins in a question and in an answer.
@@ -49,6 +52,38 @@ impl Connection {
             remote: SocketAddr::new(address(20)?, port(2)),
             family,
             id,
+        })
+    }
+}
+
+/// A socket that is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// The number that no other socket is given. A server's sockets live exactly
+    /// as long as the server, so it tells one server from the next.
+    pub cookie: u64,
+    /// The number that /proc/PID/fd shows of it.
+    pub inode: u32,
+}
+
+impl Listener {
+    /// Reads a `struct inet_diag_msg`.
+    fn read(body: &[u8]) -> Option<Self> {
+        const COOKIE: usize = IN_ANSWER + 40;
+        const INODE: usize = 68;
+        let port = u16::from_be_bytes(body.get(4..6)?.try_into().ok()?);
+        let ip = match i32::from(*body.first()?) {
+            libc::AF_INET => netlink::ip(body.get(8..12)?),
+            libc::AF_INET6 => netlink::ip(body.get(8..24)?),
+            _ => None,
+        };
+        let half = |at| netlink::u32_at(body, at).map(u64::from);
+        Some(Self {
+            address: SocketAddr::new(ip?, port),
+            cookie: half(COOKIE)? | half(COOKIE + 4)? << 32,
+            inode: netlink::u32_at(body, INODE)?,
         })
     }
 }
@@ -90,20 +125,38 @@ fn listed(
     states: u32,
     is_meant: impl Fn(&SocketAddr) -> bool,
 ) -> Result<Whole<Connection>> {
+    let of_it = |body: &[u8]| Connection::read(body).filter(|of| is_meant(&of.local));
+    let found = all(|| line(view), states, of_it).context("cannot list the TCP connections")?;
+    view.note(format_args!("{} connections", found.len()));
+    Ok(Whole::told("connections", found))
+}
+
+/// The TCP sockets that are listened on. The kernel answers this at once, whatever
+/// holds a server of its own up.
+pub fn listeners() -> Result<Vec<Listener>> {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let deadline = Deadline::after(AT_ONCE);
+    let line = || Netlink::to(SockProtocol::NetlinkSockDiag, deadline);
+    all(line, 1 << LISTEN, Listener::read).context("cannot list the TCP sockets")
+}
+
+/// What the kernel tells of TCP sockets in these states, of both families.
+fn all<T>(
+    line: impl Fn() -> std::io::Result<Netlink>,
+    states: u32,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> std::io::Result<Vec<T>> {
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let ask = || question(BY_FAMILY, libc::NLM_F_DUMP, family as u8, states, &[0; ID]);
-        let of_it = |body: &[u8]| Connection::read(body).filter(|of| is_meant(&of.local));
-        let listed = line(view).and_then(|line| line.list(ask, of_it));
-        match listed {
+        match line().and_then(|line| line.list(ask, &read)) {
             Ok(some) => found.extend(some),
-            // A kernel without IPv6 has no such connections.
+            // A kernel without IPv6 has no such sockets.
             Err(err) if family == libc::AF_INET6 && is_foreign(&err) => {}
-            Err(err) => return Err(err).context("cannot list the TCP connections"),
+            Err(err) => return Err(err),
         }
     }
-    view.note(format_args!("{} connections", found.len()));
-    Ok(Whole::told("connections", found))
+    Ok(found)
 }
 
 fn is_foreign(err: &std::io::Error) -> bool {
@@ -141,10 +194,8 @@ pub fn end(system: &System<'_>, connection: &Connection) -> Result<Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::clock::Deadline;
     use std::net::{TcpListener, TcpStream};
     use std::path::Path;
-    use std::time::Duration;
 
     #[test]
     fn a_connection_is_listed_by_both_of_its_ends() {
@@ -159,5 +210,22 @@ mod tests {
         drop(client);
         let found = established(&view, |local| *local == place).unwrap();
         assert!(found.is_empty() && found.lacks(|_| true).is_some());
+    }
+
+    #[test]
+    fn a_socket_is_found_and_its_successor_is_another() {
+        let made = |port| TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let cookie = |address| {
+            let all = listeners().unwrap();
+            all.into_iter().find(|one| one.address == address).map(|one| one.cookie)
+        };
+        let first = made(0);
+        let address = first.local_addr().unwrap();
+        let one = cookie(address).unwrap();
+        assert_eq!(cookie(address), Some(one));
+        drop(first);
+        assert_eq!(cookie(address), None);
+        let _second = made(address.port());
+        assert!(cookie(address).is_some_and(|other| other != one));
     }
 }

@@ -9,8 +9,9 @@
 use crate::host::absence::Absent;
 use crate::host::child;
 use crate::host::module;
-use crate::host::nfs::{listener, netlink, proc};
+use crate::host::nfs::{netlink, proc};
 use crate::host::process;
+use crate::host::sockets;
 use crate::host::system::View;
 use anyhow::{Context, Result, bail};
 use std::io::{self, Write};
@@ -79,7 +80,7 @@ pub fn threads_anywhere(view: &View) -> Result<Option<u32>> {
 pub fn still_has(view: &View, cookie: u64) -> bool {
     view.is_real()
         && matches!(threads_anywhere(view), Ok(Some(1..)))
-        && listener::all().is_ok_and(|all| all.iter().any(|one| one.cookie == cookie))
+        && sockets::listeners().is_ok_and(|all| all.iter().any(|one| one.cookie == cookie))
 }
 
 /// What there is of it, whoever has to be waited for, within a part of the time
