@@ -8,18 +8,17 @@
 #![allow(unsafe_code, reason = "getsockopt has no safe wrapper for the cookie")]
 
 use super::absence::Absent;
+use super::mount::table::unescaped;
 use super::system::View;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -325,21 +324,6 @@ fn mounted(table: &[u8], root: &[u8]) -> Vec<PathBuf> {
         (words.next()? == root).then(|| unescaped(words.next().unwrap_or_default()))
     };
     table.split(|byte| *byte == b'\n').filter_map(read).collect()
-}
-
-/// The kernel writes blanks and the like as a backslash and three octal digits.
-fn unescaped(word: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let [first, following @ ..] = rest {
-        let code = following.get(..3).filter(|_| *first == b'\\');
-        let byte = code
-            .and_then(|code| std::str::from_utf8(code).ok())
-            .and_then(|code| u8::from_str_radix(code, 8).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &following[3..] } else { following };
-    }
-    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]

@@ -173,8 +173,8 @@ fn mount(line: &str) -> Option<Mount> {
 
 /// A path as it is: the kernel writes blanks, tabs, line breaks, `#` and
 /// backslashes as three octal digits.
-pub fn unescaped(field: &str) -> PathBuf {
-    let bytes = field.as_bytes();
+pub fn unescaped(field: &(impl AsRef<[u8]> + ?Sized)) -> PathBuf {
+    let bytes = field.as_ref();
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {

@@ -118,7 +118,7 @@ impl<'a> Wanted<'a> {
         }
         let end = line.iter().position(|byte| matches!(byte, b'\t' | b' '));
         let field = &line[..end.unwrap_or(line.len())];
-        unescaped(&String::from_utf8_lossy(field)) == self.path
+        unescaped(field) == self.path
     }
 }
 
