@@ -44,6 +44,16 @@ impl List {
         Self { entries, pending: Mutex::new(cases), ended: Condvar::new() }
     }
 
+    /// Fails with the `case` lines that fit none of `cases`: one was renamed, or is gone.
+    pub fn known(&self, cases: &[String]) -> Result<(), String> {
+        let patterns = self.entries.iter().flat_map(|entry| &entry.cases);
+        let is_stray = |pattern: &&String| !cases.iter().any(|case| names(pattern, case));
+        match patterns.filter(is_stray).cloned().collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            stray => Err(format!("no case is named so: {}", stray.join("; "))),
+        }
+    }
+
     /// Whether somebody has meant this difference to be.
     pub fn has(&self, case: &str, step: &str, theirs: &str, ours: &str) -> bool {
         let of_case = self.entries.iter().filter(|entry| entry.speaks_of(case));
@@ -101,7 +111,7 @@ impl Entry {
     }
 
     fn speaks_of(&self, case: &str) -> bool {
-        self.cases.iter().any(|pattern| fits(pattern, case, &mut Bound::new(), &mut |_| true))
+        self.cases.iter().any(|pattern| names(pattern, case))
     }
 
     fn idle(&self) -> impl Iterator<Item = String> {
@@ -128,6 +138,11 @@ impl Change {
                 fits(&self.ours, ours, bound, &mut |_| true)
             })
     }
+}
+
+/// Whether a `case` line speaks of this case.
+fn names(pattern: &str, case: &str) -> bool {
+    fits(pattern, case, &mut Bound::new(), &mut |_| true)
 }
 
 type Bound<'t> = BTreeMap<String, &'t str>;

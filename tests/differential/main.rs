@@ -33,6 +33,9 @@ fn main() -> ExitCode {
 fn list(cases: &mut Cases) {
     let pairs = cases::all();
     let intended = Arc::new(intended::List::read(include_str!("intended.txt"), pairs.len()));
+    let names: Vec<_> = pairs.iter().map(|pair| pair.name.clone()).collect();
+    let list = Arc::clone(&intended);
+    cases.push(Case::free("every intended difference names a case", move || list.known(&names)));
     for pair in pairs {
         let intended = Arc::clone(&intended);
         let needs: Vec<_> = pair.needs().collect();
