@@ -7,6 +7,7 @@ use crate::host::{process, secret};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -79,19 +80,16 @@ impl Output {
     }
 }
 
-/// Where the program lies: in PATH, then in the system's own places.
+/// Where the program lies: in PATH, then in the system's own places. A place
+/// that is not named from the root on is none.
 pub fn find(root: &Path, name: &str) -> Result<PathBuf, Missing> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
-    let places = search_path();
-    let rooted = |dir: PathBuf| match dir.strip_prefix("/") {
-        Ok(below) => root.join(below),
-        Err(_) => dir,
-    };
-    let list = std::env::join_paths(std::env::split_paths(&places).map(rooted))
-        .map_err(|_| Missing(name.to_owned()))?;
-    which::which_in(name, Some(list), "/").map_err(|_| Missing(name.to_owned()))
+    std::env::split_paths(&search_path())
+        .filter_map(|dir| Some(root.join(dir.strip_prefix("/").ok()?).join(name)))
+        .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
+        .ok_or_else(|| Missing(name.to_owned()))
 }
 
 /// PATH with the system's own places at its end.
@@ -348,6 +346,20 @@ mod tests {
         let output = run_it(&["sh", "-c", "sleep 5 & echo up"], Duration::from_secs(20)).unwrap();
         assert_eq!(output.stdout, "up\n");
         assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let places = ["usr/sbin/tool", "usr/bin/tool", "sbin/tool"].map(|at| root.path().join(at));
+        for place in &places {
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        }
+        std::fs::create_dir(&places[0]).unwrap();
+        std::fs::write(&places[1], "").unwrap();
+        assert!(find(root.path(), "tool").is_err());
+        std::os::unix::fs::symlink("/bin/true", &places[2]).unwrap();
+        assert_eq!(find(root.path(), "tool").unwrap(), places[2]);
     }
 
     #[test]
