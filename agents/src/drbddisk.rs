@@ -27,7 +27,7 @@ params! {
         /// DRBD resource.
         ///
         /// Its name in the DRBD configuration; dots may be in it. `all`, the default, stands for every resource, and can be started and stopped but has no status in heartbeat.
-        [unique, position = 1] drbd_resource: Name = "all",
+        [names, unique, position = 1] drbd_resource: Name = "all",
     }
 }
 

@@ -32,7 +32,7 @@ params! {
         /// Upper DRBD resource.
         ///
         /// The one that is stacked, by its name in the DRBD configuration.
-        [required, unique, position = 1] drbd_resource: Name,
+        [required, names, unique, position = 1] drbd_resource: Name,
         /// Wait for the far node.
         ///
         /// How many seconds a start waits for the upper resource's connection. Anything that is no number means not at all.

@@ -47,13 +47,13 @@ ocf_meta::params! {
         ///
         /// Absolute paths with blanks between them; a blank in a name is
         /// written \040.
-        [required, position = 1] directory: Directories,
+        [required, names, position = 1] directory: Directories,
         /// Who may mount them.
         ///
         /// A host, an address, a network, @netgroup, a pattern or *, as
         /// exports(5) has it; several with blanks between them. IPv6 may stand
-        /// in brackets.
-        [required, position = 2] clientspec: Clients,
+        /// in brackets. A stop without it goes by what the start has recorded.
+        [required, position = 2] clientspec: Option<Clients>,
         /// Export options.
         ///
         /// What exportfs(8) takes after -o.
@@ -297,8 +297,14 @@ impl Exportfs {
         self.params.fsid.as_ref().or(self.options.fsid.as_ref())
     }
 
-    /// Each directory to each client.
-    fn asked(&self) -> Vec<Asked> {
+    /// Each directory to each client; where no client was given, to those that
+    /// start has recorded.
+    fn asked(&self, record: Option<&Record>) -> Vec<Asked> {
+        let recorded = |directory: &PathBuf| -> Vec<Client> {
+            let made = record.iter().flat_map(|record| &record.made);
+            let made = made.filter(|made| made.directory == *directory);
+            made.filter_map(|made| Client::parse(&made.asked).ok()).collect()
+        };
         let directories = self.params.directory.0.iter().enumerate();
         let to_each = |(place, directory): (usize, &PathBuf)| -> Vec<Asked> {
             let fsid = self.fsid().and_then(|fsid| fsid.next(place));
@@ -307,7 +313,10 @@ impl Exportfs {
                 client: client.clone(),
                 fsid: fsid.clone(),
             };
-            self.params.clientspec.0.iter().map(one).collect()
+            match &self.params.clientspec {
+                Some(clients) => clients.0.iter().map(one).collect(),
+                None => recorded(directory).iter().map(one).collect(),
+            }
         };
         directories.flat_map(to_each).collect()
     }

@@ -49,7 +49,7 @@ use fstype::{Backing, FsType};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params as _, Words};
 use record::Record;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,11 +61,11 @@ ocf_meta::params! {
         /// A block device, UUID=X or LABEL=X (also -U X, -L X), what the type
         /// takes in its place (server:/export, //server/share), or the
         /// directory to bind.
-        [required, position = 1] device: String,
+        [required, position = 1] device: Option<Device>,
         /// Mount point.
         ///
         /// An absolute path; made at start if it is not there.
-        [required, position = 2] directory: PathBuf,
+        [required, names, position = 2] directory: PathBuf,
         /// Type of the file system.
         ///
         /// As mount(8) takes it; none for a bind.
@@ -149,7 +149,8 @@ pub enum State {
 #[derive(Debug)]
 pub struct Filesystem {
     params: Params,
-    device: Device,
+    /// As it was given, or else as the start has recorded it.
+    device: OnceCell<Device>,
     kind: FsType,
     options: MountOptions,
     request: Request,
@@ -222,7 +223,7 @@ impl Agent for Filesystem {
 
     fn new(params: Params, request: &Request) -> Result<Self> {
         let options = MountOptions::parse(params.options.as_deref().unwrap_or_default());
-        let device = Device::parse(&params.device)?;
+        let device = params.device.clone().map_or_else(OnceCell::new, OnceCell::from);
         let kind = FsType::new(params.fstype.as_deref(), &options);
         let name = params.directory.as_os_str().to_string_lossy();
         // Nothing can have been started there: no start mounts over the root.
@@ -265,7 +266,7 @@ impl Agent for Filesystem {
     fn facts(&self, state: &State) -> Vec<Fact> {
         let mut facts = vec![
             Fact::new("directory", self.params.directory.display().to_string()),
-            Fact::new("device", self.device.to_string()),
+            Fact::new("device", self.device().to_string()),
         ];
         match state {
             State::Unmounted(_) => facts.push(Fact::new("mounted", "nothing")),
@@ -309,7 +310,7 @@ impl Extras for Filesystem {
         if prefix.components().any(|part| part.as_os_str() == "..") {
             return Err(configured("parameter statusfile_prefix leads out of the mount"));
         }
-        if self.kind.backing == Backing::Bind && !self.device.is_path() {
+        if self.kind.backing == Backing::Bind && !self.device().is_path() {
             return Err(configured("parameter device is not a directory that can be bound"));
         }
         self.may_be_cloned()
@@ -385,12 +386,24 @@ impl Filesystem {
                  stop its automount unit, or take it out of autofs's maps"
             );
         }
-        format!("{} is mounted on {directory}, wanted {}", other.what(), self.device)
+        format!("{} is mounted on {directory}, wanted {}", other.what(), self.device())
     }
 
-    /// What the instance has recorded.
+    /// What the instance has recorded; and from then on its device, where none
+    /// was given.
     fn record(&self, view: &View) -> Option<Record> {
-        Record::parse(&view.record(&self.record_name())?, &self.asked_for())
+        let text = view.record(&self.record_name())?;
+        if self.device.get().is_none()
+            && let Some(device) = Record::parse(&text, "")?.device_asked_for()
+        {
+            self.device.get_or_init(|| device);
+        }
+        Record::parse(&text, &self.asked_for())
+    }
+
+    fn device(&self) -> &Device {
+        static UNKNOWN: Device = Device::Unknown;
+        self.device.get().unwrap_or(&UNKNOWN)
     }
 
     fn record_name(&self) -> String {
@@ -405,7 +418,7 @@ impl Filesystem {
     /// The parameters that make the mount what it is.
     fn asked_for(&self) -> String {
         let fstype = self.kind.name.as_deref().unwrap_or_default();
-        format!("{}\t{}\t{fstype}", self.params.device, self.params.directory.display())
+        format!("{}\t{}\t{fstype}", self.device(), self.params.directory.display())
     }
 
     /// Remembers the mount; a start without it is a start all the same.

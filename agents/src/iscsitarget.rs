@@ -40,7 +40,7 @@ params! {
         /// Configuration file.
         ///
         /// As the iSCSI Enterprise Target had it. It may be a link to a file that is there only while the resource runs: a start reads it, nothing else needs it.
-        [unique, position = 1] config: PathBuf = "/etc/ietd.conf",
+        [names, unique, position = 1] config: PathBuf = "/etc/ietd.conf",
     }
 }
 

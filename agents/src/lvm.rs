@@ -66,12 +66,12 @@ params! {
         /// Volume group.
         ///
         /// The group, or the group that the logical volume is in.
-        [required, position = 1, alias = "volgrpname"] vgname: GroupName,
+        [required, names, position = 1, alias = "volgrpname"] vgname: GroupName,
         /// Logical volume.
         ///
         /// Only this one is activated and deactivated. Without it, all of the group's are, but for those marked
         /// to be skipped on activation.
-        [position = 2] lvname: Option<VolumeName>,
+        [names, position = 2] lvname: Option<VolumeName>,
         /// How one node alone is made to use the group.
         ///
         /// none: by something else, such as DRBD beneath it, or the cluster alone. tagging: a tag is put on the

@@ -42,7 +42,7 @@ params! {
         ///
         /// Names with commas between them. Unset, it is every group whose disks are all DRBD devices, which need to
         /// be promoted for LVM to see it. A group that this node itself needs is never touched.
-        [position = 1] groups: Option<GroupNames>,
+        [names, position = 1] groups: Option<GroupNames>,
     }
 }
 

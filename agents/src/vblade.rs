@@ -42,22 +42,22 @@ params! {
     pub struct VbladeParams {
         /// Device or file to export.
         ///
-        /// One export by parameters. Unset, all lines of config are exported.
-        [position = 1] device: Option<PathBuf>,
+        /// One export by parameters, which shelf and slot name. Without any of the three, all lines of config are exported.
+        [names, position = 1] device: Option<PathBuf>,
         /// Interface to export it on.
-        [position = 2] nic: String = "eth0",
+        [names, position = 2] nic: String = "eth0",
         /// Shelf, the first number of the export's name.
         ///
         /// From 0 to 65534. With slot it names the export for the clients: e0.1 for shelf 0, slot 1.
-        [position = 3] shelf: Option<Shelf>,
+        [names, position = 3] shelf: Option<Shelf>,
         /// Slot, the second number of the export's name.
         ///
         /// From 0 to 254.
-        [position = 4] slot: Option<Slot>,
+        [names, position = 4] slot: Option<Slot>,
         /// File with the exports.
         ///
         /// One a line: interface, shelf, slot, path, and where not everybody may use it the hardware addresses that may, with commas between them. Only start reads it.
-        [] config: PathBuf = "/etc/vblade.conf",
+        [names] config: PathBuf = "/etc/vblade.conf",
         /// Hardware addresses that may use the export.
         ///
         /// With commas between them. In the file they stand in the line.
@@ -218,13 +218,17 @@ impl Agent for Vblade {
 
 impl Extras for Vblade {
     fn validate(&self) -> Result<()> {
-        match &self.export {
-            Some(export) if !exports::is_nic(&export.nic) => Err(configured(format!(
-                "parameter nic is not the name of an interface: `{}`",
-                export.nic
-            ))),
-            _ => Ok(()),
+        let Some(export) = &self.export else { return Ok(()) };
+        if self.params.device.is_none() {
+            return Err(configured("parameter device is required with shelf and slot"));
         }
+        if !exports::is_nic(&export.nic) {
+            let nic = &export.nic;
+            return Err(configured(format!(
+                "parameter nic is not the name of an interface: `{nic}`"
+            )));
+        }
+        Ok(())
     }
 
     fn suits(&self, view: &View) -> Result<()> {
@@ -267,23 +271,24 @@ impl Extras for Vblade {
     }
 }
 
-/// The export that the parameters name, if they name one.
+/// The export that the parameters name, if they name one: by its shelf and slot,
+/// without the device, which only a start needs.
 fn export(params: &VbladeParams) -> Result<Option<Export>> {
-    let Some(device) = &params.device else {
-        let given = [("shelf", params.shelf.is_some()), ("slot", params.slot.is_some())];
-        return match given.iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => Err(configured(format!("parameter {name} needs device as well"))),
-            None => Ok(None),
-        };
+    let (shelf, slot) = match (params.shelf, params.slot) {
+        (Some(shelf), Some(slot)) => (shelf, slot),
+        (None, None) if params.device.is_none() => return Ok(None),
+        (shelf, _) => {
+            let (lacking, other) =
+                if shelf.is_none() { ("shelf", "slot") } else { ("slot", "shelf") };
+            let given = if params.device.is_some() { "device" } else { other };
+            return Err(configured(format!("parameter {lacking} is required with {given}")));
+        }
     };
-    let lacks = |name: &str| configured(format!("parameter {name} is required with device"));
-    let shelf = params.shelf.ok_or_else(|| lacks("shelf"))?;
-    let slot = params.slot.ok_or_else(|| lacks("slot"))?;
     Ok(Some(Export {
         line: None,
         nic: params.nic.clone(),
         address: Address { shelf: shelf.0, slot: slot.0 },
-        path: device.clone(),
+        path: params.device.clone().unwrap_or_default(),
         masks: params.macs.clone().unwrap_or_default().0,
     }))
 }

@@ -20,12 +20,12 @@ pub struct Param {
     pub canonical: fn(&str) -> String,
     /// What an unset or empty parameter means.
     pub default: Option<&'static str>,
-    /// Whether it has to be set.
+    /// Whether a start has to be given it.
     pub required: bool,
     /// Whether two resources must not share a value.
     pub unique: bool,
-    /// Whether it is a part of the resource's name: where it is wrong, a stop has
-    /// no stand-in for it.
+    /// Whether it is a part of what names the resource: where it is missing or
+    /// wrong, nothing can have been started, and a stop would hit another one.
     pub names: bool,
     /// Whether a change is taken without a restart.
     pub reloadable: bool,
@@ -118,13 +118,13 @@ impl Given {
 
 /// How strictly values are read.
 ///
-/// A stop or a probe reads leniently: a value that only start needs must not
-/// keep the resource from being found and brought down.
+/// A stop or a probe reads leniently: a value that only start needs, missing or
+/// wrong, must not keep the resource from being found and brought down.
 #[derive(Debug)]
 pub struct Reading<'a> {
     given: &'a Given,
     lenient: bool,
-    /// What a lenient reading passed over.
+    /// What a lenient reading passed over, and took for unset.
     pub passed_over: Vec<Invalid>,
 }
 
@@ -134,7 +134,8 @@ impl<'a> Reading<'a> {
         Self { given, lenient: false, passed_over: Vec::new() }
     }
 
-    /// A wrong value of an optional parameter counts as unset.
+    /// A wrong value counts as unset, and what is required and missing too,
+    /// unless it names the resource.
     pub fn lenient(given: &'a Given) -> Self {
         Self { given, lenient: true, passed_over: Vec::new() }
     }
@@ -142,6 +143,10 @@ impl<'a> Reading<'a> {
     /// The field's value by its declaration.
     pub fn field<F: Field>(&mut self, param: &'static Param) -> Result<F, Invalid> {
         let text = match self.given.value(param).map(|raw| text_of(param, raw)) {
+            None if param.required => {
+                let reason = "is required and not set".into();
+                return self.fall_back(param, Invalid { param: param.name, reason });
+            }
             None => None,
             Some(Ok(text)) => Some(text),
             Some(Err(invalid)) => return self.fall_back(param, invalid),
@@ -153,8 +158,7 @@ impl<'a> Reading<'a> {
     }
 
     fn fall_back<F: Field>(&mut self, param: &'static Param, why: Invalid) -> Result<F, Invalid> {
-        // What names the resource has no stand-in: a stop would hit another one.
-        if !self.lenient || param.required || param.unique || param.names {
+        if !self.lenient || param.names {
             return Err(why);
         }
         self.passed_over.push(why);
@@ -195,7 +199,7 @@ impl<V: crate::Value> Field for V {
 
     fn read(param: &'static Param, text: Option<&str>) -> Result<Self, Invalid> {
         let invalid = |reason| Invalid { param: param.name, reason };
-        let text = text.ok_or_else(|| invalid("is required and not set".into()))?;
+        let text = text.ok_or_else(|| invalid("is not set and has no default".into()))?;
         V::parse(text).map_err(|what| {
             let shown: String = text.chars().take(60).collect();
             let more = if shown.len() < text.len() { "..." } else { "" };
@@ -237,7 +241,9 @@ pub trait Params: Sized {
 ///     /// What the agent is given.
 ///     pub struct Example {
 ///         /// Block device to mount.
-///         [required, position = 1] device: std::path::PathBuf,
+///         [required, position = 1] device: Option<std::path::PathBuf>,
+///         /// Mount point.
+///         [required, names, position = 2] directory: std::path::PathBuf,
 ///         /// How often to try.
 ///         [] tries: u32 = "6",
 ///         /// Extra words.
@@ -246,8 +252,20 @@ pub trait Params: Sized {
 /// }
 /// ```
 ///
-/// In the brackets: `required`, `unique`, `names`, `reloadable`, `position = N`,
-/// `alias = "older_name"`. A field with neither `required` nor a default is an
+/// In the brackets:
+///
+/// - `required`: a start has to be given it. A stop or a monitor that is not goes
+///   on without, so the field is an `Option`, unless the parameter `names` the
+///   resource as well.
+/// - `names`: a part of what names the resource. Where it is missing or wrong,
+///   nothing can have been started: a stop warns and succeeds. Everything else
+///   that is wrong is taken as unset by a stop; a parameter belongs here when
+///   its default, or its absence, would mean another resource, or more of them.
+/// - `unique`: no two resources may have the same value.
+/// - `reloadable`: a change of it takes no restart.
+/// - `position = N`, `alias = "older_name"`.
+///
+/// A field without a default that is not both `required` and `names` is an
 /// `Option`. The doc comment's first paragraph is the short description; a text
 /// that several agents share is given by `doc = TEXT` in its place.
 ///
@@ -266,7 +284,8 @@ pub trait Params: Sized {
 ///     [position = 1] device: String } }
 /// ```
 ///
-/// What is required and has a default, or is an `Option`:
+/// What is required and has a default; what a stop has to do without and is no
+/// `Option`; what names the resource in each case and may be missing:
 ///
 /// ```compile_fail
 /// ocf_meta::params! { pub struct P { /// Tries.
@@ -275,7 +294,19 @@ pub trait Params: Sized {
 ///
 /// ```compile_fail
 /// ocf_meta::params! { pub struct P { /// Tries.
-///     [required] tries: Option<u32> } }
+///     [required] tries: u32 } }
+/// ```
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [required, names] device: Option<String> } }
+/// ```
+///
+/// What names the resource and can change while it runs:
+///
+/// ```compile_fail
+/// ocf_meta::params! { pub struct P { /// Disk.
+///     [required, names, reloadable] device: String } }
 /// ```
 ///
 /// Two words in one place, a place that is left out, and a word that has to be
@@ -283,20 +314,20 @@ pub trait Params: Sized {
 ///
 /// ```compile_fail
 /// ocf_meta::params! { pub struct P { /// Disk.
-///     [required, position = 1] device: String, /// Type.
+///     [required, names, position = 1] device: String, /// Type.
 ///     [position = 1] fstype: Option<String> } }
 /// ```
 ///
 /// ```compile_fail
 /// ocf_meta::params! { pub struct P { /// Disk.
-///     [required, position = 1] device: String, /// Type.
+///     [required, names, position = 1] device: String, /// Type.
 ///     [position = 3] fstype: Option<String> } }
 /// ```
 ///
 /// ```compile_fail
 /// ocf_meta::params! { pub struct P { /// Type.
 ///     [position = 1] fstype: Option<String>, /// Disk.
-///     [required, position = 2] device: String } }
+///     [required, names, position = 2] device: String } }
 /// ```
 #[macro_export]
 macro_rules! params {
@@ -359,14 +390,25 @@ pub const fn check(table: &[Param], optional: &[bool]) {
     let mut at = 0;
     while at < table.len() {
         let param = &table[at];
-        let has_stand_in = param.default.is_some() || optional[at];
         assert!(
-            param.required || has_stand_in,
-            "a parameter is `required`, has a default, or is an Option"
+            !(param.required && param.default.is_some()),
+            "a parameter that is `required` has no default"
         );
+        if param.required && param.names {
+            assert!(
+                !optional[at],
+                "a parameter that is `required` and `names` the resource is no Option"
+            );
+        } else {
+            assert!(
+                optional[at] || param.default.is_some(),
+                "a parameter has a default or is an Option, unless it is `required` and `names` the \
+                 resource: a stop goes on without what only a start requires"
+            );
+        }
         assert!(
-            !(param.required && has_stand_in),
-            "a parameter that is `required` has no default and is no Option"
+            !(param.names && param.reloadable),
+            "a parameter that `names` the resource is not `reloadable`"
         );
         words += param.position.is_some() as u8;
         at += 1;
@@ -413,13 +455,15 @@ mod tests {
             /// Needed.
             ///
             /// In every case.
-            [required, unique, position = 1] device: String,
+            [required, names, unique, position = 1] device: String,
             /// How often.
             [alias = "retries"] tries: u32 = "6",
             /// Perhaps.
             [] options: Option<String>,
             /// Which one.
-            [unique] port: u16 = "80",
+            [names] port: u16 = "80",
+            /// By a start.
+            [required] owner: Option<u32>,
             [doc = SHARED] shared: Option<String>,
         }
     }
@@ -434,7 +478,7 @@ mod tests {
 
     #[test]
     fn empty_means_unset_and_unset_means_the_default() {
-        let given = given(&[("device", "x"), ("tries", ""), ("options", "")]);
+        let given = given(&[("device", "x"), ("owner", "1"), ("tries", ""), ("options", "")]);
         let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
         assert_eq!((sample.device.as_str(), sample.options), ("x", None));
         assert_eq!((sample.tries, sample.port, sample.shared), (6, 80, None));
@@ -443,18 +487,30 @@ mod tests {
     #[test]
     fn the_older_name_is_taken_where_the_name_is_unset() {
         let both = given(&[("device", "x"), ("tries", "2"), ("retries", "3")]);
-        assert_eq!(Sample::read(&mut Reading::strict(&both)).unwrap().tries, 2);
+        assert_eq!(Sample::read(&mut Reading::lenient(&both)).unwrap().tries, 2);
         let older = given(&[("device", "x"), ("retries", "3")]);
-        assert_eq!(Sample::read(&mut Reading::strict(&older)).unwrap().tries, 3);
+        assert_eq!(Sample::read(&mut Reading::lenient(&older)).unwrap().tries, 3);
     }
 
     #[test]
     fn a_lenient_reading_passes_over_what_only_start_needs() {
-        let given = given(&[("device", "x"), ("tries", "many")]);
+        let given = given(&[("device", "x"), ("owner", "1"), ("tries", "many")]);
         let mut reading = Reading::lenient(&given);
         assert_eq!(Sample::read(&mut reading).unwrap().tries, 6);
         assert_eq!(reading.passed_over[0].param, "tries");
         assert!(Sample::read(&mut Reading::strict(&given)).is_err());
+    }
+
+    #[test]
+    fn a_lenient_reading_goes_on_without_what_only_start_requires() {
+        for owner in ["", "nobody"] {
+            let given = given(&[("device", "x"), ("owner", owner)]);
+            let refused = Sample::read(&mut Reading::strict(&given)).unwrap_err();
+            assert_eq!(refused.param, "owner");
+            let mut reading = Reading::lenient(&given);
+            assert_eq!(Sample::read(&mut reading).unwrap().owner, None);
+            assert_eq!(reading.passed_over, [refused]);
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Every exit code of OCF 1.1, and what each dialect makes of it.
 
-use crate::harness::{Cases, Machine};
-use crate::sample;
-use ocf_meta::Meta;
+use crate::harness::{Call, Cases, Machine};
+use crate::sample::{self, Sample};
+use ocf_meta::{Meta, Param};
 
 const NOBODY: u32 = 65534;
 
@@ -13,6 +13,10 @@ pub fn cases(cases: &mut Cases, meta: &'static Meta) {
     };
     add("7 from a probe where nothing runs, without a reason", seven);
     add("6 from start when something required is missing, 0 from stop, 7 from a probe", six);
+    if sample::can_run(name) && meta.params.iter().any(is_for_start) {
+        add("0 from a stop without what only a start requires, and has stopped", stop_without);
+        add("0 from no stop that cannot tell what is the resource's", stop_without_record);
+    }
     add("4 from start without the right to", four);
     add("1 when the caller speaks another OCF", one);
     add("2 when the cluster names no instance", two);
@@ -37,26 +41,75 @@ fn six(machine: &Machine, meta: &'static Meta) {
     let state = machine.state();
     for lost in required {
         for empty in [false, true] {
-            let mut agent = machine.agent(meta.name);
-            for (name, value) in &sample.parameters {
-                if *name != lost.name {
-                    agent = agent.set(name, value);
-                }
-            }
+            let mut agent = without(machine, meta, &sample, lost);
             if empty {
                 agent = agent.set(lost.name, "");
             }
             agent.action("start").exits(6).because(lost.name);
             agent.action("validate-all").exits(6).because(lost.name);
-            // Nothing can have been started like that: a node must not be
-            // fenced over it, nor the resource be stopped everywhere.
+            // Nothing is there: a node must not be fenced over it, nor the
+            // resource be stopped everywhere.
             agent.action("stop").exits(0);
             let probe = agent.probe().exits(7);
             assert!(probe.exit_reason().is_none(), "{}", *probe);
-            agent.action("monitor").exits(1).because(lost.name);
+            match is_for_start(lost) {
+                true => agent.action("monitor").exits(7),
+                false => agent.action("monitor").exits(1).because(lost.name),
+            };
         }
     }
     state.unchanged(machine);
+}
+
+/// Required, and no part of the resource's name: it may run all the same.
+fn is_for_start(param: &Param) -> bool {
+    param.required && !param.names
+}
+
+/// The call of the sample without this parameter.
+fn without(machine: &Machine, meta: &Meta, sample: &Sample, lost: &Param) -> Call {
+    let mut call = machine.agent(meta.name);
+    for (name, value) in sample.parameters.iter().filter(|(name, _)| *name != lost.name) {
+        call = call.set(name, value);
+    }
+    call
+}
+
+/// What is there is found by what names it, and by what the start has recorded.
+fn stop_without(machine: &Machine, meta: &'static Meta) {
+    let sample = sample::prepare(machine, meta.name);
+    let whole = sample.call(machine, meta.name);
+    for lost in meta.params.iter().filter(|param| is_for_start(param)) {
+        let agent = without(machine, meta, &sample, lost);
+        whole.action("start").exits(0);
+        agent.action("monitor").exits(0);
+        agent.probe().exits(0);
+        agent.action("start").exits(6).because(lost.name);
+        whole.action("monitor").exits(0);
+        agent.action("stop").exits(0);
+        whole.probe().exits(7);
+    }
+}
+
+/// Without a record there is doubt, or proof that it is stopped.
+fn stop_without_record(machine: &Machine, meta: &'static Meta) {
+    let sample = sample::prepare(machine, meta.name);
+    let whole = sample.call(machine, meta.name);
+    for lost in meta.params.iter().filter(|param| is_for_start(param)) {
+        let agent = without(machine, meta, &sample, lost);
+        whole.action("start").exits(0);
+        machine.must("find", &["/run/resource-agents", "-type", "f", "-delete"]);
+        let before = whole.probe().code;
+        if agent.action("stop").code == Some(0) {
+            whole.probe().exits(7);
+        } else {
+            agent.action("stop").exits(1).because(lost.name);
+            agent.probe().exits(1).because(lost.name);
+            assert_eq!(whole.probe().code, before, "{}", lost.name);
+        }
+        whole.action("stop").exits(0);
+        whole.probe().exits(7);
+    }
 }
 
 fn four(machine: &Machine, meta: &'static Meta) {

@@ -16,6 +16,7 @@ pub fn cases(cases: &mut Cases) {
     add("what is not there is stopped, in every dialect", absent);
     add("the article's file is served, and what a client writes is on the disk", article);
     add("one export by AoEtarget's parameters, and by its words", by_parameters);
+    add("an export is watched and stopped without its device's name", without_device);
     add("a line more is served by a start, and the others are not interrupted", one_more);
     add("what is served is announced at once and again, and not after stop", announced);
     add("only those may use it whose addresses are in the line", masked);
@@ -144,12 +145,34 @@ fn by_parameters(machine: &Machine) {
     ] {
         one.clone().set(name, value).action("start").exits(6).because(part);
     }
-    agent.clone().set("slot", "1").action("start").exits(6).because("needs device as well");
+    agent.clone().set("slot", "1").action("start").exits(6).because("shelf is required with slot");
     agent.clone().set("device", disk.path()).action("start").exits(6).because("shelf is required");
     let nowhere = agent.with(&[("device", "/dev/nowhere"), ("shelf", "7"), ("slot", "3")]);
     nowhere.action("start").exits(5).because("/dev/nowhere is not there");
     nowhere.action("stop").exits(0);
     nowhere.set("nic", "eth9").action("start").exits(2).because("there is no interface eth9");
+}
+
+fn without_device(machine: &Machine) {
+    let peer = machine.nic("eth0", &[]);
+    let disk = machine.disk(4);
+    let place = machine.agent("vblade").with(&[("shelf", "7"), ("slot", "3")]);
+    let whole = place.clone().set("device", disk.path());
+    whole.action("start").exits(0);
+    for agent in [&place, &place.clone().set("device", "")] {
+        agent.action("monitor").exits(0);
+        agent.action("start").exits(6).because("device is required with shelf and slot");
+    }
+    assert!(peer.initiator().find(7, 3).is_some());
+    place.action("stop").exits(0);
+    assert!(servers(machine).is_empty());
+    whole.probe().exits(7);
+    // A wrong name stands for no export, and not for those of the file.
+    machine.file(CONFIG, &format!("eth0 0 1 {}\n", disk.path()));
+    machine.agent("vblade").action("start").exits(0);
+    machine.agent("vblade").set("device", "sdb").action("stop").exits(0);
+    machine.agent("vblade").action("monitor").exits(0);
+    machine.agent("vblade").action("stop").exits(0);
 }
 
 fn one_more(machine: &Machine) {

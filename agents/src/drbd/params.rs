@@ -10,7 +10,7 @@ params! {
         /// DRBD resource.
         ///
         /// Its name in the DRBD configuration.
-        [required, unique, position = 1] drbd_resource: Name,
+        [required, names, unique, position = 1] drbd_resource: Name,
         /// DRBD configuration file.
         ///
         /// Given to drbdadm. Unset, drbdadm looks for its own, which is /etc/drbd.conf.

@@ -2,7 +2,7 @@
 
 use super::place::{Made, Record};
 use super::{Asked, Exportfs, Seen, State};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use common::View;
 use common::host::absence::Whole;
 use common::host::mount::Table;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 impl Exportfs {
     pub(super) fn look(&self, view: &View) -> Result<State> {
         let record = Record::of(self, view);
-        let asked = self.asked();
+        let asked = self.asked(record.as_ref());
         let paths = self.paths(view, record.as_ref())?;
         let path = |asked: &Asked| {
             let found = paths.iter().find(|(directory, _)| *directory == asked.directory);
@@ -25,6 +25,9 @@ impl Exportfs {
         wanted.sort_unstable();
         wanted.dedup();
         let listed = exports::of(view, &wanted)?;
+        if self.params.clientspec.is_none() && record.is_none() {
+            return self.look_without_clients(view, &paths, &listed);
+        }
         let exports: Vec<Seen> = asked
             .into_iter()
             .map(|asked| {
@@ -50,6 +53,50 @@ impl Exportfs {
             state.moved = moved(view, &state)?;
         }
         Ok(state)
+    }
+
+    /// Whose the entries of a directory are is told by the client that was asked
+    /// for or by the record of the start. Where there is neither, proof that no
+    /// entry can be this resource's, or an error.
+    fn look_without_clients(
+        &self,
+        view: &View,
+        paths: &[(PathBuf, PathBuf)],
+        listed: &Whole<Export>,
+    ) -> Result<State> {
+        let is_others = |entry: &Export| Record::is_claimed(view, &entry.path, &entry.client);
+        let paths: Vec<&Path> = paths.iter().map(|(_, path)| &**path).collect();
+        let absent = match listed.iter().find(|entry| !is_others(entry)) {
+            None => match exports::forgotten_by_all(view, &paths)? {
+                Ok(of_kernel) => {
+                    listed.lacks(|entry| !is_others(entry)).map(|absent| absent.and(of_kernel))
+                }
+                Err(path) => bail!(
+                    "the kernel serves {} from its cache, and whether that is this resource's cannot be \
+                     told: parameter clientspec is not set",
+                    path.display()
+                ),
+            },
+            Some(entry) => match server::is_idle(view)? {
+                // From before the machine was up: no start has made it since.
+                Some(idle) => Some(idle),
+                None => bail!(
+                    "{} is exported to {}, and whether that is this resource's cannot be told: parameter \
+                     clientspec is not set",
+                    entry.path.display(),
+                    entry.client
+                ),
+            },
+        };
+        let absent = absent.context("the table of exports contradicts itself")?;
+        Ok(State {
+            exports: Vec::new(),
+            others: Vec::new(),
+            absent: Some(absent),
+            outlived: Vec::new(),
+            moved: None,
+            record: None,
+        })
     }
 
     /// The directories without links. Those that start has exported are known by

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use common::host::block::{self, Number, Tag};
 use common::host::lookup;
-use common::{View, configured, installed};
+use common::{View, installed};
+use ocf_meta::{Kind, Value};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(super) enum Device {
     Marked(Tag, String),
     /// Whatever the type takes: `server:/export`, `tmpfs`.
     Name(String),
+    /// None was given, and no start has recorded one.
+    Unknown,
 }
 
 /// A block device that was found.
@@ -26,32 +29,36 @@ pub(super) struct Found {
     pub(super) number: Number,
 }
 
-impl Device {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+impl Value for Device {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
         if text.trim() != text {
-            return Err(configured("parameter device begins or ends with a blank"));
+            return Err("a name that begins or ends with a blank".into());
         }
         if let Some((tag, value)) = marked(text) {
             if value.is_empty() {
-                return Err(configured(format!("parameter device has no value: `{text}`")));
+                return Err("a mark without its value".into());
             }
             return Ok(Self::Marked(tag, value.to_owned()));
         }
         // Two slashes begin the share of a file server.
         if text.starts_with('/') && !text.starts_with("//") {
             if text.split('/').any(|part| part == "..") {
-                return Err(configured("parameter device is a path with `..` in it"));
+                return Err("a path with `..` in it".into());
             }
             let kept = text.trim_end_matches('/');
             return Ok(Self::Path(PathBuf::from(if kept.is_empty() { "/" } else { kept })));
         }
         // mount(8) would take it for an option.
         if text.starts_with('-') {
-            return Err(configured(format!("parameter device is not a device: `{text}`")));
+            return Err("not a device".into());
         }
         Ok(Self::Name(text.to_owned()))
     }
+}
 
+impl Device {
     pub(super) fn is_path(&self) -> bool {
         matches!(self, Self::Path(_))
     }
@@ -61,7 +68,7 @@ impl Device {
         match self {
             Self::Path(path) => Some(path.clone()),
             Self::Marked(tag, value) => Some(tag.link(value)),
-            Self::Name(_) => None,
+            Self::Name(_) | Self::Unknown => None,
         }
     }
 
@@ -104,6 +111,7 @@ impl fmt::Display for Device {
             Self::Path(path) => path.display().fmt(f),
             Self::Marked(tag, value) => write!(f, "{}={value}", tag.word()),
             Self::Name(name) => f.write_str(name),
+            Self::Unknown => f.write_str("the device"),
         }
     }
 }

@@ -34,6 +34,13 @@ impl Filesystem {
         if record.is_some_and(|record| record.is_of(mount)) {
             return Ok(Verdict::Ours);
         }
+        if *self.device() == Device::Unknown {
+            // A start leaves a record, and none is there.
+            let (what, place) = (mount.what(), mount.directory.display());
+            return Ok(Verdict::Doubt(format!(
+                "cannot tell whether {what} on {place} is this resource's: parameter device is not set"
+            )));
+        }
         let ours = match self.kind.backing {
             Backing::Device => return self.judge_device(view, mount, record),
             Backing::Image => self.is_image(view, mount.device),
@@ -60,8 +67,8 @@ impl Filesystem {
 
     fn judge_device(&self, view: &View, mount: &Mount, record: Option<&Record>) -> Result<Verdict> {
         let record = record.filter(|record| record.is_as_asked);
-        let found = match self.device.find(view) {
-            Ok(None) if record.is_none() => self.device.search(view).unwrap_or(None),
+        let found = match self.device().find(view) {
+            Ok(None) if record.is_none() => self.device().search(view).unwrap_or(None),
             found => found.unwrap_or(None),
         };
         let Some(wanted) = found else {
@@ -76,7 +83,7 @@ impl Filesystem {
     /// not unmount anything.
     fn judge_without_node(&self, mount: &Mount, record: Option<&Record>) -> Verdict {
         let source = mount.source.as_deref().unwrap_or_default();
-        if source == self.device.to_string() {
+        if source == self.device().to_string() {
             return Verdict::Ours;
         }
         let from_device = !has_own_number(mount) || source.starts_with("/dev/");
@@ -87,7 +94,7 @@ impl Filesystem {
             "cannot tell whether {} on {} is {}, which is not there any more",
             mount.what(),
             mount.directory.display(),
-            self.device
+            self.device()
         ))
     }
 
@@ -115,7 +122,7 @@ impl Filesystem {
     }
 
     fn path(&self) -> Option<&Path> {
-        match &self.device {
+        match &self.device() {
             Device::Path(path) => Some(path),
             _ => None,
         }
@@ -125,7 +132,7 @@ impl Filesystem {
     /// with slashes of either kind.
     fn is_named(&self, source: &str) -> bool {
         let plain = |name: &str| name.replace('\\', "/").trim_end_matches('/').to_owned();
-        plain(source) == plain(&self.device.to_string())
+        plain(source) == plain(&self.device().to_string())
     }
 }
 

@@ -6,11 +6,13 @@
 //! together with the device, for as long as the system and the mount namespace
 //! are those in which it was written down.
 
+use super::device::Device;
 use anyhow::{Result, bail};
 use common::View;
 use common::host::block::Number;
 use common::host::fuser;
 use common::host::mount::{Mount, Table, statmount};
+use ocf_meta::Value;
 use std::path::{Path, PathBuf};
 
 /// Where and what the mount was.
@@ -46,8 +48,8 @@ impl Record {
     }
 
     /// The device as the parameter named it.
-    pub(super) fn device_asked_for(&self) -> &str {
-        self.asked.split('\t').next().unwrap_or_default()
+    pub(super) fn device_asked_for(&self) -> Option<Device> {
+        Device::parse(self.asked.split('\t').next()?).ok()
     }
 
     /// The mount as it is now, without a look at the table, if nothing about it
@@ -209,7 +211,8 @@ mod tests {
         let record = record("a\tb\tc");
         assert!(record.is_of(&mount()) && record.writable && record.is_as_asked);
         assert_eq!((record.unique, record.id), (Some(77), Some(40)));
-        assert_eq!((record.life.as_str(), record.device_asked_for()), ("boot", "a"));
+        assert_eq!(record.device_asked_for(), Some(Device::Name("a".into())));
+        assert_eq!(record.life, "boot");
         assert_eq!(record.namespace, Path::new("mnt:[1]"));
     }
 

@@ -57,10 +57,10 @@ impl Filesystem {
         let Some(content) = Content::of(view, source) else { return why };
         match self.kind.name.as_deref() {
             _ if content.fstype.is_empty() => {
-                why.push(format!("{} carries nothing that blkid knows", self.device));
+                why.push(format!("{} carries nothing that blkid knows", self.device()));
             }
             Some(wanted) if !is_of_type(wanted, &content.fstype) => {
-                why.push(format!("{} carries {}, not {wanted}", self.device, content.fstype));
+                why.push(format!("{} carries {}, not {wanted}", self.device(), content.fstype));
             }
             _ => why.extend(number.and_then(|number| twin(view, number, &content))),
         }

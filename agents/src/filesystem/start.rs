@@ -47,7 +47,7 @@ impl Filesystem {
         let through = attach::needs_program(view, self.kind.name.as_deref(), self.option_text());
         let through = through.map(|why| format!(" through mount(8), since {why}"));
         let through = through.unwrap_or_default();
-        plan.step(format!("mount {} on {shown}{through}", self.device), move |system| {
+        plan.step(format!("mount {} on {shown}{through}", self.device()), move |system| {
             self.mount(system, &directory)
         });
         Ok(plan)
@@ -67,7 +67,7 @@ impl Filesystem {
         match self.kind.backing {
             Backing::Server | Backing::Name => return Ok(()),
             Backing::Bind | Backing::Image => {
-                let path = self.device.node().unwrap_or_default();
+                let path = self.device().node().unwrap_or_default();
                 let fits = match self.kind.backing {
                     Backing::Bind => view.is_dir(&path)?,
                     _ => view.exists(&path)?,
@@ -75,19 +75,21 @@ impl Filesystem {
                 return match (fits, self.kind.backing) {
                     (true, _) => Ok(()),
                     (false, Backing::Bind) => {
-                        Err(installed(format!("there is no directory {} to bind", self.device)))
+                        Err(installed(format!("there is no directory {} to bind", self.device())))
                     }
-                    (false, _) => Err(installed(format!("the image {} is not there", self.device))),
+                    (false, _) => {
+                        Err(installed(format!("the image {} is not there", self.device())))
+                    }
                 };
             }
             Backing::Device => {}
         }
-        let found = self.device.search(view)?;
+        let found = self.device().search(view)?;
         if found.is_none() {
             if !is_udev_busy(view) {
-                return Err(installed(format!("the device {} is not there", self.device)));
+                return Err(installed(format!("the device {} is not there", self.device())));
             }
-            plan.step(format!("wait for the device {}", self.device), |system| {
+            plan.step(format!("wait for the device {}", self.device()), |system| {
                 self.await_device(system)
             });
         }
@@ -97,7 +99,7 @@ impl Filesystem {
             Check::Auto => self.kind.wants_check(),
         };
         if wanted {
-            plan.step(format!("check the file system on {}", self.device), |system| {
+            plan.step(format!("check the file system on {}", self.device()), |system| {
                 self.check(system)
             });
         }
@@ -106,7 +108,7 @@ impl Filesystem {
 
     fn await_device(&self, system: &System<'_>) -> Result<()> {
         let appeared = system.until("the device", || {
-            if self.device.find(system)?.is_some() || !is_udev_busy(system) {
+            if self.device().find(system)?.is_some() || !is_udev_busy(system) {
                 return Ok(Ok(()));
             }
             Ok(Err("udev at work".into()))
@@ -115,8 +117,8 @@ impl Filesystem {
     }
 
     fn found(&self, view: &View) -> Result<Found> {
-        let found = self.device.search(view)?;
-        found.ok_or_else(|| installed(format!("the device {} is not there", self.device)))
+        let found = self.device().search(view)?;
+        found.ok_or_else(|| installed(format!("the device {} is not there", self.device())))
     }
 
     fn check(&self, system: &System<'_>) -> Result<()> {
@@ -127,10 +129,10 @@ impl Filesystem {
                 Err(err) if clean => system.warn(format_args!(
                     "after a power cut, {} will not start here: its journal will be needed, and \
                      {err:#}",
-                    self.device
+                    self.device()
                 )),
                 Err(err) => {
-                    return Err(err.context(format!("the journal of {} is needed", self.device)));
+                    return Err(err.context(format!("the journal of {} is needed", self.device())));
                 }
                 Ok(()) => {}
             }
@@ -147,12 +149,12 @@ impl Filesystem {
             bail!(
                 "{program} could not replay the journal of {} and has thrown it away: what was \
                  written last may be gone; look at it, then clean up the resource",
-                self.device
+                self.device()
             );
         }
         // Below 4, no error is left on the file system.
         if output.code >= 4 {
-            bail!("{program} of {} has failed: {}", self.device, output.reason());
+            bail!("{program} of {} has failed: {}", self.device(), output.reason());
         }
         Ok(())
     }
@@ -160,7 +162,7 @@ impl Filesystem {
     fn mount(&self, system: &System<'_>, directory: &Path) -> Result<()> {
         let source: OsString = match self.kind.backing {
             Backing::Device => self.found(system)?.path.into(),
-            _ => self.device.source(),
+            _ => self.device().source(),
         };
         let wanted = attach::Wanted {
             source: &source,
@@ -169,7 +171,7 @@ impl Filesystem {
             options: self.option_text(),
         };
         if let Err(err) = attach::mount(system, wanted) {
-            let what = format!("cannot mount {} on {}", self.device, directory.display());
+            let what = format!("cannot mount {} on {}", self.device(), directory.display());
             let why = self.refusal(system, source.as_ref());
             return Err(match why.is_empty() {
                 true => err.context(what),
@@ -204,7 +206,7 @@ impl Filesystem {
         let name = self.kind.name.as_deref().unwrap_or("the file system");
         Err(configured(format!(
             "{name} on {} cannot be cloned: two nodes that write would destroy it",
-            self.device
+            self.device()
         )))
     }
 }

@@ -108,7 +108,7 @@ impl Filesystem {
     }
 
     fn plan_end<'a>(&'a self, directory: PathBuf, plan: &mut Plan<'a>) {
-        let what = format!("see that nobody else has {} mounted", self.device);
+        let what = format!("see that nobody else has {} mounted", self.device());
         plan.step(what, move |system| self.end(system, &directory));
     }
 
@@ -140,7 +140,7 @@ impl Filesystem {
         };
         match self.kind.backing {
             Backing::Device => {
-                let found = self.device.find(view).unwrap_or(None);
+                let found = self.device().find(view).unwrap_or(None);
                 found.or_else(|| named(self.number(view, record)?)).into_iter().collect()
             }
             Backing::Image => {
@@ -163,7 +163,7 @@ impl Filesystem {
         let mut pace = Pace::new();
         loop {
             let released = io_test::is_released(system, &node.path, system.deadline());
-            if released.with_context(|| format!("cannot ask who holds {}", self.device))? {
+            if released.with_context(|| format!("cannot ask who holds {}", self.device()))? {
                 return Ok(());
             }
             let table = Table::read(system)?;
@@ -172,7 +172,8 @@ impl Filesystem {
             if who.is_empty() {
                 let claims = holders::claims(system, &name).join(", ");
                 if !claims.is_empty() {
-                    system.warn(format_args!("{} is unmounted, and used by {claims}", self.device));
+                    system
+                        .warn(format_args!("{} is unmounted, and used by {claims}", self.device()));
                     return Ok(());
                 }
                 who = holders::of_device(system, &name);
@@ -194,7 +195,7 @@ impl Filesystem {
                         what.unwrap_or_else(|| "something that cannot be found holds it".into()),
                     );
                 }
-                let who = format!("{} is unmounted here, but {}", self.device, who.join(", "));
+                let who = format!("{} is unmounted here, but {}", self.device(), who.join(", "));
                 *self.held.borrow_mut() = Some(who.clone());
                 bail!("{who}");
             }
@@ -204,7 +205,7 @@ impl Filesystem {
 
     /// The kernel's name of a device without a node of its own.
     pub(super) fn node(&self, view: &View, mount: &Mount) -> Option<PathBuf> {
-        let found = self.device.find(view).unwrap_or(None).map(|found| found.path);
+        let found = self.device().find(view).unwrap_or(None).map(|found| found.path);
         found.or_else(|| Some(Path::new("/dev").join(block::name(view, mount.device)?)))
     }
 }

@@ -7,7 +7,7 @@
 
 use super::identity::{Verdict, is_backed_by};
 use super::record::Record;
-use super::{Backing, Device, Filesystem, State, stop};
+use super::{Backing, Filesystem, State, stop};
 use anyhow::{Context, Result, bail};
 use common::View;
 use common::host::block::{self, Number};
@@ -163,7 +163,7 @@ impl Filesystem {
         if self.kind.backing != Backing::Device {
             return None;
         }
-        let found = self.device.find(view).unwrap_or(None).map(|found| found.number);
+        let found = self.device().find(view).unwrap_or(None).map(|found| found.number);
         let recorded = record.filter(|record| record.is_as_asked).map(Record::device);
         found.or(recorded.filter(|number| number.major != 0))
     }
@@ -177,8 +177,8 @@ impl Filesystem {
                 continue;
             };
             let Ok(Some(mount)) = record.find(view, table) else { continue };
-            let device = Device::parse(record.device_asked_for());
-            let device = device.ok().and_then(|device| device.find(view).unwrap_or(None));
+            let device = record.device_asked_for();
+            let device = device.and_then(|device| device.find(view).unwrap_or(None));
             let resource = name.trim_start_matches("Filesystem-").trim_end_matches(".state");
             claims.push(RecordedMount {
                 id: mount.id,
@@ -292,9 +292,11 @@ impl Filesystem {
         let who = self.remaining(view, table, number, &survey.directory);
         Some(match who.is_empty() {
             true => {
-                format!("{} is not mounted, but the kernel still has its {fstype}", self.device)
+                format!("{} is not mounted, but the kernel still has its {fstype}", self.device())
             }
-            false => format!("the {fstype} of {} is still in use: {}", self.device, who.join(", ")),
+            false => {
+                format!("the {fstype} of {} is still in use: {}", self.device(), who.join(", "))
+            }
         })
     }
 

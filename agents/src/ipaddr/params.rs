@@ -16,11 +16,11 @@ ocf_meta::params! {
         /// IPv4 or IPv6 address.
         ///
         /// In digits: host names are not looked up.
-        [required, unique, position = 1] ip: IpAddr,
+        [required, names, unique, position = 1] ip: IpAddr,
         /// Interface for the address.
         ///
         /// Its name or one of its alternative names. By default it is the interface through which the kernel would reach the address's network. `eth0:web` also gives the label.
-        [] nic: Option<String>,
+        [names] nic: Option<String>,
         /// Prefix length of the network.
         ///
         /// Bits (24) or a mask (255.255.255.0). By default that of the network which the kernel finds the address in.
@@ -68,7 +68,7 @@ ocf_meta::params! {
         /// Whether each instance of a clone has an address of its own.
         ///
         /// The clone's number is added to the last part of ip. IPv4 only, needs globally-unique=true.
-        [] unique_clone_address: bool = "false",
+        [names] unique_clone_address: bool = "false",
         /// Milliseconds between two announcements.
         [reloadable, alias = "ARP_INTERVAL_MS"] arp_interval: u32 = "200",
         /// How many announcements a burst has.
@@ -110,7 +110,7 @@ ocf_meta::params! {
         /// Network namespace that the address lives in.
         ///
         /// As `ip netns` calls it.
-        [] network_namespace: Option<String>,
+        [names] network_namespace: Option<String>,
         /// Whether the address counts as running only where its link works.
         [reloadable] check_link_status: bool = "true",
         /// Program that is run before the address is added.

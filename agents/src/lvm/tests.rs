@@ -563,3 +563,12 @@ fn a_drbd_conf_that_cannot_be_read_is_not_one_that_names_nothing() {
         "{status}"
     );
 }
+
+#[test]
+fn a_wrong_volume_does_not_stand_for_the_whole_group() {
+    let mut given = Given::default();
+    given.set("vgname", "vg");
+    given.set("lvname", "web,mail");
+    let read = LvmParams::read(&mut Reading::lenient(&given));
+    assert_eq!(read.unwrap_err().param, "lvname");
+}

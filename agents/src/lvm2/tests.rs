@@ -158,3 +158,11 @@ fn a_group_that_was_renamed_is_stopped_under_the_name_it_has_now() {
     assert_eq!(state.groups.len(), 1, "it is not a second group: {state:?}");
     assert_eq!(machine.stop(&agent(""))[0], "deactivate volume group new");
 }
+
+#[test]
+fn a_wrong_list_does_not_stand_for_every_group() {
+    let mut given = Given::default();
+    given.set("groups", "vg,/dev/vg");
+    let read = Lvm2Params::read(&mut Reading::lenient(&given));
+    assert_eq!(read.unwrap_err().param, "groups");
+}

@@ -17,7 +17,7 @@ params! {
         ///
         /// The same on all nodes, or no client takes back its locks; the service's address is a good
         /// one. Unset, it is the node's name.
-        [] nfs_server_scope: Option<Scope>,
+        [names] nfs_server_scope: Option<Scope>,
         /// Addresses of the service.
         ///
         /// With commas between them. Clients of NFSv3 are told of a restart from each of these.

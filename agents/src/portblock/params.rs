@@ -15,15 +15,15 @@ ocf_meta::params! {
     /// What the agent is given.
     pub struct PortblockParams {
         /// tcp or udp.
-        [required, position = 1] protocol: Transport,
+        [required, names, position = 1] protocol: Transport,
         /// Ports.
         ///
         /// One, or several with commas; 8000:8010 is a range. At most 15, of which a range counts as two.
-        [required, position = 2] portno: PortList,
+        [required, names, position = 2] portno: PortList,
         /// What a start does to the ports.
         ///
         /// Of a promotable resource: what a promotion does. There a start and a demotion do the opposite.
-        [required, position = 3] action: Effect,
+        [required, names, position = 3] action: Effect,
         /// Address whose ports are meant.
         ///
         /// IPv4 or IPv6, in digits, or a network with the length of its prefix. By default all IPv4 addresses of this machine; `::/0` are all IPv6 addresses.

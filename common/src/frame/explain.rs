@@ -4,6 +4,7 @@ use crate::frame::agent::{Extras, Fact, Plan};
 use crate::frame::output::clean;
 use crate::host::system::View;
 use anyhow::Result;
+use ocf_meta::Invalid;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -62,11 +63,18 @@ fn prospect(plan: Result<Plan<'_>>) -> Prospect {
     }
 }
 
-/// Looks, plans, and writes it all down.
-pub(crate) fn explain<A: Extras>(agent: &A, view: &View, instance: &str) -> Result<Explanation> {
+/// Looks, plans, and writes it all down. `refused` is why a start would not get
+/// so far as to look.
+pub(crate) fn explain<A: Extras>(
+    agent: &A,
+    view: &View,
+    instance: &str,
+    refused: Result<(), Invalid>,
+) -> Result<Explanation> {
     let state = agent.observe(view)?;
     let status = agent.status(&state);
-    let start = prospect(agent.validate().and_then(|()| match status.is_active() {
+    let is_right = refused.map_err(anyhow::Error::from).and_then(|()| agent.validate());
+    let start = prospect(is_right.and_then(|()| match status.is_active() {
         true => agent.started(view, &state),
         false => agent.start(view, &state),
     }));

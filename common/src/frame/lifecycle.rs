@@ -81,7 +81,7 @@ fn read<A: Extras>(call: &Invocation, view: &View) -> Result<A> {
     let params = A::Params::read(&mut reading)?;
     if call.verb == Verb::Stop {
         for invalid in &reading.passed_over {
-            view.warn(format_args!("{invalid}; taken as unset, to be able to stop"));
+            view.warn(format_args!("{invalid}; the stop goes on without it"));
         }
     }
     if matches!(call.verb, Verb::Start | Verb::Validate) {
@@ -246,7 +246,9 @@ impl<A: Extras> Action<'_, A> {
     }
 
     fn explain(&self) -> Report {
-        match explain::explain(self.agent, &self.view, &self.call.request.resource) {
+        // Read leniently up to here, so that what is there is told in any case.
+        let refused = A::Params::read(&mut Reading::strict(&self.call.given)).map(drop);
+        match explain::explain(self.agent, &self.view, &self.call.request.resource, refused) {
             Ok(explanation) => {
                 let text = if self.call.json { explanation.json() } else { explanation.text() };
                 Report::new(self.call.dialect, Code::Success).text(text)

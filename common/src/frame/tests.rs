@@ -20,7 +20,7 @@ params! {
     /// A lamp.
     pub(crate) struct LampParams {
         /// Where the lamp hangs.
-        [required, unique, position = 1] lamp: PathBuf,
+        [required, names, unique, position = 1] lamp: PathBuf,
         /// How bright it is to be.
         [position = 2] watts: u32 = "40",
         /// What to break: `start`, `stop`, `look`.

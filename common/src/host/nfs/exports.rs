@@ -195,6 +195,25 @@ pub fn forgotten(
     Ok(Err(outlived))
 }
 
+/// The same of whichever clients; or the first directory that the kernel serves
+/// to some.
+pub fn forgotten_by_all(view: &View, paths: &[&Path]) -> Result<Result<Absent, PathBuf>> {
+    let cached = cached(view)?;
+    for path in paths {
+        let left = if cached.is_empty() { Vec::new() } else { sources(view, path)? };
+        let is_left = |name: &str| left.iter().any(|export| export.client == name);
+        let outlives = |export: &&Export| {
+            let is_meant = export.path == *path && !export.has("v4root");
+            is_meant && !export.client.split(',').any(is_left)
+        };
+        if cached.iter().find(outlives).is_some() {
+            return Ok(Err(path.to_path_buf()));
+        }
+    }
+    let look = format!("none among {} exports that the kernel has cached", cached.len());
+    Ok(Ok(Absent::seen(look)))
+}
+
 /// Whether what is cached is the directory for the client, and comes from no
 /// entry that is left.
 fn has_outlived(cached: &Export, path: &Path, client: &str, left: &[Export]) -> bool {
@@ -272,6 +291,13 @@ mod tests {
         assert!(!outlived("", "/srv", "10.0.0.0/24"));
         assert!(!outlived("", "/srv/c", "10.0.0.0/24"), "on the way to others");
         assert!(!outlived("", "/srv/b", "10.0.0.0/24"), "a refusal");
+
+        let by_any = |table: &str, path: &str| {
+            let fake = machine(&[(CACHED, content), (TABLE, table)]);
+            forgotten_by_all(&fake.view(), &[Path::new(path)]).unwrap().is_err()
+        };
+        assert!(by_any("", "/srv/a") && by_any(other, "/srv/a"));
+        assert!(!by_any(net, "/srv/a") && !by_any("", "/srv/b") && !by_any("", "/srv/c"));
     }
 
     #[test]
