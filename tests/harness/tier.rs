@@ -39,8 +39,10 @@ impl Case {
     }
 }
 
-/// The cases of a tier in the order they were added.
+/// The cases of a tier in the order they were added, after those that take
+/// long: what begins last must not be what the others wait for.
 pub struct Cases {
+    long: Vec<Case>,
     cases: Vec<Case>,
     filtered: bool,
 }
@@ -58,7 +60,7 @@ impl Cases {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.cases.len()
+        self.long.len() + self.cases.len()
     }
 
     /// Adds a case with needs.
@@ -66,8 +68,13 @@ impl Cases {
         self.cases.push(case);
     }
 
+    /// Adds a case that takes long.
+    pub fn push_first(&mut self, case: Case) {
+        self.long.push(case);
+    }
+
     fn has(&self, part: &str) -> bool {
-        self.cases.iter().any(|case| case.name.contains(part))
+        self.long.iter().chain(&self.cases).any(|case| case.name.contains(part))
     }
 }
 
@@ -90,7 +97,7 @@ pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
         return cannot_run(name, &reason);
     }
     let filtered = arguments.filter.is_some() || !arguments.skip.is_empty();
-    let mut cases = Cases { cases: Vec::new(), filtered };
+    let mut cases = Cases { long: Vec::new(), cases: Vec::new(), filtered };
     list(&mut cases);
     let shown = shown_in_documents(name);
     let lost: Vec<_> = shown.into_iter().filter(|shown| !cases.has(shown)).collect();
@@ -99,7 +106,7 @@ pub fn tier(name: &str, list: impl FnOnce(&mut Cases)) -> ExitCode {
         false => Err(format!("no case has in its name: {}", lost.join(", "))),
     };
     cases.push(Case::free(format!("{name}: what the documents name is a case's"), documents));
-    let trials = cases.cases.into_iter().map(trial).collect();
+    let trials = cases.long.into_iter().chain(cases.cases).map(trial).collect();
     std::panic::set_hook(Box::new(|panic| {
         LAST_WORDS.set(Some(panic.to_string()));
     }));
