@@ -173,12 +173,13 @@ fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
     tally.finish()
 }
 
-/// The bounded set of scenarios, or those a filter names.
+/// The bounded set of scenarios under our agents, or those a filter names. The
+/// stock agents beside them are there to compare with, by `lab run core`.
 fn in_the_lab(rest: &[String]) -> Result<tally::Count> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["lab", "run", "--as-tests"]).args(rest);
     if rest.is_empty() {
-        command.arg("core");
+        command.args(["core", "--agents", "sturdy"]);
     }
     tally::watch(LAB, &mut command)
 }
