@@ -40,6 +40,7 @@ pub mod pidfd;
 pub mod pidlock;
 pub mod process;
 pub mod program;
+pub(crate) mod reading;
 pub mod route;
 pub mod secret;
 pub mod signal;

@@ -5,9 +5,7 @@ use super::{Asked, Exportfs, Seen, State};
 use anyhow::{Context, Result, bail};
 use common::host::mount::Table;
 use common::host::mount::table::unescaped;
-use common::host::nfs::exports::client::is_name;
-use common::host::nfs::exports::{self, Export, rmtab};
-use common::host::program::Output;
+use common::host::nfs::exports::{change, rmtab};
 use common::{Plan, System, View, installed};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -127,35 +125,10 @@ impl Exportfs {
         Ok(place)
     }
 
-    /// Makes one export, and no other. What exportfs(8) ends with tells nothing:
-    /// it is 0 where a name could not be resolved, and 1 where a table was not
-    /// there before.
+    /// Makes one export, and no other.
     fn export(&self, system: &System<'_>, asked: &Asked, path: &Path) -> Result<()> {
-        let before = exports::of(system, &[path])?;
-        let export = format!("{}:{}", asked.client.argument(), path.display());
         let options = self.options.text(asked.fsid.as_ref());
-        let mut words = vec!["-i"];
-        if let Some(options) = &options {
-            words.extend(["-o", options]);
-        }
-        words.push(&export);
-        let output = system.change("exportfs", &words)?;
-        let after = exports::of(system, &[path])?;
-        let same = |export: &&Export| asked.client.is_listed_as(&export.client);
-        // The resolver may have another name for it.
-        let renamed = || {
-            let is_new = |export: &&Export| before.iter().all(|old| old.client != export.client);
-            let mut new = after.iter().filter(|export| is_name(&export.client)).filter(is_new);
-            new.next().filter(|_| asked.client.is_name() && new.next().is_none())
-        };
-        let Some(entry) = after.iter().find(same).or_else(renamed) else {
-            bail!(
-                "exportfs has not put {} to {} into the table: {}",
-                path.display(),
-                asked.client,
-                reason(&output)
-            );
-        };
+        let entry = change::put_in(system, path, &asked.client, options.as_deref())?;
         if asked.client.is_listed_as(&entry.client) {
             return Ok(());
         }
@@ -207,12 +180,4 @@ fn unmounted(view: &View, table: &Table, path: &Path) -> Option<PathBuf> {
     let above = points.filter(|point| point.starts_with("/") && path.starts_with(point));
     let deepest = above.max_by_key(|point| point.components().count())?;
     table.uppermost(&deepest).is_none().then_some(deepest)
-}
-
-/// What exportfs(8) complained of, but for the table that it has made itself.
-fn reason(output: &Output) -> String {
-    let lines = output.stderr.lines().map(str::trim);
-    let lines = lines.map(|line| line.strip_prefix("exportfs: ").unwrap_or(line));
-    let mut told = lines.filter(|line| !line.is_empty() && !line.contains(exports::TABLE));
-    told.next().map_or_else(|| output.reason(), str::to_owned)
 }

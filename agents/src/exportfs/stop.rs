@@ -207,7 +207,7 @@ impl Exportfs {
         let mut plan = Plan::new();
         let Some(file) = self.backup() else { return plan };
         let paths = directories(state);
-        let now = rmtab::entries(view, &paths);
+        let Ok(now) = rmtab::entries(view, &paths) else { return plan };
         if now == view.record(&self.clients_name()).unwrap_or_default() {
             return plan;
         }

@@ -3,13 +3,18 @@
 //! `exportfs -r` would take down what other resources have exported, and one
 //! directory that is missing makes it fail for all.
 
+use super::{Nfsserver, record::Record};
 use crate::advice::haresources;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use common::host::mount::Table;
+use common::host::nfs::exports::client::Client;
+use common::host::nfs::exports::{self, Export, change};
 use common::{System, View};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// The administrator's list, and what packages add to it.
 const FILE: &str = "/etc/exports";
@@ -18,29 +23,40 @@ const BESIDE: &str = "/etc/exports.d";
 /// A directory, for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) path: String,
+    pub(super) path: PathBuf,
     pub(super) client: String,
-    pub(super) options: String,
-}
-
-impl Entry {
-    pub(super) fn new(path: &str, client: &str, options: &str) -> Self {
-        Self { path: path.into(), client: client.into(), options: options.into() }
-    }
-
-    /// As exportfs takes it.
-    fn word(&self) -> String {
-        format!("{}:{}", self.client, self.path)
-    }
-
-    pub(super) fn is(&self, other: &Self) -> bool {
-        (&self.path, &self.client) == (&other.path, &other.client)
-    }
+    options: String,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.path, self.client)
+        write!(f, "{} to {}", self.path.display(), self.client)
+    }
+}
+
+/// An entry that a start has exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    /// The directory, without links.
+    pub(super) path: PathBuf,
+    /// The client as the table has it, or, before it is there, as it was asked for.
+    pub(super) client: String,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.path.display(), self.client)
+    }
+}
+
+impl Made {
+    /// Whether it is this entry of the table.
+    fn is(&self, export: &Export) -> bool {
+        let is_client = || {
+            let client = Client::parse(&self.client);
+            client.is_ok_and(|client| client.is_listed_as(&export.client))
+        };
+        self.path == export.path && (self.client == export.client || is_client())
     }
 }
 
@@ -76,11 +92,14 @@ fn parse(text: &str) -> Result<Vec<Entry>> {
     for line in text.replace("\\\n", " ").lines() {
         let mut words = words(line)?.into_iter();
         let Some(path) = words.next() else { continue };
-        if !path.starts_with('/') {
+        if !path.starts_with(b"/") {
             bail!("{FILE} has no path at the begin of `{line}`");
         }
+        let path = PathBuf::from(OsString::from_vec(path));
         let (mut common, mut clients) = (String::new(), Vec::new());
         for word in words {
+            let word = String::from_utf8(word)
+                .map_err(|_| anyhow!("{FILE} has a client that is no text: `{line}`"))?;
             if let Some(options) = word.strip_prefix('-') {
                 options.clone_into(&mut common);
                 continue;
@@ -100,32 +119,30 @@ fn parse(text: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn words(line: &str) -> Result<Vec<String>> {
-    let (mut words, mut word, mut is_quoted, mut is_word) =
-        (Vec::new(), String::new(), false, false);
-    let mut rest = line.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '"' => (is_quoted, is_word) = (!is_quoted, true),
-            '#' if !is_quoted && !is_word => break,
-            ' ' | '\t' if !is_quoted => {
+/// The words of a line. A number may stand for any byte of a name.
+fn words(line: &str) -> Result<Vec<Vec<u8>>> {
+    let (mut words, mut word, mut is_quoted, mut is_word) = (Vec::new(), Vec::new(), false, false);
+    let mut rest = line.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'"' => (is_quoted, is_word) = (!is_quoted, true),
+            b'#' if !is_quoted && !is_word => break,
+            b' ' | b'\t' if !is_quoted => {
                 if std::mem::take(&mut is_word) {
                     words.push(std::mem::take(&mut word));
                 }
             }
-            '\\' => {
-                let digits: String = rest.clone().take(3).collect();
+            b'\\' => {
+                let digits = after.first_chunk::<3>();
+                let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+                let code = text.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+                word.push(code.unwrap_or(b'\\'));
+                rest = if code.is_some() { &after[3..] } else { after };
                 is_word = true;
-                match u8::from_str_radix(&digits, 8) {
-                    Ok(code) if digits.len() == 3 && code.is_ascii() => {
-                        word.push(char::from(code));
-                        rest.nth(2);
-                    }
-                    _ => word.push('\\'),
-                }
             }
-            c => {
-                word.push(c);
+            byte => {
+                word.push(*byte);
                 is_word = true;
             }
         }
@@ -139,34 +156,48 @@ fn words(line: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// Exports one.
-pub(super) fn export(system: &System<'_>, entry: &Entry) -> Result<()> {
-    if !system.is_dir(Path::new(&entry.path))? {
-        bail!("cannot export {entry}: there is no such directory");
+impl Nfsserver {
+    /// Exports one. Before the table has it, it is known whose it is.
+    pub(super) fn export(&self, system: &System<'_>, entry: &Entry) -> Result<()> {
+        let why = || format!("cannot export {entry}");
+        if !system.is_dir(&entry.path).with_context(why)? {
+            bail!("{}: there is no such directory", why());
+        }
+        if let Some(directory) = missing_mount(system, &entry.path)? {
+            bail!(
+                "{}: nothing is mounted on {directory}, and haresources has a file system there",
+                why()
+            );
+        }
+        let client = Client::parse(&entry.client)
+            .map_err(|what| anyhow!("{}: the client is {what}", why()))?;
+        let path = Table::read(system)?.resolve(system, &entry.path).with_context(why)?;
+        let mut made = Made { path, client: client.to_string() };
+        let mut record = Record::of(system, &self.record).unwrap_or_default();
+        let is_listed = exports::of(system, &[&made.path])?.iter().any(|export| made.is(export));
+        if !is_listed && !record.exports.contains(&made) {
+            record.exports.push(made.clone());
+            system.write_record(&self.record, &record.text())?;
+        }
+        let options = Some(entry.options.as_str()).filter(|options| !options.is_empty());
+        let listed = change::put_in(system, &made.path, &client, options).with_context(why)?;
+        if let Some(ours) = record.exports.iter_mut().find(|one| **one == made)
+            && !made.is(&listed)
+        {
+            made.client = listed.client;
+            *ours = made;
+            system.write_record(&self.record, &record.text())?;
+        }
+        Ok(())
     }
-    if let Some(directory) = missing_mount(system, &entry.path)? {
-        bail!(
-            "cannot export {entry}: nothing is mounted on {directory}, and haresources has a file system there"
-        );
-    }
-    let (options, word) = (entry.options.as_str(), entry.word());
-    let words = match options.is_empty() {
-        true => vec![word.as_str()],
-        false => vec!["-o", options, word.as_str()],
-    };
-    let done = system.change("exportfs", &words)?;
-    if !done.success() {
-        bail!("cannot export {entry}: {}", done.reason());
-    }
-    Ok(())
 }
 
 /// The directory above on which heartbeat is to have mounted something, and has
 /// not: clients of an empty mount point hold handles that nobody knows later.
-fn missing_mount(view: &View, path: &str) -> Result<Option<String>> {
+fn missing_mount(view: &View, path: &Path) -> Result<Option<String>> {
     let above: Vec<String> = haresources::mount_points(view)
         .into_iter()
-        .filter(|directory| Path::new(path).starts_with(directory))
+        .filter(|directory| path.starts_with(directory))
         .collect();
     if above.is_empty() {
         return Ok(None);
@@ -176,31 +207,36 @@ fn missing_mount(view: &View, path: &str) -> Result<Option<String>> {
     Ok(above.into_iter().find(is_missing))
 }
 
-/// Takes one back, as far as it is there.
-pub(super) fn unexport(system: &System<'_>, entry: &Entry) -> Result<()> {
-    let done = system.change("exportfs", &["-u", &entry.word()])?;
-    if !done.success() && !done.reason().contains("Could not find") {
-        bail!("cannot unexport {entry}: {}", done.reason());
+/// Takes back what a start has exported, as far as it is there, and has the
+/// kernel forget it. Needs no program.
+pub(super) fn unexport(system: &System<'_>, made: &[Made]) -> Result<()> {
+    let paths: Vec<&Path> = made.iter().map(|made| &*made.path).collect();
+    let listed = exports::of(system, &paths)?;
+    let is_made = |export: &&Export| made.iter().any(|made| made.is(export));
+    let doomed: Vec<Export> = listed.iter().filter(is_made).cloned().collect();
+    let share = system.deadline().left() / 3;
+    if !doomed.is_empty() {
+        change::take_out(system, &doomed, system.deadline().at_most(share))?;
     }
-    Ok(())
-}
-
-/// What is exported here, as nfs-utils keeps it. Nothing is decided by it but
-/// which entries were there before.
-pub(super) fn known(view: &View) -> Vec<Entry> {
-    let table = view.read("/var/lib/nfs/etab").unwrap_or_default();
-    let entry = |line: &str| {
-        let (path, rest) = line.split_once('\t')?;
-        let client = rest.split_once('(')?.0;
-        let path = words(path).ok()?.into_iter().next()?;
-        Some(Entry::new(&path, client, ""))
-    };
-    table.lines().filter_map(entry).collect()
+    change::flush(system, system.deadline().at_most(share))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_exported_is_found_as_the_table_has_it() {
+        let is = |path: &str, client: &str, line: (&str, &str)| {
+            let made = Made { path: path.into(), client: client.into() };
+            let (path, client) = (line.0.into(), line.1.to_owned());
+            made.is(&Export { path, client, options: String::new() })
+        };
+        assert!(is("/srv/a", "10.0.0.0/24", ("/srv/a", "10.0.0.0/24")));
+        assert!(is("/srv/a", "node7", ("/srv/a", "node7.example.org")));
+        assert!(!is("/srv/a", "node7", ("/srv/ab", "node7")));
+        assert!(!is("/srv/a", "10.0.0.0/24", ("/srv/a", "10.0.0.0/25")));
+    }
 
     #[test]
     fn the_articles_entries_are_read() {
@@ -211,20 +247,27 @@ mod tests {
   [fd00::]/64
 /srv/c\\040d # nobody named
 ";
+        let entry = |path: &str, client: &str, options: &str| Entry {
+            path: path.into(),
+            client: client.into(),
+            options: options.into(),
+        };
         let entries = parse(text).unwrap();
         assert_eq!(
             entries,
             [
-                Entry::new(
+                entry(
                     "/redundantstorage/web_files",
                     "10.10.0.0/24",
                     "rw,async,no_root_squash,no_subtree_check,fsid=1"
                 ),
-                Entry::new("/srv/a b", "one", "ro,fsid=7,rw"),
-                Entry::new("/srv/a b", "[fd00::]/64", "ro,fsid=7"),
-                Entry::new("/srv/c d", "*", ""),
+                entry("/srv/a b", "one", "ro,fsid=7,rw"),
+                entry("/srv/a b", "[fd00::]/64", "ro,fsid=7"),
+                entry("/srv/c d", "*", ""),
             ]
         );
+        let named = parse("/srv/f\\303\\274r *(ro)\n/srv/für *(ro)\n").unwrap();
+        assert_eq!(named, [entry("/srv/für", "*", "ro"), entry("/srv/für", "*", "ro")]);
         assert!(parse("srv one(rw)\n").is_err());
         assert!(parse("\"/srv one(rw)\n").is_err());
     }

@@ -4,9 +4,10 @@
 //! up. What a start was about to do is in it, so that whoever finds one that
 //! was cut short knows what to take down.
 
-use super::exports::Entry;
+use super::exports::Made;
 use common::View;
 use common::host::block::Number;
+use common::host::mount::table::{escaped, unescaped};
 use common::host::nfs::daemon::{Daemon, Running};
 use common::host::nfs::state_dir::Origin;
 use common::host::process::Process;
@@ -32,7 +33,7 @@ pub(super) struct Record {
     /// Those that ran before, and are to run afterwards.
     pub(super) again: Vec<Daemon>,
     /// What is exported for the entries of /etc/exports.
-    pub(super) exports: Vec<Entry>,
+    pub(super) exports: Vec<Made>,
 }
 
 impl Record {
@@ -60,8 +61,8 @@ impl Record {
                 let _ = writeln!(text, "{word} {daemon}");
             }
         }
-        for Entry { path, client, .. } in &self.exports {
-            let _ = writeln!(text, "export {client} {path}");
+        for Made { path, client } in &self.exports {
+            let _ = writeln!(text, "export {client} {}", escaped(path));
         }
         text
     }
@@ -85,7 +86,8 @@ impl Record {
                 "again" => record.again.extend(Daemon::named(value)),
                 "export" => {
                     let (client, path) = value.split_once(' ')?;
-                    record.exports.push(Entry::new(path, client, ""));
+                    let client = client.to_owned();
+                    record.exports.push(Made { path: unescaped(path), client });
                 }
                 // A later release may know more.
                 _ => {}
@@ -118,7 +120,7 @@ mod tests {
             daemons: vec![running("rpc.mountd 7 8").unwrap()],
             ours: vec![Daemon::Mountd, Daemon::Statd],
             again: vec![Daemon::Nfsdcld],
-            exports: vec![Entry::new("/srv/a b", "[fd00::]/64", "")],
+            exports: vec![Made { path: "/srv/a\\ b\nfür".into(), client: "fd00::/64".into() }],
         };
         assert_eq!(Record::parse(&record.text()), Some(record));
     }

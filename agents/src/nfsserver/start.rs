@@ -1,6 +1,6 @@
 //! The way up: state directory, kernel, exports, daemons, threads.
 
-use super::exports::{self, Entry};
+use super::exports;
 use super::record::Record;
 use super::service::Manager;
 use super::{Nfsserver, Seen, State, refuse_foreign, wanted};
@@ -60,7 +60,13 @@ impl Nfsserver {
             self.prepare_kernel(system)
         });
         for entry in entries {
-            plan.step(format!("export {entry}"), move |system| self.export(system, &entry));
+            plan.step(format!("export {entry}"), move |system| match self.export(system, &entry) {
+                Err(err) if !self.for_exports => {
+                    system.warn(format_args!("{err:#}"));
+                    Ok(())
+                }
+                done => done,
+            });
         }
         let names: Vec<&str> = daemons.iter().map(|one| one.daemon.program()).collect();
         plan.step(format!("bring up {}", names.join(", ")), move |system| {
@@ -168,22 +174,6 @@ impl Nfsserver {
             mount_own(system, "rpc_pipefs", "sunrpc", &wanted)?;
         }
         Ok(())
-    }
-
-    fn export(&self, system: &System<'_>, entry: &Entry) -> Result<()> {
-        let mut record = Record::of(system, &self.record).unwrap_or_default();
-        let is_it = |known: &Entry| known.is(entry);
-        if !record.exports.iter().any(is_it) && !exports::known(system).iter().any(is_it) {
-            record.exports.push(entry.clone());
-            system.write_record(&self.record, &record.text())?;
-        }
-        match exports::export(system, entry) {
-            Err(err) if !self.for_exports => {
-                system.warn(format_args!("{err:#}"));
-                Ok(())
-            }
-            done => done,
-        }
     }
 
     fn set_lock_ports(&self, system: &System<'_>) -> Result<()> {

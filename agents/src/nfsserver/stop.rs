@@ -41,11 +41,7 @@ impl Nfsserver {
             _ => {}
         }
         if let Some(record) = &from.record {
-            for entry in record.exports.clone() {
-                plan.step(format!("unexport {entry}"), move |system| {
-                    exports::unexport(system, &entry)
-                });
-            }
+            self.plan_exports(&mut plan, record);
         }
         let bound = from.bound.as_ref().filter(|bound| bound.absent.is_none());
         let origin = bound.map(|bound| bound.origin.clone());
@@ -70,6 +66,26 @@ impl Nfsserver {
             plan.step("forget what was started", |system| self.forget(system));
         }
         plan
+    }
+
+    fn plan_exports(&self, plan: &mut Plan<'_>, record: &Record) {
+        let made = record.exports.clone();
+        if made.is_empty() {
+            return;
+        }
+        // A table that goes with the state directory is written anew at the next
+        // start, and nobody serves by it until then.
+        let goes = record.origin.is_some();
+        let shown: Vec<String> = made.iter().map(ToString::to_string).collect();
+        plan.step(format!("unexport {}", shown.join(", ")), move |system| match exports::unexport(
+            system, &made,
+        ) {
+            Err(err) if goes => {
+                system.warn(format_args!("{err:#}"));
+                Ok(())
+            }
+            done => done,
+        });
     }
 
     /// What is not gone is still to be known.

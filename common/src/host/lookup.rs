@@ -337,6 +337,14 @@ fn look_by_child(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen
     }
 }
 
+/// Whether somebody has to be asked on the way to a path, or for what lies
+/// there, who may owe the answer.
+pub(crate) fn may_be_silent(view: &View, path: &Path) -> anyhow::Result<bool> {
+    let table = Table::read(view)?;
+    let place = table.resolve(view, path)?;
+    Ok(!asked(&table, &place).is_empty())
+}
+
 /// Whether an error says that somebody has not answered.
 pub fn is_silence(err: &io::Error) -> bool {
     err.kind() == io::ErrorKind::TimedOut

@@ -32,3 +32,10 @@ pub(crate) fn open(from: RawFd, path: &Path, flags: OFlag, resolve: u64) -> Resu
 pub(crate) fn cached(path: &Path) -> Option<OwnedFd> {
     open(libc::AT_FDCWD, path, OFlag::O_PATH, libc::RESOLVE_CACHED).ok()
 }
+
+/// The same for a file to be read, whose times are left as they are: to change
+/// them, its file system would be asked.
+pub(crate) fn cached_to_read(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    open(libc::AT_FDCWD, path, flags, libc::RESOLVE_CACHED).ok()
+}

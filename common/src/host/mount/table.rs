@@ -171,6 +171,17 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
+/// A path as fields are written: blanks, backslashes and what is not ASCII as
+/// three octal digits each.
+pub fn escaped(path: &Path) -> String {
+    let written = |byte: &u8| match byte {
+        b'\\' => "\\134".into(),
+        byte if byte.is_ascii_graphic() => char::from(*byte).to_string(),
+        byte => format!("\\{byte:03o}"),
+    };
+    path.as_os_str().as_bytes().iter().map(written).collect()
+}
+
 /// A path as it is: the kernel writes blanks, tabs, line breaks, `#` and
 /// backslashes as three octal digits.
 pub fn unescaped(field: &(impl AsRef<[u8]> + ?Sized)) -> PathBuf {

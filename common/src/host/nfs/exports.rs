@@ -8,7 +8,7 @@
 //! | file        | what is in it                                    |
 //! |-------------|--------------------------------------------------|
 //! | `client.rs` | who a directory is exported to                   |
-//! | `change.rs` | taking entries out, under the locks of nfs-utils |
+//! | `change.rs` | putting entries in, and taking them out under the locks of nfs-utils |
 //! | `rmtab.rs`  | who has mounted by NFSv3                         |
 
 pub mod change;
@@ -18,10 +18,10 @@ pub mod rmtab;
 use crate::host::absence::{Absent, Whole};
 use crate::host::mount::table::unescaped;
 use crate::host::nfs::server;
+use crate::host::reading;
 use crate::host::system::View;
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,24 +71,15 @@ impl Export {
 /// The exports of these directories. A table that is not there exports nothing.
 pub fn of(view: &View, paths: &[&Path]) -> Result<Whole<Export>> {
     let wanted: Vec<Wanted<'_>> = paths.iter().map(|path| Wanted::of(path)).collect();
-    let mut found = Vec::new();
-    let count = each_line(view, |line| {
-        if wanted.iter().any(|path| path.begins(line)) {
-            found.push(read(line)?);
-        }
-        Ok(())
-    })?;
+    let (count, found) = table(view, |line| wanted.iter().any(|path| path.begins(line)))?;
     view.note(format_args!("read {TABLE} = {count} exports, {} of them meant", found.len()));
     Ok(Whole::told("exports of the directory in etab", found))
 }
 
 /// All exports.
 pub fn all(view: &View) -> Result<Whole<Export>> {
-    let mut found = Vec::new();
-    each_line(view, |line| {
-        found.push(read(line)?);
-        Ok(())
-    })?;
+    let (count, found) = table(view, |_| true)?;
+    view.note(format_args!("read {TABLE} = {count} exports"));
     Ok(Whole::told("exports in etab", found))
 }
 
@@ -122,27 +113,32 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Goes through the table's lines, to its end; how many there are. It is put in
-/// its place as a whole, so that one which ends in the middle of a line is none.
-fn each_line(view: &View, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+/// How many lines the table has, and those that are meant. It may lie on a file
+/// system that travels with the data, and whose disk is gone by now.
+fn table(view: &View, is_meant: impl Fn(&[u8]) -> bool) -> Result<(usize, Vec<Export>)> {
+    let read = reading::read(view, Path::new(TABLE), |table| lines(table, &is_meant))?;
+    Ok(read.unwrap_or_default())
+}
+
+/// Goes through the table's lines, to its end. It is put in its place as a
+/// whole, so that one which ends in the middle of a line is none.
+fn lines(table: &mut dyn Read, is_meant: &impl Fn(&[u8]) -> bool) -> Result<(usize, Vec<Export>)> {
     /// The table is read piece by piece: 10,000 exports are two megabytes.
     const PIECE: usize = 64 << 10;
-    let file = match File::open(view.path(TABLE)) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(0),
-        opened => opened.with_context(|| format!("cannot read {TABLE}"))?,
-    };
-    let mut lines = BufReader::with_capacity(PIECE, file);
-    let (mut count, mut line) = (0, Vec::new());
+    let mut table = BufReader::with_capacity(PIECE, table);
+    let (mut count, mut found, mut line) = (0, Vec::new(), Vec::new());
     loop {
         line.clear();
-        let length = lines.read_until(b'\n', &mut line);
+        let length = table.read_until(b'\n', &mut line);
         if length.with_context(|| format!("cannot read {TABLE}"))? == 0 {
-            return Ok(count);
+            return Ok((count, found));
         }
         ensure!(line.pop() == Some(b'\n'), "{TABLE} ends in the middle of a line");
         if !line.is_empty() && line[0] != b'#' {
             count += 1;
-            take(&line)?;
+            if is_meant(&line) {
+                found.push(read(&line)?);
+            }
         }
     }
 }

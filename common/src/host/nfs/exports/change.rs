@@ -10,6 +10,7 @@
 use crate::host::child;
 use crate::host::clock::{Deadline, Pace};
 use crate::host::process;
+use crate::host::program::Output;
 use crate::host::system::System;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::{CStr, OsString};
@@ -20,6 +21,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::client::{Client, is_name};
 use super::{Export, TABLE};
 
 /// Where the table lies. Not root's alone: on Debian it is statd's directory.
@@ -31,6 +33,50 @@ const LOCKS: [&str; 2] = ["export-lock", ".etab.lock"];
 /// The caches that hang on the table, in the order in which exportfs(8) flushes
 /// them.
 const CACHES: [&str; 4] = ["auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export"];
+
+/// Exports the directory, which is without links, to the client, and nothing
+/// else; the entry as the table has it then. What exportfs(8) ends with tells
+/// nothing: it is 0 where a name could not be resolved, and 1 where a table was
+/// not there before.
+pub fn put_in(
+    system: &System<'_>,
+    path: &Path,
+    client: &Client,
+    options: Option<&str>,
+) -> Result<Export> {
+    let before = super::of(system, &[path])?;
+    let mut export = OsString::from(client.argument());
+    export.push(":");
+    export.push(path);
+    let mut words: Vec<OsString> = vec!["-i".into()];
+    words.extend(options.into_iter().flat_map(|options| ["-o".into(), options.into()]));
+    words.push(export);
+    let output = system.change("exportfs", &words)?;
+    let after = super::of(system, &[path])?;
+    let same = |export: &&Export| client.is_listed_as(&export.client);
+    // The resolver may have another name for it.
+    let renamed = || {
+        let is_new = |export: &&Export| before.iter().all(|old| old.client != export.client);
+        let mut new = after.iter().filter(|export| is_name(&export.client)).filter(is_new);
+        new.next().filter(|_| client.is_name() && new.next().is_none())
+    };
+    match after.iter().find(same).or_else(renamed) {
+        Some(entry) => Ok(entry.clone()),
+        None => bail!(
+            "exportfs has not put {} to {client} into the table: {}",
+            path.display(),
+            complaint(&output)
+        ),
+    }
+}
+
+/// What exportfs(8) complained of, but for the table that it has made itself.
+fn complaint(output: &Output) -> String {
+    let lines = output.stderr.lines().map(str::trim);
+    let lines = lines.map(|line| line.strip_prefix("exportfs: ").unwrap_or(line));
+    let mut told = lines.filter(|line| !line.is_empty() && !line.contains(TABLE));
+    told.next().map_or_else(|| output.reason(), str::to_owned)
+}
 
 /// Takes the entries out of the table, by path and client as they are listed;
 /// what is not there is out already. Needs neither exportfs(8) nor a resolver.

@@ -8,6 +8,7 @@
 use crate::host::beneath::{Missing, Place};
 use crate::host::child;
 use crate::host::clock::Deadline;
+use crate::host::reading;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -41,10 +42,15 @@ pub fn restore(
 }
 
 /// The entries of these directories; none where there is no list.
-pub fn entries(view: &View, directories: &[PathBuf]) -> String {
-    let list = view.read(LIST).unwrap_or_default();
+pub fn entries(view: &View, directories: &[PathBuf]) -> Result<String> {
+    let text = |file: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        file.take(LONGEST).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let list = reading::read(view, Path::new(LIST), text)?.unwrap_or_default();
     let is_meant = |line: &&str| directories.iter().any(|directory| is_of(line, directory));
-    list.lines().filter(is_meant).map(|line| format!("{line}\n")).collect()
+    Ok(list.lines().filter(is_meant).map(|line| format!("{line}\n")).collect())
 }
 
 /// In the child.

@@ -1,0 +1,115 @@
+//! Reading a file that may lie on a file system whose disk or server is gone.
+//!
+//! The kernel is first asked for what it has in memory, which is where a file
+//! that is in use nearly always is: then nobody is waited for, and no process is
+//! started. What lies in memory or on the root's file system is read there or
+//! the machine is gone; all else is read by a child, until a deadline.
+
+use crate::host::system::View;
+use crate::host::{child, io_test, lookup, openat2};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+/// Has `take` read the file from its begin; none where there is no such file.
+/// Where the kernel has only a part of it in memory, `take` begins again.
+pub(crate) fn read<T>(
+    view: &View,
+    path: &Path,
+    take: impl Fn(&mut dyn Read) -> Result<T>,
+) -> Result<Option<T>> {
+    let failed = || format!("cannot read {}", path.display());
+    if view.is_real() {
+        match Cached::open(path).map(|mut file| take(&mut file)) {
+            Some(Err(err)) if is_elsewhere(&err) => {}
+            Some(taken) => return taken.map(Some),
+            None => {}
+        }
+        if lookup::may_be_silent(view, path).with_context(failed)? {
+            let share = (view.deadline().left() / 3).max(Duration::from_secs(1));
+            return match io_test::text(view, path, view.deadline().at_most(share)) {
+                Err(err) if child::errno(&err) == Some(Errno::ENOENT) => Ok(None),
+                text => take(&mut text.with_context(failed)?.as_bytes()).map(Some),
+            };
+        }
+    }
+    match File::open(view.path(path)) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => take(&mut opened.with_context(failed)?).map(Some),
+    }
+}
+
+/// A file as far as the kernel has it in memory.
+struct Cached {
+    file: File,
+    at: u64,
+}
+
+impl Cached {
+    /// Nothing where somebody has to be asked for the file.
+    fn open(path: &Path) -> Option<Self> {
+        let file = File::from(openat2::cached_to_read(path)?);
+        file.metadata().ok()?.is_file().then_some(Self { file, at: 0 })
+    }
+}
+
+impl Read for Cached {
+    #[allow(unsafe_code)]
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+        let at = i64::try_from(self.at).map_err(io::Error::other)?;
+        // SAFETY: the one piece is as long as is told, and outlives the call.
+        let read = unsafe {
+            libc::preadv2(self.file.as_raw_fd(), &raw const piece, 1, at, libc::RWF_NOWAIT)
+        };
+        let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Whether an error says that not all of a file is in memory, or that its file
+/// system cannot tell.
+fn is_elsewhere(err: &anyhow::Error) -> bool {
+    let code = err.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    matches!(code, Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(mut file: impl Read) -> Result<String> {
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn what_the_kernel_has_in_memory_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let written = "x".repeat(100_000);
+        std::fs::write(&path, &written).unwrap();
+        if let Some(cached) = Cached::open(&path) {
+            match text(cached) {
+                Ok(found) => assert_eq!(found, written),
+                Err(err) => assert!(is_elsewhere(&err), "{err:#}"),
+            }
+        }
+        assert!(Cached::open(dir.path()).is_none(), "a directory is no file");
+    }
+
+    #[test]
+    fn a_file_is_read_or_is_not_there() {
+        let machine = crate::testing::Files::new();
+        machine.file("/etc/file", "one\n");
+        let read = |path: &str| read(&machine.view(), Path::new(path), |file| text(file)).unwrap();
+        assert_eq!(read("/etc/file").as_deref(), Some("one\n"));
+        assert_eq!(read("/etc/none"), None);
+    }
+}
