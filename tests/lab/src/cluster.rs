@@ -86,6 +86,14 @@ impl Setting {
         }
     }
 
+    /// The node that is to have the group asks for it, with nothing wrong.
+    pub fn take_over(&self, lab: &Lab, from: &str, to: &str) -> Result<()> {
+        match self.engine {
+            Engine::Heartbeat => heartbeat::take_over(&lab.machine(from), &lab.machine(to)),
+            Engine::Pacemaker => pacemaker::stand_by(&lab.machine(to), from),
+        }
+    }
+
     /// What an administrator does once the cause of a failure is mended.
     pub fn clean_up(&self, lab: &Lab) -> Result<()> {
         match self.engine {

@@ -2,7 +2,7 @@
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
 //! front of every resource agent, the fencing device, both ends of the ledger,
-//! the resources that stand where an article has a daemon, and the drills.
+//! the client's lock, the resources that stand where an article has a daemon, and the drills.
 
 mod agent;
 mod boot;
@@ -10,6 +10,7 @@ mod drill;
 mod fence;
 mod ledger;
 mod lio;
+mod lock;
 mod messages;
 mod record;
 mod stand_in;
@@ -65,6 +66,8 @@ pub fn play(others: &[Part]) -> Option<ExitCode> {
         Some("ledger-keep") => ledger::keep(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
         Some("ledger-collect") => ledger::collect(&words[2..]),
+        Some("lock-hold") => lock::hold(&words[2..]),
+        Some("lock-test") => lock::test(&words[2..]),
         _ => {
             eprintln!("lab: nothing to do as {words:?}");
             ExitCode::from(2)

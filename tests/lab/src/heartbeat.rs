@@ -38,7 +38,7 @@ pub fn start(machine: &Machine) -> Result<()> {
 
 /// Stops the daemon, which stops its resources.
 pub fn stop(machine: &Machine) -> Result<()> {
-    machine.shell("/etc/init.d/heartbeat stop >/dev/null 2>&1", LIMIT)?;
+    machine.shell("/etc/init.d/heartbeat stop >/dev/null 2>&1", LIMIT * 3)?;
     Ok(())
 }
 
@@ -48,15 +48,27 @@ pub fn stop(machine: &Machine) -> Result<()> {
 pub fn hand_over(from: &Machine, to: &Machine) -> Result<()> {
     settle(from, to)?;
     settle(to, from)?;
-    from.shell(
+    ask(from, "hb_standby all")
+}
+
+/// The same, asked for by the node that is to have everything.
+pub fn take_over(from: &Machine, to: &Machine) -> Result<()> {
+    settle(from, to)?;
+    settle(to, from)?;
+    ask(to, "hb_takeover all")
+}
+
+/// Asks until heartbeat has heard of it, which it tells in the node's own log.
+fn ask(node: &Machine, request: &str) -> Result<()> {
+    node.shell(
         &format!(
             "heard() {{ cat {LOGS} 2>/dev/null | grep -a -c 'wants to go standby'; }}\n\
              before=$(heard)\n\
              for try in 1 2 3 4 5 6; do\n\
-             /usr/share/heartbeat/hb_standby all >/dev/null 2>&1\n\
+             /usr/share/heartbeat/{request} >/dev/null 2>&1\n\
              for second in 1 2 3 4 5 6 7 8 9 10; do\n\
              [ \"$(heard)\" != \"$before\" ] && exit 0\nsleep 1\ndone\ndone\n\
-             echo 'heartbeat did not hear hb_standby'; exit 1"
+             echo 'heartbeat did not hear {request}'; exit 1"
         ),
         LIMIT,
     )?;

@@ -58,7 +58,8 @@ struct Seen {
 pub struct Journal {
     seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,
-    client: Option<UnixStream>,
+    /// The client's programs.
+    client: Vec<UnixStream>,
 }
 
 impl Journal {
@@ -82,11 +83,12 @@ impl Journal {
                 }
             }
         });
-        let mut client = None;
-        if let Some(writer) = setting.article.service.writer(setting.article) {
-            let writer: Vec<&str> = writer.iter().map(String::as_str).collect();
-            let stream = lab.machine("client").start(&writer)?;
-            client = Some(stream.try_clone()?);
+        let mut client = Vec::new();
+        let service = setting.article.service;
+        for program in service.writer(setting.article).into_iter().chain(service.locker()) {
+            let program: Vec<&str> = program.iter().map(String::as_str).collect();
+            let stream = lab.machine("client").start(&program)?;
+            client.push(stream.try_clone()?);
             let kept = seen.clone();
             thread::spawn(move || hear_client(stream, &kept));
         }
@@ -127,6 +129,24 @@ impl Journal {
     /// When the last record was acknowledged, to any writer.
     pub fn last_ack(&self) -> Option<Duration> {
         lock(&self.seen).acks.values().filter_map(|acks| Some(acks.last()?.at)).max()
+    }
+
+    /// What the client's program that holds a lock has said last since `from`:
+    /// `held`, `beat` or `lost` with the reason.
+    pub fn lock(&self, from: Duration) -> Option<String> {
+        let events = self.events(from);
+        let said = events.iter().rev().find(|event| event.is("lock"))?;
+        Some(said.words[1..].join(" "))
+    }
+
+    /// The losses of its lock that the client was told of since `from`.
+    pub fn losses(&self, from: Duration) -> Vec<String> {
+        let is_loss = |event: &Event| event.is("lock") && event.words[1] == "lost";
+        self.events(from)
+            .iter()
+            .filter(|event| is_loss(event))
+            .map(|event| event.words[2..].join(" "))
+            .collect()
     }
 
     /// What the machines told since `from`.
@@ -175,7 +195,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        if let Some(client) = &self.client {
+        for client in &self.client {
             let _ = client.shutdown(std::net::Shutdown::Both);
         }
     }
@@ -202,6 +222,10 @@ fn hear_client(mut stream: UnixStream, seen: &Mutex<Seen>) {
             {
                 let ack = Ack { number, at };
                 lock(seen).acks.entry("client".into()).or_default().push(ack);
+            } else if ["held", "beat", "lost"].iter().any(|word| line.starts_with(word)) {
+                let words = ["lock"].into_iter().chain(line.split_whitespace());
+                let words = words.map(str::to_owned).collect();
+                lock(seen).events.push(Event { at, machine: "client".into(), words });
             }
             rest = tail.to_owned();
         }

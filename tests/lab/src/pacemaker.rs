@@ -193,6 +193,13 @@ pub fn hand_over(machine: &Machine, to: &str) -> Result<()> {
     Ok(())
 }
 
+/// A node is told to stand by, and to come back once it runs nothing more.
+pub fn stand_by(machine: &Machine, node: &str) -> Result<()> {
+    machine.shell(&format!("crm_standby -N {node} -v on && crm_resource --wait"), LIMIT * 2)?;
+    machine.shell(&format!("crm_standby -N {node} -D"), LIMIT)?;
+    Ok(())
+}
+
 /// Whether DRBD's handler has barred a node from promotion, and which one it
 /// has not.
 pub fn barred_by(lab: &Lab) -> Result<Option<String>> {

@@ -12,6 +12,7 @@
 
 mod both;
 
+use super::article::Service;
 use super::client::{Lab, Machine};
 use super::disk;
 use super::journal::{Journal, Look};
@@ -112,7 +113,10 @@ pub fn play(
             broken.push(format!("the group was active on both nodes at {:?}", look.at - begin));
         }
     }
-    let verdict = play.check_ledgers(&mut broken);
+    let mut verdict = play.check_ledgers(&mut broken);
+    if let Some(lock) = play.check_lock(&mut broken) {
+        verdict = format!("{verdict}; {lock}");
+    }
     Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
@@ -181,6 +185,11 @@ impl Play<'_> {
                 let asked = self.setting.hand_over(self.lab, from, to);
                 // A node that lost power in the middle cannot answer any more.
                 if self.off.contains(&true) { Ok(()) } else { asked }
+            }
+            Step::TakeOver(side) => {
+                let (from, to) = (NODES[1 - self.node(side)], NODES[self.node(side)]);
+                self.mark(format!("{to} takes over"), false);
+                self.setting.take_over(self.lab, from, to)
             }
             Step::PowerOff(side) => {
                 let node = self.node(side);
@@ -454,6 +463,43 @@ impl Play<'_> {
                 };
                 let counts: Vec<String> = several.iter().map(count).collect();
                 format!("all acknowledged records are on disk: {}", counts.join(", "))
+            }
+        }
+    }
+
+    /// What has become of the lock that the client holds. One that the server
+    /// has no more, and of which the client has not heard, is a silent loss: by
+    /// NFSv3 that is so where the list of its clients is not carried along.
+    fn check_lock(&self, broken: &mut Vec<String>) -> Option<String> {
+        let service = self.setting.article.service;
+        service.locker()?;
+        let seen = || -> Result<(bool, Vec<String>)> {
+            let begin = now();
+            self.await_true("a word of the client that holds the lock", |play| {
+                Ok(play.journal.lock(begin).is_some_and(|said| said == "beat"))
+            })?;
+            let holder = NODES[self.holding()?];
+            let is_there = service.has_lock(self.lab, holder, self.setting.article)?;
+            Ok((is_there, self.journal.losses(self.began)))
+        };
+        let is_told = service != Service::Nfs("3") || self.setting.keeps_clients();
+        match seen() {
+            Ok((true, losses)) if losses.is_empty() => Some("the lock is held".into()),
+            Ok((_, losses)) if !losses.is_empty() && self.setting.keeps_clients() => {
+                broken.push(format!("the client has lost its lock: {}", losses[0]));
+                None
+            }
+            Ok((true, losses)) => {
+                Some(format!("the loss of the lock was told {} times: {}", losses.len(), losses[0]))
+            }
+            Ok((false, _)) if is_told => {
+                broken.push("the server has lost the lock that the client believes to hold".into());
+                None
+            }
+            Ok((false, _)) => Some("the lock is lost, and the client was not told".into()),
+            Err(err) => {
+                broken.push(format!("the lock cannot be looked at: {err:#}"));
+                None
             }
         }
     }

@@ -4,7 +4,7 @@
 
 mod shared;
 
-use super::article;
+use super::article::{self, Service};
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
 use anyhow::{Context, Result};
@@ -34,6 +34,8 @@ pub enum Fault {
 pub enum Step {
     /// The engine is asked to move the group, with nothing wrong.
     HandOver(Side),
+    /// The node that is to have the group asks for it.
+    TakeOver(Side),
     /// A machine loses power.
     PowerOff(Side),
     /// It comes back, and starts what its init system would start.
@@ -201,6 +203,9 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
         all.push(barring());
         return all;
     }
+    if matches!(setting.article.service, Service::Nfs(_)) {
+        all.extend(moves());
+    }
     all.push(resync());
     all.extend(disk_faults());
     if setting.engine == Engine::Pacemaker {
@@ -209,10 +214,41 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     if setting.article.service.has_file() {
         all.push(full());
     }
-    for agent in setting.group() {
+    for agent in setting.group().into_iter().chain(setting.serving()) {
         all.extend(strikes(agent, setting.engine));
     }
     all
+}
+
+/// Every way in which people move a group, and many moves in a row.
+fn moves() -> Vec<Scenario> {
+    use Side::{First, Second};
+    use Step::{AwaitClient, AwaitGroup, HandOver, StartNode, StopNode, TakeOver};
+    let twenty = [Second, First]
+        .into_iter()
+        .cycle()
+        .take(20)
+        .flat_map(|side| [HandOver(side), AwaitGroup(Some(side)), AwaitClient])
+        .collect::<Vec<Step>>();
+    vec![
+        scenario(
+            "stop-start",
+            "the active node's cluster software is stopped and started again",
+            &[StopNode(First), AwaitGroup(Some(Second)), AwaitClient, StartNode(First)],
+        ),
+        scenario(
+            "take-over",
+            "the other node asks for the group, and then the first one does",
+            &[
+                TakeOver(Second),
+                AwaitGroup(Some(Second)),
+                AwaitClient,
+                TakeOver(First),
+                AwaitGroup(Some(First)),
+            ],
+        ),
+        scenario("twenty", "twenty hand-overs in a row, there and back", &twenty),
+    ]
 }
 
 /// DRBD in the middle of a synchronisation.

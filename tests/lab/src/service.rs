@@ -118,6 +118,19 @@ impl Service {
         Some([SELF, "ledger-write", way, &to].map(str::to_owned).to_vec())
     }
 
+    /// The command that holds a lock on the client, where files have locks.
+    pub fn locker(self) -> Option<Vec<String>> {
+        let is_nfs = matches!(self, Service::Nfs(_));
+        is_nfs.then(|| [SELF, "lock-hold", &format!("{MOUNTED}/lock")].map(str::to_owned).to_vec())
+    }
+
+    /// Whether the server has the client's lock, seen on the node that serves.
+    pub fn has_lock(self, lab: &Lab, node: &str, article: &Article) -> Result<bool> {
+        let file = format!("{}/lock", article.mounts[0].directory);
+        let output = lab.machine(node).run(&[SELF, "lock-test", &file], LIMIT)?;
+        Ok(output.success("look for the lock")?.trim() == "held")
+    }
+
     /// Reads a writer's ledger on a node that has it, and holds it against
     /// what the writer was told.
     pub fn check(

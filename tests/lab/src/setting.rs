@@ -94,10 +94,25 @@ impl Setting {
         group
     }
 
+    /// Those of the service's words that are agents under test, as the recorder
+    /// names them.
+    pub fn serving(&self) -> Vec<&'static str> {
+        if self.has_export_agents() {
+            return EXPORT_AGENTS.to_vec();
+        }
+        let words = self.article.service.words().iter();
+        words.filter(|word| self.origin(word) == Origin::Suite).map(|word| word.name).collect()
+    }
+
     /// Whether each export is a resource of its own, as under Pacemaker.
     pub fn has_export_agents(&self) -> bool {
         let serves = matches!(self.article.service, Service::Nfs(_));
         serves && self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy
+    }
+
+    /// Whether what the NFS server knows of its clients moves with the data.
+    pub fn keeps_clients(&self) -> bool {
+        self.has_export_agents()
     }
 
     /// Who has the address.

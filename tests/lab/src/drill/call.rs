@@ -67,7 +67,7 @@ pub fn object(agent: &str) -> &'static str {
         "LVM" | "lvm2" => "vgname",
         "iscsitarget" => "config",
         "exportfs" => "directory",
-        "nfsserver" => "nfs_shared_infodir",
+        "nfsserver" | "nfs-kernel-server" => "nfs_shared_infodir",
         _ => "drbd_resource",
     }
 }

@@ -364,6 +364,24 @@ pub const ALL: &[Drill] = &[
         "nfsserver: a state directory that cannot be written fails the start, and nothing is left of it",
         nfsserver::the_directory_is_read_only,
     ),
+    core(
+        "nfsserver/without-exportfs",
+        10,
+        "nfs-kernel-server: a stop takes back what it has exported, and nothing else, without exportfs",
+        nfsserver::exportfs_is_gone,
+    ),
+    core(
+        "nfsserver/stuck",
+        10,
+        "nfsserver, exportfs: where the state directory's disk does not answer, monitors and stops end in time",
+        nfsserver::the_directory_is_stuck,
+    ),
+    core(
+        "nfsserver/netlink",
+        10,
+        "nfsserver: another's server is left alone, and threads, times and versions are set over netlink",
+        nfsserver::another_has_the_server,
+    ),
     more(
         "nfsserver/kill-start",
         60,

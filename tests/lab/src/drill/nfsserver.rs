@@ -1,7 +1,9 @@
 //! The kernel's NFS server: brought up, broken, taken down, and killed on the
 //! way.
 
+use super::kill;
 use super::node::{Agent, Node};
+use super::order::Subject;
 use super::stand::Stand;
 use anyhow::{Context, Result, ensure};
 
@@ -129,41 +131,133 @@ pub fn the_directory_is_read_only(stand: &Stand) -> Result<String> {
 /// See the catalogue.
 pub fn is_killed(stand: &Stand, action: &str) -> Result<String> {
     on_a_node(stand, |node, server| {
-        let rounds = stand.kills.min(20);
-        let (mut moments, mut struck) = (stand.seed | 1, 0);
-        for round in 0..rounds {
-            moments = moments.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let longest = if action == "start" { 11_000 } else { 4_500 };
-            let moment = (moments >> 33) % longest;
-            if action == "stop" {
-                server.action("start")?.exits(0)?;
-            }
-            let line = server.line(action);
-            let said = node.shell(&format!(
-                "setsid sh -c '{line}' >/dev/null 2>&1 & p=$!; sleep {}.{:03}; \
-                 kill -9 -$p 2>/dev/null && echo struck; wait $p 2>/dev/null; true",
-                moment / 1000,
-                moment % 1000
-            ))?;
-            struck += u32::from(said.contains("struck"));
-            let seen = truth(node)?;
-            let told = server.action("monitor")?.exits_one_of(&[0, 1, 7])?.code();
-            let is_true = match told {
-                0 => seen.starts_with("threads 8, bound 1"),
-                7 => seen.starts_with("threads 0, bound 0"),
-                _ => true,
-            };
-            ensure!(
-                is_true,
-                "after a kill at {moment} ms monitor says {told}, and there is {seen}"
-            );
-            if round % 2 == 0 && server.action("start")?.code() != 0 {
-                server.action("stop")?.exits(0)?;
-                server.action("start")?.exits(0)?;
-            }
-            server.action("stop")?.exits(0)?;
-            nothing_is_left(node).with_context(|| format!("after a kill at {moment} ms"))?;
+        let told = kill::of_call(stand, server.call().clone(), action, Subject::Server)?;
+        server.action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+        Ok(told)
+    })
+}
+
+/// See the catalogue.
+pub fn exportfs_is_gone(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, _| {
+        node.shell(
+            "mkdir -p /run/drill/shared/für && mkdir '/run/drill/shared/a b' && \
+             printf '/run/drill/shared/für *(rw,fsid=7,no_subtree_check)\\n\
+             \"/run/drill/shared/a b\" 127.0.0.1(ro,fsid=8,no_subtree_check) \
+             fd00::/64(ro,fsid=8,no_subtree_check)\\n' > /etc/exports && \
+             exportfs -i -o ro,fsid=9,no_subtree_check '*:/run/drill/data'",
+        )?;
+        let server = node.agent("nfs-kernel-server", STATE).without(&["nfs_shared_infodir"]);
+        server.action("start")?.exits(0)?;
+        let table = || node.shell("cut -d'(' -f1 /var/lib/nfs/etab | sort");
+        let up = table()?;
+        ensure!(up.lines().count() == 4, "after start the table has {up}");
+        node.shell("mount -t nfs -o vers=4.2 127.0.0.1:/run/drill/shared/für /run/drill/client")?;
+        node.shell("umount /run/drill/client")?;
+        node.pretend("/usr/sbin/exportfs", "#!/bin/sh\nsleep 1000\n")?;
+        server.action("monitor")?.exits(0)?;
+        let stop = server.action("stop")?.exits(0)?;
+        node.shell("umount /usr/sbin/exportfs")?;
+        let left = table()?;
+        ensure!(left.trim() == "/run/drill/data\t*", "after stop the table has {left}");
+        let cached =
+            node.shell("grep -c ^/run/drill/shared /proc/net/rpc/nfsd.export/content || true")?;
+        ensure!(cached.trim() == "0", "after stop the kernel has {cached} of them");
+        node.shell("exportfs -u '*:/run/drill/data'; : > /etc/exports")?;
+        nothing_is_left(node)?;
+        node.shell("umount /run/drill/shared").context("what was exported is held")?;
+        node.shell("mount -t tmpfs shared /run/drill/shared")?;
+        Ok(format!("stop took {:.1} s", stop.took.as_secs_f64()))
+    })
+}
+
+/// See the catalogue.
+pub fn the_directory_is_stuck(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        node.shell(
+            "umount /run/drill/data; truncate -s 64M /run/drill/state.img && \
+             mkfs.ext4 -q -F /run/drill/state.img && losetup -f /run/drill/state.img && \
+             loop=$(losetup -n -O NAME -j /run/drill/state.img) && \
+             echo 0 131072 linear $loop 0 | dmsetup create drill-state && \
+             mount /dev/mapper/drill-state /run/drill/data",
+        )?;
+        let server = server.limit(30);
+        let done = stuck(node, &server);
+        node.shell("dmsetup resume drill-state")?;
+        let said = done?;
+        server.action("stop")?.exits(0)?;
+        node.shell(
+            "umount /run/drill/data && dmsetup remove drill-state && losetup -D && \
+             mount -t tmpfs data /run/drill/data",
+        )?;
+        nothing_is_left(node)?;
+        Ok(said)
+    })
+}
+
+/// What is said while the state directory's disk does not answer.
+fn stuck(node: &Node, server: &Agent) -> Result<String> {
+    server.action("start")?.exits(0)?;
+    let export = node.agent("exportfs", "/run/drill/shared").with("clientspec", "127.0.0.1");
+    let export = export.with("fsid", "7").with("options", "rw,no_subtree_check").limit(20);
+    export.action("start")?.exits(0)?;
+    export.action("monitor")?.exits(0)?;
+    node.shell("sync; dmsetup suspend --noflush --nolockfs drill-state")?;
+    let warm = [export.action("monitor")?.exits(0)?, server.action("monitor")?.exits(0)?];
+    // Nothing of it is in memory any more.
+    node.shell("echo 3 > /proc/sys/vm/drop_caches")?;
+    let cold = export.action("monitor")?;
+    ensure!(cold.took.as_secs() < 20, "the monitor of an export took {:?}", cold.took);
+    if cold.code() != 0 {
+        cold.because(&["/var/lib/nfs/etab"])?;
+    }
+    server.action("monitor")?.exits(0)?;
+    let stop = export.action("stop")?;
+    ensure!(stop.took.as_secs() < 20, "the stop of an export took {:?}", stop.took);
+    let all = server.action("stop")?.exits(1)?;
+    ensure!(all.took.as_secs() < 30, "the stop of the server took {:?}", all.took);
+    ensure!(truth(node)?.starts_with("threads 0"), "the threads are left: {}", truth(node)?);
+    Ok(format!(
+        "monitors {:.1} and {:.1} s with the table in memory; stop fails after {:.1} s: {}",
+        warm[0].took.as_secs_f64(),
+        warm[1].took.as_secs_f64(),
+        all.took.as_secs_f64(),
+        all.reason()
+    ))
+}
+
+/// See the catalogue.
+pub fn another_has_the_server(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        let has_family = node.shell("nfsdctl threads >/dev/null 2>&1 && echo yes || echo no")?;
+        if has_family.trim() == "no" {
+            return Ok("the kernel has no netlink family for its NFS server".into());
         }
-        Ok(format!("{struck} of {rounds} kills struck in the middle"))
+        node.shell(
+            "mkdir -p /etc/nfs.conf.d && \
+             printf '[nfsd]\nscope=other\nthreads=3\n' > /etc/nfs.conf.d/drill.conf",
+        )?;
+        let up = node.shell("nfsdctl autostart 2>&1; nfsdctl threads");
+        node.shell("rm /etc/nfs.conf.d/drill.conf")?;
+        let up = up?;
+        server.probe()?.exits(7)?;
+        server.action("monitor")?.exits(1)?.because(&["has the scope other"])?;
+        server.action("start")?.exits(1)?.because(&["has the scope other"])?;
+        server.action("stop")?.exits(0)?;
+        let left = node.shell("cat /proc/fs/nfsd/threads")?;
+        ensure!(left.trim() == "3", "of the other's 3 threads {left} are left; it was {up}");
+        node.shell("echo 0 > /proc/fs/nfsd/threads")?;
+        // Threads, scope and times by one message, and versions that are off.
+        let server = server.with("nfsv4_only", "1").with("nfs_threads", "5");
+        server.action("start")?.exits(0)?;
+        let seen = node.shell("nfsdctl threads; nfsdctl version; nfsdctl listener")?;
+        let is_off = seen.contains("-3.0") || seen.contains("-3");
+        ensure!(is_off && seen.contains("+4.2"), "the versions are {seen}");
+        let times = node.shell("cat /proc/fs/nfsd/nfsv4gracetime /proc/fs/nfsd/nfsv4leasetime")?;
+        ensure!(times.split_whitespace().eq(["12", "11"]), "the times are {times}");
+        server.action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+        Ok(seen.split_whitespace().collect::<Vec<_>>().join(" "))
     })
 }

@@ -182,12 +182,15 @@ impl Agent<'_> {
         self
     }
 
-    /// The action as a shell would be told it, for one that is to be killed.
-    pub fn line(&self, action: &str) -> String {
-        let environment = self.call.environment(action);
-        let set: Vec<_> =
-            environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("exec env {} {} {action}", set.join(" "), self.call.path())
+    /// Leaves parameters out.
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.call.params.retain(|(name, _)| !names.contains(&name.as_str()));
+        self
+    }
+
+    /// What is called, for one that is to be killed.
+    pub fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Carries an action out. One that is not over in its time is a failure.

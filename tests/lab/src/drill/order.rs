@@ -47,6 +47,9 @@ pub enum Subject {
         /// The directories, to one client each.
         paths: Vec<String>,
     },
+    /// The kernel's NFS server with its daemons, and the state directory that is
+    /// in the place of the node's own.
+    Server,
     /// The volumes of a group.
     Volumes {
         /// The group's name.
@@ -137,6 +140,19 @@ impl Subject {
         }
     }
 
+    /// What a server comes to: its threads, whether its state directory is in
+    /// place, and the daemons that it needs.
+    pub fn server(threads: u32, is_bound: bool, daemons: usize) -> Real {
+        /// mountd, nfsdcld and statd.
+        const NEEDED: usize = 3;
+        match (threads, is_bound, daemons) {
+            (0, false, 0) => Real::Gone,
+            (0, false, _) => Real::Bare,
+            (1.., true, NEEDED..) => Real::Active,
+            _ => Real::Torn,
+        }
+    }
+
     /// What volumes of a group come to, of which so many work and so many are
     /// there at all.
     pub fn volumes(count: usize, work: usize, there: usize) -> Real {
@@ -158,6 +174,8 @@ impl Victim {
             ("drbd", Real::Idle) => &[0, 190],
             ("drbd", Real::Torn) => &[9],
             ("drbd", Real::Active) => &[8, 191],
+            // Daemons alone serve nobody.
+            ("nfsserver", Real::Bare) => &[1, 7],
             (_, Real::Active) => &[0],
             (_, Real::Torn) => &[1],
             (_, _) => &[7],
@@ -216,6 +234,16 @@ mod tests {
         assert_eq!(Subject::exports(&wanted, "/srv/a\t*(rw)\n", ""), Real::Torn);
         assert_eq!(Subject::exports(&wanted, "/srv/ab\t*(rw)\n", ""), Real::Gone);
         assert_eq!(Subject::exports(&wanted, "", both), Real::Torn);
+    }
+
+    #[test]
+    fn a_server_without_its_daemons_or_its_state_is_torn() {
+        assert_eq!(Subject::server(8, true, 3), Real::Active);
+        assert_eq!(Subject::server(8, true, 2), Real::Torn);
+        assert_eq!(Subject::server(8, false, 3), Real::Torn);
+        assert_eq!(Subject::server(0, true, 0), Real::Torn);
+        assert_eq!(Subject::server(0, false, 1), Real::Bare);
+        assert_eq!(Subject::server(0, false, 0), Real::Gone);
     }
 
     #[test]

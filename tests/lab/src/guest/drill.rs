@@ -247,6 +247,15 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             let seen = format!("{} exports in the table", table.lines().count());
             Ok((Subject::exports(paths, &table, &cached), seen))
         }
+        Subject::Server => {
+            let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+            let threads = read("/proc/fs/nfsd/threads").trim().parse().unwrap_or(0);
+            let is_bound = read("/proc/mounts").contains(" /var/lib/nfs ");
+            let daemons = ["rpc.mountd", "nfsdcld", "rpc.statd"].map(runs);
+            let count = daemons.iter().filter(|runs| **runs).count();
+            let seen = format!("{threads} threads, bound: {is_bound}, {count} of 3 daemons");
+            Ok((Subject::server(threads, is_bound, count), seen))
+        }
         Subject::Volumes { group, count } => {
             let (there, work) = volumes(group);
             let seen = format!("{} of {count} volumes with {} that work", there, work);
@@ -271,6 +280,14 @@ fn devices(wanted: &[u32]) -> Result<(BTreeMap<u32, Minor>, String), String> {
     }
     let seen = if seen.is_empty() { "nothing".into() } else { seen.join(", ") };
     Ok((found, seen))
+}
+
+/// Whether some process runs this program.
+fn runs(program: &str) -> bool {
+    let is_it = |entry: fs::DirEntry| {
+        fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.ends_with(program))
+    };
+    fs::read_dir("/proc").into_iter().flatten().flatten().any(is_it)
 }
 
 /// How many devices of the group there are, and how many of them lead to a
