@@ -194,6 +194,13 @@ impl Article {
         self.service == Service::Writers
     }
 
+    /// Whether the server acknowledges what is in its memory, so that a power cut
+    /// loses some of it.
+    pub fn is_async(&self) -> bool {
+        let has = |line: &[String; 3]| line[2].split(',').any(|option| option == "async");
+        self.exports().is_ok_and(|exports| exports.iter().any(has))
+    }
+
     /// Whether DRBD asks the cluster before it goes on without its peer.
     pub fn has_handler(&self) -> bool {
         self.adapted().is_ok_and(|files| files.iter().any(|(_, text)| text.contains(HANDLER)))
@@ -340,6 +347,7 @@ mod tests {
         let names = |is: fn(&Article) -> bool| {
             ALL.iter().filter(|article| is(article)).map(|article| article.name).collect::<Vec<_>>()
         };
+        assert_eq!(names(Article::is_async), ["nfs-async"]);
         assert_eq!(names(Article::is_shared), ["gfs2"]);
         assert_eq!(names(Article::has_handler), ["gfs2", "fenced"]);
     }

@@ -1,8 +1,9 @@
 //! Faults of a node's disk. The device under DRBD is a mapping, so it can be
 //! made to fail and to work again; the file system can be filled.
 
+use super::article::Article;
 use super::client::Machine;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
 /// The device under DRBD: a mapping, so that it can be made to fail.
@@ -10,6 +11,12 @@ pub const LOWER: &str = "/dev/mapper/lower";
 
 /// Its size, in sectors.
 const SECTORS: u32 = 48 * 2048;
+
+/// The same once it has grown.
+const GROWN: u32 = 80 * 2048;
+
+/// Where a node keeps the size of a disk that has grown.
+const SIZE: &str = "/etc/lab-sectors";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -19,9 +26,9 @@ pub fn map(machine: &Machine) -> Result<()> {
     let name = name();
     machine.shell(
         &format!(
-            "modprobe -a dm_mod drbd; [ -e {LOWER} ] || \
-             dmsetup create {name} --table \"{}\"; dmsetup mknodes",
-            table()
+            "modprobe -a dm_mod drbd; {}\
+             [ -e {LOWER} ] || dmsetup create {name} --table \"{WORKING}\"; dmsetup mknodes",
+            sectors()
         ),
         LIMIT,
     )?;
@@ -30,12 +37,12 @@ pub fn map(machine: &Machine) -> Result<()> {
 
 /// Every read and write fails from now on.
 pub fn fail(machine: &Machine) -> Result<()> {
-    exchange(machine, &format!("0 {SECTORS} error"))
+    exchange(machine, "0 $sectors error")
 }
 
 /// The disk works again, and every DRBD resource takes it back.
 pub fn repair(machine: &Machine) -> Result<()> {
-    exchange(machine, &table())?;
+    exchange(machine, WORKING)?;
     machine.shell(
         // A disk nothing was written to meanwhile has not been noticed.
         "drbdadm dstate all | grep -q ^Diskless || exit 0; drbdadm attach all 2>&1",
@@ -59,21 +66,54 @@ pub fn empty(machine: &Machine, directory: &str) -> Result<()> {
     Ok(())
 }
 
-fn table() -> String {
-    format!("0 {SECTORS} linear /dev/vdb 0")
+/// The disk under DRBD becomes larger, and is so after a boot as well.
+pub fn grow(machine: &Machine) -> Result<()> {
+    machine.put(SIZE, 0o644, GROWN.to_string().as_bytes())?;
+    exchange(machine, WORKING)
 }
+
+/// What an administrator does on the node that has the group, once the disks of
+/// both are larger: DRBD, volume, file system, while clients write.
+pub fn use_all(machine: &Machine, article: &Article) -> Result<()> {
+    let (device, mount) = (article.device(), &article.mounts[0]);
+    let blocks = |when: &str| -> Result<u64> {
+        let count = machine.shell(&format!("stat -f -c %b {}", mount.directory), LIMIT)?;
+        count.trim().parse().with_context(|| format!("no count of blocks {when}"))
+    };
+    let before = blocks("before")?;
+    let shown = format!("--config 'devices{{filter=[\"a|^{device}$|\",\"r|.*|\"]}}'");
+    let volume = article.group.as_ref().map_or(String::new(), |_| {
+        format!("pvresize -qq {shown} {device} && lvextend -qq {shown} -L +16M {} &&", mount.device)
+    });
+    machine.shell(
+        &format!("drbdadm resize {} && {volume} resize2fs {} 2>&1", article.resource, mount.device),
+        LIMIT * 3,
+    )?;
+    let after = blocks("afterwards")?;
+    ensure!(after > before, "the file system had {before} blocks, and has {after}");
+    Ok(())
+}
+
+/// A mapping to the disk, as large as it is by now.
+const WORKING: &str = "0 $sectors linear /dev/vdb 0";
 
 fn exchange(machine: &Machine, table: &str) -> Result<()> {
     let name = name();
     // What is on its way to a failing disk must not be waited for.
     machine.shell(
         &format!(
-            "dmsetup suspend --noflush --nolockfs {name} && \
-             dmsetup load {name} --table \"{table}\" && dmsetup resume {name}"
+            "{}dmsetup suspend --noflush --nolockfs {name} && \
+             dmsetup load {name} --table \"{table}\" && dmsetup resume {name}",
+            sectors()
         ),
         LIMIT,
     )?;
     Ok(())
+}
+
+/// In shell: how large the disk is on this node.
+fn sectors() -> String {
+    format!("sectors=$(cat {SIZE} 2>/dev/null || echo {SECTORS}); ")
 }
 
 fn name() -> &'static str {

@@ -40,6 +40,8 @@ pub enum Verb {
     Thaw { machine: String },
     /// Take a machine off a network.
     Cut { machine: String, network: String, silent: bool },
+    /// One of a machine's network cards loses its carrier.
+    Unplug { machine: String, card: u8 },
     /// Connect it again, whatever the cut was.
     Mend { machine: String, network: String },
     /// Allow a disk this many bytes a second; 0 for no limit.
@@ -258,6 +260,10 @@ impl Keeper {
             }
             Verb::Cut { machine, network, silent: false } => {
                 self.carrier(machine, network, false)?
+            }
+            Verb::Unplug { machine, card } => {
+                let link = json!({"name": format!("eth{card}"), "up": false});
+                self.qmp(machine, "set_link", &link)?;
             }
             Verb::Mend { machine, network } => {
                 self.silenced(network)?.1.set(machine, false);

@@ -210,6 +210,10 @@ fn fault(words: &[&str]) -> Result<()> {
             network: own(network),
             silent: !how.contains(&"carrier"),
         },
+        ["unplug", machine, card] => Verb::Unplug {
+            machine: own(machine),
+            card: card.parse().context("the card is not a number")?,
+        },
         ["mend", machine, network] => Verb::Mend { machine: own(machine), network: own(network) },
         ["slow", machine, disk, bytes] => {
             Verb::Slow { machine: own(machine), disk: disk.parse()?, bytes: bytes.parse()? }

@@ -43,6 +43,8 @@ pub enum Step {
     /// A machine is taken off a network: its frames vanish, or its cards
     /// lose their carrier.
     Cut { side: Side, network: Network, silent: bool },
+    /// A machine's card of this number loses its carrier, and the bond has one left.
+    Unplug { side: Side, card: u8 },
     /// All processors of a machine stand still for so many seconds.
     Freeze(Side, u64),
     /// All networks are whole again.
@@ -57,6 +59,8 @@ pub enum Step {
     Fill,
     /// There is room again.
     Empty,
+    /// The disk under DRBD becomes larger on both nodes, and all above it.
+    Grow,
     /// Nothing, for so many seconds.
     Wait(u64),
     /// The fault strikes when the agent is called with the action there.
@@ -198,6 +202,10 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             &[Cut { side: First, network: Network::Public, silent: true }, Wait(20), Mend],
         ),
     ];
+    if setting.article.is_async() {
+        all.truncate(2);
+        return all;
+    }
     if setting.article.has_handler() {
         all.truncate(3);
         all.push(barring());
@@ -223,7 +231,8 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
 /// Every way in which people move a group, and many moves in a row.
 fn moves() -> Vec<Scenario> {
     use Side::{First, Second};
-    use Step::{AwaitClient, AwaitGroup, HandOver, StartNode, StopNode, TakeOver};
+    use Step::{AwaitClient, AwaitGroup, HandOver, Mend, StartNode, StopNode, TakeOver};
+    use Step::{Unplug, Wait};
     let twenty = [Second, First]
         .into_iter()
         .cycle()
@@ -248,6 +257,36 @@ fn moves() -> Vec<Scenario> {
             ],
         ),
         scenario("twenty", "twenty hand-overs in a row, there and back", &twenty),
+        scenario(
+            "card",
+            "the active node loses a card of each bond for a while",
+            &[
+                Unplug { side: First, card: 0 },
+                Unplug { side: First, card: 2 },
+                Wait(15),
+                AwaitClient,
+                Mend,
+            ],
+        ),
+        scenario(
+            "switch",
+            "both nodes lose the switch that their first public cards are at, and the group moves",
+            &[
+                Unplug { side: First, card: 0 },
+                Unplug { side: Second, card: 0 },
+                Wait(10),
+                AwaitClient,
+                HandOver(Second),
+                AwaitGroup(Some(Second)),
+                AwaitClient,
+                Mend,
+            ],
+        ),
+        scenario(
+            "growth",
+            "disk, DRBD, volume and file system grow while the client writes; then a hand-over",
+            &[Step::Grow, AwaitClient, HandOver(Second), AwaitGroup(Some(Second)), AwaitClient],
+        ),
     ]
 }
 

@@ -4,8 +4,8 @@ use super::{Article, Change, Group, Mount, Owner, Service};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 10] =
-    [&NFS, &LVM, &NFS4, &NFS3, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+pub const ALL: [&Article; 11] =
+    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -36,6 +36,12 @@ const NFS_PLACES: &[Change] = &[
 /// heartbeat hears the other node on both networks, so that a fault of one is
 /// no split; the article has one.
 const TWO_PATHS: &[Change] = &[("bcast eth0", "bcast bond0 bond1")];
+
+/// The article's one path.
+const ONE_PATH: Change = ("bcast eth0", "bcast bond0");
+
+/// Where its clients are.
+const SUBNET: Change = ("10.10.0.0/24", "10.10.1.0/24");
 
 /// The NFS article with one file system on the DRBD device itself.
 const WITHOUT_LVM: &[Change] = &[
@@ -113,9 +119,8 @@ const NFS4: Article = Article {
     changes: &[
         NFS_PLACES,
         &[
-            // The article's one path.
-            ("bcast eth0", "bcast bond0"),
-            ("10.10.0.0/24", "10.10.1.0/24"),
+            ONE_PATH,
+            SUBNET,
             // As published, the server acknowledges what is in its memory, and a
             // power cut lost 40 acknowledged records of 2441.
             ("rw,async", "rw,sync"),
@@ -131,6 +136,15 @@ const NFS3: Article = Article {
     name: "nfs3",
     about: "the NFS article, mounted by NFSv3",
     service: Service::Nfs("3"),
+    ..NFS4
+};
+
+/// The NFS article with the option of its exports as it was printed: the server
+/// acknowledges what is in its memory.
+const ASYNC: Article = Article {
+    name: "nfs-async",
+    about: "the NFS article, exported with async as there: a power cut loses what was acknowledged",
+    changes: &[NFS_PLACES, &[ONE_PATH, SUBNET]],
     ..NFS4
 };
 
