@@ -130,6 +130,17 @@ fn resources(setting: &Setting) -> Result<String> {
         text += &format!("primitive {name} {words} {LIMITS} op monitor interval=10s timeout=60s\n");
         members.push(name);
     }
+    if setting.has_export_agents() {
+        // A client that asks before all is exported hears that its file is gone.
+        let address = address.unwrap_or_default();
+        for (place, name) in [(0, "block"), (members.len() + 1, "unblock")] {
+            text += &format!(
+                "primitive {name} ocf:sturdy:portblock params action={name} ip={address} \
+                 portno=2049 protocol=tcp {LIMITS} op monitor interval=10s timeout=60s\n"
+            );
+            members.insert(place, name.into());
+        }
+    }
     text += &format!(
         "primitive drbd {} params drbd_resource={resource} \
          op start timeout=240s op promote timeout=120s op demote timeout=120s \

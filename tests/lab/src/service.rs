@@ -21,13 +21,15 @@ const CLIENT_OF_3: &str = "mkdir -p /run/rpcbind; rpcbind -w; rpc.statd\n";
 /// For commands that wait for a group to come up on a slow machine.
 const LIMIT: Duration = Duration::from_secs(400);
 
-/// The server waits 10 s, not 90, for clients of before its start. And its
-/// init script is to stop it: it signals the threads, which the kernel of the
+/// The server waits 10 s, not 90, for clients of before its start. Those of
+/// NFSv3 are told of a restart in its address's name, so there has to be one. And
+/// its init script is to stop it: it signals the threads, which the kernel of the
 /// same distribution has ignored since an update; what systemd would call in
 /// its place works.
 const NFS_PREPARATION: &str = "\
 mkdir -p /etc/nfs.conf.d
 printf '[nfsd]\\ngrace-time=10\\nlease-time=10\\n' > /etc/nfs.conf.d/lab.conf
+printf '10.10.1.10 storage\\n10.10.1.1 client\\n' >> /etc/hosts
 echo 'options lockd nlm_grace_period=10' > /etc/modprobe.d/lab.conf
 script=/etc/init.d/nfs-kernel-server
 sed -i '/--stop .*\\\\$/{N;s|.*--name nfsd .*|\t$PREFIX/sbin/rpc.nfsd 0|}' $script
