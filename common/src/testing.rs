@@ -70,6 +70,22 @@ impl Files {
         self
     }
 
+    /// A mapped device of the device-mapper, as /sys has it, and the devices
+    /// beneath it: the name each has there, and its number.
+    pub fn mapped(&self, name: &str, uuid: &str, minor: u32, beneath: &[(&str, &str)]) -> &Self {
+        for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
+            self.file(&format!("{home}/dev"), &format!("254:{minor}\n"))
+                .file(&format!("{home}/size"), "8192\n")
+                .file(&format!("{home}/dm/name"), &format!("{name}\n"))
+                .file(&format!("{home}/dm/uuid"), uuid)
+                .file(&format!("{home}/dm/suspended"), "0\n");
+            for (below, number) in beneath {
+                self.file(&format!("{home}/slaves/{below}/dev"), &format!("{number}\n"));
+            }
+        }
+        self
+    }
+
     /// A look at the machine that has five seconds.
     pub fn view(&self) -> View {
         self.view_for(Duration::from_secs(5))

@@ -4,8 +4,7 @@
 #![allow(clippy::disallowed_methods)] // A test builds the machine that an agent may only look at.
 
 use super::*;
-use common::host::clock::Deadline;
-use common::testing::{carry_out, words};
+use common::testing::{Files, carry_out, words};
 use ocf_meta::{Given, Reading};
 
 mod advice;
@@ -14,19 +13,27 @@ mod locks;
 mod programs;
 mod renamed;
 mod twins;
+use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
 use std::time::Duration;
 
 const GROUP: &str = "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG";
 
 struct Machine {
-    dir: tempfile::TempDir,
+    files: Files,
+}
+
+impl Deref for Machine {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.files
+    }
 }
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { dir: tempfile::tempdir().unwrap() };
+        let machine = Self { files: Files::new() };
         machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/sys/block/sda/dev", "8:0\n");
@@ -36,17 +43,6 @@ impl Machine {
             .lvm("fullreport", &group(""))
             .lvm("lvmconfig", settings)
             .lvm("systemid", "  system ID: node1\n")
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        let path = self.dir.path().join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn file(&self, path: &str, text: &str) -> &Self {
-        std::fs::write(self.path(path), text).unwrap();
-        self
     }
 
     fn disk(self, number: &str) -> Self {
@@ -85,17 +81,16 @@ impl Machine {
 
     /// A mapped device, and the devices beneath it.
     fn mapped(self, name: &str, uuid: &str, minor: u32, beneath: &[&str]) -> Self {
-        for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
-            self.file(&format!("{home}/dev"), &format!("254:{minor}\n"))
-                .file(&format!("{home}/size"), "8192\n")
-                .file(&format!("{home}/dm/name"), &format!("{name}\n"))
-                .file(&format!("{home}/dm/uuid"), uuid)
-                .file(&format!("{home}/dm/suspended"), "0\n");
-            for (at, number) in beneath.iter().enumerate() {
-                let slave = if *number == "8:0" { "sda".to_owned() } else { format!("s{at}") };
-                self.file(&format!("{home}/slaves/{slave}/dev"), &format!("{number}\n"));
-            }
-        }
+        let named: Vec<_> = beneath
+            .iter()
+            .enumerate()
+            .map(|(at, number)| {
+                (if *number == "8:0" { "sda".into() } else { format!("s{at}") }, number)
+            })
+            .collect();
+        let beneath: Vec<(&str, &str)> =
+            named.iter().map(|(name, at)| (name.as_str(), **at)).collect();
+        self.files.mapped(name, uuid, minor, &beneath);
         self
     }
 
@@ -104,7 +99,7 @@ impl Machine {
     }
 
     fn view(&self) -> View {
-        View::below(self.dir.path(), Deadline::after(Duration::from_secs(2)))
+        self.view_for(Duration::from_secs(2))
     }
 
     /// What lvm was called with.

@@ -1,20 +1,27 @@
 #![allow(clippy::disallowed_methods, reason = "makes a machine out of files")]
 
 use super::*;
-use common::host::clock::Deadline;
-use common::testing::words;
+use common::testing::{Files, words};
 use ocf_meta::{Given, Reading};
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 struct Machine {
-    dir: tempfile::TempDir,
+    files: Files,
+}
+
+impl Deref for Machine {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.files
+    }
 }
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { dir: tempfile::tempdir().unwrap() };
+        let machine = Self { files: Files::new() };
         machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
@@ -22,28 +29,12 @@ impl Machine {
         machine
     }
 
-    fn path(&self, path: &str) -> PathBuf {
-        let path = self.dir.path().join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn file(&self, path: &str, text: &str) {
-        std::fs::write(self.path(path), text).unwrap();
-    }
-
     /// An active volume `GROUP-NAME` on the disk of this number.
     fn active(self, device: &str, minor: u32, disk: &str) -> Self {
         let (group, name) = device.split_once('-').unwrap();
         self.file(&format!("/sys/dev/block/{disk}/dev"), disk);
-        for home in [format!("/sys/block/dm-{minor}"), format!("/sys/dev/block/254:{minor}")] {
-            self.file(&format!("{home}/dev"), &format!("254:{minor}\n"));
-            self.file(&format!("{home}/size"), "8192\n");
-            self.file(&format!("{home}/dm/name"), device);
-            self.file(&format!("{home}/dm/uuid"), &format!("LVM-{group:x<32}{name:x<32}"));
-            self.file(&format!("{home}/dm/suspended"), "0\n");
-            self.file(&format!("{home}/slaves/disk/dev"), disk);
-        }
+        let uuid = format!("LVM-{group:x<32}{name:x<32}");
+        self.mapped(device, &uuid, minor, &[("disk", disk)]);
         self
     }
 
@@ -70,7 +61,7 @@ impl Machine {
     }
 
     fn view(&self) -> View {
-        View::below(self.dir.path(), Deadline::after(Duration::from_secs(2)))
+        self.view_for(Duration::from_secs(2))
     }
 }
 

@@ -19,7 +19,8 @@ fn a_disk_beneath_encryption_is_watched() {
     machine.file("/sys/dev/block/254:7/dm/suspended", "1\n");
     let status = machine.status(&agent(&[])).to_string();
     assert!(status.contains("vg/web is suspended"), "{status}");
-    machine.file("/sys/dev/block/254:7/dm/suspended", "0\n").lose("8:0");
+    machine.file("/sys/dev/block/254:7/dm/suspended", "0\n");
+    machine.lose("8:0");
     let status = machine.status(&agent(&[])).to_string();
     assert_eq!(status, "failed: disk 8:0 beneath web is gone or offline");
 }
