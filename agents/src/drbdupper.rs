@@ -101,14 +101,22 @@ impl Agent for Drbdupper {
 
     fn observe(&self, view: &View) -> Result<State> {
         let upper = drbd::find(view, self.name())?;
-        let noted = view.record(&self.record_name());
-        let is_noted = noted.is_some();
-        let taken = match noted.as_deref().map(noted_name) {
-            None => None,
-            Some(Some(name)) => Some(look(view, name)?),
-            Some(None) => {
-                view.warn(format_args!("the record of an earlier start makes no sense"));
-                self.lower(view, &upper)
+        let noted = view.record(&self.record_name(), noted_name);
+        let is_noted = !matches!(noted, Ok(None));
+        let taken = match noted {
+            Ok(None) => None,
+            Ok(Some(name)) => Some(look(view, name)?),
+            Err(damaged) => {
+                view.warn(format_args!("{damaged}; the lower resource is found by other ways"));
+                let lower = self.lower(view, &upper);
+                if lower.is_none()
+                    && let Ok(all) = drbd::all(view)?
+                    && let Some(other) = all.iter().find(|other| other.is_primary())
+                {
+                    let name = &other.name;
+                    bail!("{}", damaged.doubt(format_args!("{name} is Primary and may be in it")));
+                }
+                lower
             }
         };
         Ok(State { upper, taken, is_noted })

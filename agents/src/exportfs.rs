@@ -31,6 +31,7 @@ use anyhow::Result;
 use common::host::nfs::exports::Export;
 use common::host::nfs::exports::client::Client;
 use common::host::nfs::tasks;
+use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
@@ -104,7 +105,7 @@ pub struct Seen {
 }
 
 /// What is exported.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct State {
     /// What was asked for.
     exports: Vec<Seen>,
@@ -119,6 +120,8 @@ pub struct State {
     /// That a directory does not lie where it did: a clause.
     moved: Option<String>,
     record: Option<Record>,
+    /// Why it is not known what start has recorded.
+    damaged: Option<Damaged>,
 }
 
 /// Directories exported to clients.

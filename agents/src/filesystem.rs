@@ -42,6 +42,7 @@ mod unmount;
 use anyhow::Result;
 use common::host::mount::options::MountOptions;
 use common::host::mount::{self, Mount, Table, statmount};
+use common::host::record::Damaged;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured};
 use device::Device;
 use force::{Force, Signals};
@@ -241,7 +242,7 @@ impl Agent for Filesystem {
         if let Some(who) = self.held.borrow().as_ref() {
             return Ok(State::HeldElsewhere(who.clone()));
         }
-        let record = self.record(view);
+        let record = self.known(view);
         if let Some(mount) = self.quick(view, record.as_ref())
             && self.is_ours(view, &mount, record.as_ref())
         {
@@ -321,7 +322,11 @@ impl Extras for Filesystem {
     }
 
     fn upkeep<'a>(&'a self, view: &View, state: &State, level: u32) -> Result<Plan<'a>> {
-        Ok(self.try_out(view, state, level))
+        let mut plan = self.try_out(view, state, level);
+        if let State::Mounted(mount) = state {
+            self.plan_repair(view, mount, &mut plan);
+        }
+        Ok(plan)
     }
 }
 
@@ -391,14 +396,32 @@ impl Filesystem {
 
     /// What the instance has recorded; and from then on its device, where none
     /// was given.
-    fn record(&self, view: &View) -> Option<Record> {
-        let text = view.record(&self.record_name())?;
-        if self.device.get().is_none()
-            && let Some(device) = Record::parse(&text, "")?.device_asked_for()
-        {
-            self.device.get_or_init(|| device);
-        }
-        Record::parse(&text, &self.asked_for())
+    fn record(&self, view: &View) -> Result<Option<Record>, Damaged> {
+        view.record(&self.record_name(), |text| {
+            if self.device.get().is_none()
+                && let Some(device) = Record::parse(text, "")?.device_asked_for()
+            {
+                self.device.get_or_init(|| device);
+            }
+            Record::parse(text, &self.asked_for())
+        })
+    }
+
+    /// The same, where a damaged record is as good as none: what is found by its
+    /// device and directory is ours all the same.
+    fn known(&self, view: &View) -> Option<Record> {
+        self.record(view).unwrap_or_default()
+    }
+
+    /// Adds the writing of the record where it is damaged: from then on the mount
+    /// is known by its number again.
+    fn plan_repair<'a>(&'a self, view: &View, mount: &Mount, plan: &mut Plan<'a>) {
+        let Err(damaged) = self.record(view) else { return };
+        let mount = mount.clone();
+        plan.step(format!("write the record anew: {damaged}"), move |system| {
+            system.warn(format_args!("{damaged}; it is written anew"));
+            self.remember(system, &mount)
+        });
     }
 
     fn device(&self) -> &Device {

@@ -25,6 +25,7 @@ use beside::Beside;
 use common::host::configfs;
 use common::host::lio::build::Kind;
 use common::host::lio::{Lio, Store, Target};
+use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
@@ -85,6 +86,10 @@ pub struct Iscsitarget {
 pub struct State {
     /// The targets that a start was to make, as it has noted.
     noted: Vec<Noted>,
+    /// Whether what it has noted cannot be read.
+    is_damaged: bool,
+    /// Why it cannot be told then whether one that is there is ours.
+    doubt: Option<String>,
     /// Those of ours that are there.
     found: Vec<Target>,
     /// Stores of ours that no target shows.
@@ -110,7 +115,11 @@ impl Agent for Iscsitarget {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let mut state = State { noted: self.noted(view), ..State::default() };
+        let (noted, damaged) = match self.noted(view) {
+            Ok(noted) => (noted, None),
+            Err(damaged) => (Vec::new(), Some(damaged)),
+        };
+        let mut state = State { noted, is_damaged: damaged.is_some(), ..State::default() };
         let lio = match Lio::open(view)? {
             Ok(lio) => lio,
             Err(absent) => return Ok(State { absent: Some(absent), ..state }),
@@ -120,6 +129,11 @@ impl Agent for Iscsitarget {
             let Some(target) = lio.target(iqn)? else { continue };
             if self.is_ours(&target, &state.noted) {
                 state.found.push(target);
+            } else if let Some(damaged) = &damaged
+                && target.luns.iter().all(|lun| lun.store.is_none())
+            {
+                let what = format!("{iqn}, which has no disk, may be in it");
+                state.doubt = Some(damaged.doubt(what));
             }
         }
         if !state.found.is_empty() && state.is_whole() {
@@ -135,6 +149,7 @@ impl Agent for Iscsitarget {
             stores.iter().filter(ours).filter(|store| !is_shown(store)).cloned().collect();
         let no_target = names.lacks(|iqn| state.found.iter().any(|target| target.iqn == *iqn));
         let no_store = stores.lacks(|store| self.has_made(store));
+        let no_target = no_target.filter(|_| state.doubt.is_none());
         state.absent = no_target.zip(no_store).map(|(target, store)| target.and(store));
         Ok(state)
     }
@@ -243,6 +258,9 @@ impl State {
                 return Some(format!("{iqn} is closed"));
             }
         }
+        if self.doubt.is_some() {
+            return self.doubt.clone();
+        }
         let store = self.loose.first();
         store.map(|store| format!("store {} is left, and no target shows it", store.name))
     }
@@ -277,15 +295,15 @@ impl Iscsitarget {
 
     /// What a start has noted: a line for each target, its name and the numbers
     /// of its LUNs.
-    fn noted(&self, view: &View) -> Vec<Noted> {
-        let record = view.record(&self.record_name()).unwrap_or_default();
-        let parse = |line: &str| {
+    fn noted(&self, view: &View) -> Result<Vec<Noted>, Damaged> {
+        let line = |line: &str| {
             let mut words = line.split_whitespace();
             let iqn = words.next()?.to_owned();
             let luns = words.map(str::parse).collect::<Result<_, _>>().ok()?;
             Some(Noted { iqn, luns })
         };
-        record.lines().filter_map(parse).collect()
+        let parse = |text: &str| text.lines().map(line).collect();
+        Ok(view.record(&self.record_name(), parse)?.unwrap_or_default())
     }
 
     /// One with our mark, or one that we have noted and that nobody else has

@@ -18,6 +18,7 @@ use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::report::{self, Group};
 use common::host::lvm::{self, Volume};
+use common::host::record::Damaged;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View};
 use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, action, params};
 use std::collections::BTreeMap;
@@ -108,7 +109,10 @@ impl Agent for Lvm2 {
 
     fn observe(&self, view: &View) -> Result<State> {
         let mut state = State::default();
-        let taken = taken(view);
+        let (taken, damaged) = match taken(view) {
+            Ok(taken) => (taken, None),
+            Err(damaged) => (Vec::new(), Some(damaged)),
+        };
         for group in &taken {
             state.groups.push(self.seen(view, group)?);
         }
@@ -140,6 +144,13 @@ impl Agent for Lvm2 {
             state.groups.iter().any(is_one)
         };
         state.absent = if is_active { None } else { all.lacks(is_ours) };
+        // What the node needs for itself is never taken.
+        if let Some(damaged) = damaged.filter(|_| state.absent.is_some()) {
+            let mut groups = all.iter().map(|(group, _)| group);
+            if let Some(group) = groups.find(|group| !state.needed.contains(group)) {
+                bail!("{}", damaged.doubt(format_args!("{group} is active and may be in it")));
+            }
+        }
         Ok(state)
     }
 
@@ -238,9 +249,13 @@ impl Extras for Lvm2 {
     }
 }
 
-fn taken(view: &View) -> Vec<String> {
-    let record = view.record(TAKEN).unwrap_or_default();
-    record.lines().filter(|name| lvm::is_name(name)).map(str::to_owned).collect()
+/// The groups that start has taken.
+fn taken(view: &View) -> Result<Vec<String>, Damaged> {
+    let names = |text: &str| -> Option<Vec<String>> {
+        let name = |line: &str| lvm::is_name(line).then(|| line.to_owned());
+        text.lines().map(name).collect()
+    };
+    Ok(view.record(TAKEN, names)?.unwrap_or_default())
 }
 
 impl Lvm2 {

@@ -13,6 +13,7 @@ use common::host::mount::attach::{self, Wanted as Mounting};
 use common::host::nfs::conf::Conf;
 use common::host::nfs::daemon::{self, Daemon, Running};
 use common::host::nfs::tasks;
+use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
@@ -81,6 +82,8 @@ pub struct NfsCommon {
 pub struct State {
     /// What a start has taken on; none where there was no start.
     taken: Option<Taken>,
+    /// Why that is not known.
+    damaged: Option<Damaged>,
     running: Vec<Running>,
     /// Proof that none of those runs that a start of ours has brought up.
     absent: Option<Absent>,
@@ -123,15 +126,25 @@ impl Agent for NfsCommon {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let taken = view.record(&self.record).as_deref().and_then(Taken::parse);
+        let (taken, damaged) = match view.record(&self.record, Taken::parse) {
+            Ok(taken) => (taken, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
         let ours = taken.as_ref().map(|taken| taken.ours.clone()).unwrap_or_default();
         let running = daemon::running(view)?;
-        let is_ours = |one: &Running| ours.contains(&one.daemon) || one.is_ours(view);
+        // Each may be ours where it is not known which are.
+        let is_ours =
+            |one: &Running| damaged.is_some() || ours.contains(&one.daemon) || one.is_ours(view);
         let absent = running.lacks(is_ours);
-        Ok(State { taken, running: running.into_items(), absent })
+        Ok(State { taken, damaged, running: running.into_items(), absent })
     }
 
     fn status(&self, state: &State) -> Status {
+        if let (Some(damaged), None) = (&state.damaged, &state.absent) {
+            let daemon = state.running.first().map_or("one of them", |one| one.daemon.program());
+            let doubt = damaged.doubt(format_args!("{daemon} runs and may be in it"));
+            return Status::Failed(Role::Started, doubt);
+        }
         let runs = |daemon: &Daemon| state.running.iter().any(|one| one.daemon == *daemon);
         match (&state.taken, &state.absent) {
             (None, Some(absent)) => Status::Stopped(absent.clone()),
@@ -196,7 +209,7 @@ impl Agent for NfsCommon {
                 Manager::of(system)?.stop(system, &doomed)
             });
         }
-        if from.taken.is_some() {
+        if from.taken.is_some() || from.damaged.is_some() {
             plan.step("forget what was taken on", |system| match self.observe(system)?.absent {
                 Some(_) => system.remove_record(&self.record),
                 None => bail!("not all of it has ended"),

@@ -39,6 +39,7 @@ use common::host::nfs::daemon::{self, Daemon};
 use common::host::nfs::server::{self, Found, Server};
 use common::host::nfs::state_dir::{DIRECTORY, Origin};
 use common::host::nfs::tasks;
+use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
@@ -76,6 +77,8 @@ pub struct State {
     /// The daemons without which it does not serve, that do not run.
     dead: Vec<Daemon>,
     record: Option<Record>,
+    /// Whether there is one that cannot be read.
+    is_damaged: bool,
 }
 
 /// What is seen of the server.
@@ -141,7 +144,10 @@ impl Agent for Nfsserver {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let record = Record::of(view, &self.record);
+        let (record, damaged) = match Record::of(view, &self.record) {
+            Ok(record) => (record, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
         let server = match record.as_ref().and_then(|record| record.cookie) {
             Some(cookie) if server::still_has(view, cookie) => Seen::Same,
             _ => match server::find(view)? {
@@ -154,7 +160,11 @@ impl Agent for Nfsserver {
             server if self.is_foreign(server, record.as_ref()).is_some() => Vec::new(),
             _ => dead(view, record.as_ref())?,
         };
-        Ok(State { server, bound: self.bound(view, record.as_ref())?, dead, record })
+        let bound = self.bound(view, record.as_ref())?;
+        if let (Seen::Down(_), None, Some(damaged)) = (&server, &bound, &damaged) {
+            refuse_unknown_directory(view, damaged)?;
+        }
+        Ok(State { server, bound, dead, record, is_damaged: damaged.is_some() })
     }
 
     fn status(&self, state: &State) -> Status {
@@ -314,6 +324,16 @@ impl Nfsserver {
         };
         bound(view, origin).map(Some)
     }
+}
+
+/// Whether the state directory is still in its place is told by the record where
+/// no parameter names it.
+fn refuse_unknown_directory(view: &View, damaged: &Damaged) -> Result<()> {
+    if let Some(mount) = Table::read(view)?.uppermost(Path::new(DIRECTORY)) {
+        let what = format!("{} on {DIRECTORY} may be in it", mount.what());
+        bail!("{}", damaged.doubt(what));
+    }
+    Ok(())
 }
 
 fn foreign(scope: &str) -> String {

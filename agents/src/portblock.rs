@@ -19,6 +19,7 @@ mod record;
 mod wall;
 
 use anyhow::Result;
+use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::host::tickle;
 use common::{
@@ -50,6 +51,8 @@ pub struct State {
     seen: Seen,
     /// How far this resource has come.
     stage: Option<Stage>,
+    /// Why that is not known, and is taken for a start.
+    damaged: Option<Damaged>,
     /// Whether an unblock of the same ports has been started.
     is_opened: bool,
 }
@@ -123,14 +126,25 @@ As a promotable clone, action is what a promotion does; instances that are not p
         let seen = wall::look(view, &self.name)?;
         let action = self.params.action;
         // Records count only where there is no mark, and where it matters.
-        let of = |action| seen.stage(action).or_else(|| record::read(view, &self.name, action));
-        let stage = of(action);
+        let of = |action| match seen.stage(action) {
+            Some(stage) => Ok(Some(stage)),
+            None => record::read(view, &self.name, action),
+        };
+        let (stage, damaged) = match of(action) {
+            Ok(stage) => (stage, None),
+            // As one that was started it is taken down, and not left as it is.
+            Err(damaged) => (Some(Stage::Started), Some(damaged)),
+        };
         let asks_other = action == Effect::Block && matches!(seen.wall, Wall::Open(_));
-        let is_opened = asks_other && of(Effect::Unblock).is_some();
-        Ok(State { seen, stage, is_opened })
+        let is_opened = asks_other && of(Effect::Unblock).unwrap_or_default().is_some();
+        Ok(State { seen, stage, damaged, is_opened })
     }
 
     fn status(&self, state: &State) -> Status {
+        if let Some(damaged) = &state.damaged {
+            let why = format!("{damaged}: it is not known whether it was started; stop it");
+            return Status::Failed(Role::Started, why);
+        }
         let has_role = matches!(state.stage, Some(Stage::Unpromoted | Stage::Promoted));
         // A caller that names no clone promotes all the same.
         if self.is_promotable || has_role {

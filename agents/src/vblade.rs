@@ -305,7 +305,7 @@ impl Vblade {
         let ours: Vec<Found> =
             find()?.iter().filter(|found| found.note.is_some()).cloned().collect();
         daemon::end(system, &ours, PATIENCE)?;
-        let record = self.record(system);
+        let record = self.record(system).unwrap_or_default();
         system.until("vblade to end", || {
             let state = self.look_closely(system, record.clone())?;
             Ok(match state.has_some() {

@@ -41,6 +41,7 @@ pub mod pidlock;
 pub mod process;
 pub mod program;
 pub(crate) mod reading;
+pub mod record;
 pub mod route;
 pub mod secret;
 pub mod signal;

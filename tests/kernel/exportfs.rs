@@ -30,6 +30,7 @@ pub fn cases(cases: &mut Cases) {
     add("no link in the table's directory is followed", links_are_not_followed);
     add("what is left from before the machine was up is no export", leftover);
     add("what another start has asked for goes with the stop", changed_parameters);
+    add("a record that cannot be read is no proof that nothing was exported", damaged_record);
     add("another fsid than was asked for is told", changed_fsid);
     add("clients of NFSv3 are kept with the data, and no link is followed", rmtab_is_kept);
     add("two exports with one fsid, as linstor-gateway makes them, go one by one", gateway);
@@ -340,6 +341,34 @@ fn changed_parameters(machine: &Machine) {
     agent.action("stop").exits(0);
     assert_eq!(listed(), [""; 0]);
     agent.probe().exits(7);
+}
+
+fn damaged_record(machine: &Machine) {
+    directories(machine, &["/srv/a"]);
+    let agent = exports(machine, "/srv/a", "@group");
+    let damage = || {
+        let files = "find /run/resource-agents -name '*.state' -exec sh -c 'echo x >$1' x {} \\;";
+        machine.must("sh", &["-c", files]);
+    };
+    agent.action("start").exits(0);
+    damage();
+    // What was started is known by the record alone.
+    let changed = exports(machine, "/srv/a", "10.0.0.0/24");
+    for action in ["monitor", "stop"] {
+        changed.action(action).exits(1).because("is damaged").because("/srv/a to @group");
+    }
+    changed.probe().exits(1).because("is damaged");
+    assert_eq!(listed(), ["/srv/a @group"]);
+    // What is asked for is found all the same.
+    agent.action("monitor").exits(0);
+    agent.action("stop").exits(0);
+    assert_eq!(listed(), [""; 0]);
+    agent.probe().exits(7);
+    // Nothing is exported at all: that is proof.
+    agent.action("start").exits(0);
+    damage();
+    machine.must("exportfs", &["-u", "@group:/srv/a"]);
+    agent.action("stop").exits(0);
 }
 
 fn changed_fsid(machine: &Machine) {

@@ -27,6 +27,7 @@ pub fn cases(cases: &mut Cases) {
     add("what is not mounted is stopped, whoever does not answer", silence_is_no_doubt);
     add("an image that cannot be looked for is no missing image", silence_before_the_image);
     add("a bind whose source does not answer is watched and stopped", silence_of_the_source);
+    add("a record that cannot be read is no proof that nothing is mounted", damaged_record);
     add("no part of a password is in any process's words or in the trace", passwords_are_hidden);
     add("a link in the place of the status file's directory is not followed", link_is_refused);
     add("a link in the place of the status file is not followed", file_link_is_refused);
@@ -83,6 +84,31 @@ fn silence_without_record(machine: &Machine) {
     blames(agent.action("stop"));
     remote.resume();
     agent.action("stop").exits(0);
+}
+
+/// The directory is renamed and the device's name is gone: the record alone tells
+/// which mount it is.
+fn damaged_record(machine: &Machine) {
+    let disk = machine.formatted("ext4");
+    machine.must("mkdir", &["-p", "/srv/top/data"]);
+    machine.must("ln", &["-s", disk.path(), "/srv/disk"]);
+    let agent = given(machine, "/srv/disk", "/srv/top/data");
+    agent.action("start").exits(0);
+    machine.must("mv", &["/srv/top", "/srv/moved"]);
+    machine.must("rm", &["/srv/disk"]);
+    let damage = "for file in /run/resource-agents/*.state; do echo x >$file; done";
+    machine.must("sh", &["-c", damage]);
+    agent.probe().exits(1).because("is damaged").because("/srv/moved/data");
+    for action in ["monitor", "stop"] {
+        agent.action(action).exits(1).because("is damaged");
+    }
+    assert_eq!(machine.mounts_at(Path::new("/srv/moved/data")).len(), 1);
+    // Where the directory leads to it, it is found, and the record is written anew.
+    machine.must("mv", &["/srv/moved", "/srv/top"]);
+    agent.action("monitor").exits(0);
+    machine.must("mv", &["/srv/top", "/srv/moved"]);
+    agent.action("stop").exits(0);
+    assert!(machine.mounts_at(Path::new("/srv/moved/data")).is_empty());
 }
 
 fn silence_is_no_doubt(machine: &Machine) {

@@ -128,9 +128,16 @@ impl Drbd {
 
     /// Those that were so when the cluster last told.
     pub(super) fn lacks(&self, view: &View, resource: &Resource) -> Vec<String> {
-        let noted = view.record(&self.missed_record()).unwrap_or_default();
-        let nodes = noted.split_whitespace().filter(|node| unconnected(resource, node).is_some());
-        nodes.map(str::to_owned).collect()
+        let words = |text: &str| Some(text.split_whitespace().map(str::to_owned).collect());
+        let noted: Vec<String> = match view.record(&self.missed_record(), words) {
+            Ok(noted) => noted.unwrap_or_default(),
+            // It may have been any of those that are not connected.
+            Err(damaged) => {
+                view.warn(format_args!("{damaged}; each peer that is away counts as missed"));
+                resource.peers.iter().map(|peer| peer.name.clone()).collect()
+            }
+        };
+        noted.into_iter().filter(|node| unconnected(resource, node).is_some()).collect()
     }
 
     /// Those that are or were so, have an instance and are still not connected.
@@ -189,7 +196,7 @@ impl Drbd {
     /// Once all peers are connected nothing is missed; and then the score is
     /// another one.
     fn forget_missed(&self, system: &System<'_>) {
-        if system.record(&self.missed_record()).is_some()
+        if !matches!(system.record_text(&self.missed_record()), Ok(None))
             && let Ok(Found::Configured(resource)) = self.observe(system)
             && resource.peers.iter().all(Peer::is_connected)
         {

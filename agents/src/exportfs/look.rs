@@ -8,11 +8,15 @@ use common::host::absence::Whole;
 use common::host::mount::Table;
 use common::host::nfs::exports::{self, Export};
 use common::host::nfs::server;
+use common::host::record::Damaged;
 use std::path::{Path, PathBuf};
 
 impl Exportfs {
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let record = Record::of(self, view);
+        let (record, damaged) = match Record::of(self, view) {
+            Ok(record) => (record, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
         let asked = self.asked(record.as_ref());
         let paths = self.paths(view, record.as_ref())?;
         let path = |asked: &Asked| {
@@ -26,7 +30,7 @@ impl Exportfs {
         wanted.dedup();
         let listed = exports::of(view, &wanted)?;
         if self.params.clientspec.is_none() && record.is_none() {
-            return self.look_without_clients(view, &paths, &listed);
+            return self.look_without_clients(view, &paths, &listed, damaged);
         }
         let exports: Vec<Seen> = asked
             .into_iter()
@@ -38,14 +42,12 @@ impl Exportfs {
             .collect();
         let is_asked =
             |export: &Export| exports.iter().any(|seen| seen.entry.as_ref() == Some(export));
-        let is_made = |export: &&Export| {
-            made.iter().any(|made| made.path == export.path && made.client == export.client)
-        };
+        let is_made = |export: &&Export| made.iter().any(|made| made.is(export));
         let others: Vec<Export> =
             listed.iter().filter(is_made).filter(|export| !is_asked(export)).cloned().collect();
-        let mut state =
-            State { exports, others, absent: None, outlived: Vec::new(), moved: None, record };
+        let mut state = State { exports, others, record, damaged, ..State::default() };
         if state.entries().next().is_none() {
+            refuse_doubt(view, state.damaged.as_ref())?;
             self.look_behind(view, &listed, &mut state)?;
         } else if state.others.is_empty() && self.is_leftover(view, &state)? {
             state.absent = server::is_idle(view)?;
@@ -63,8 +65,11 @@ impl Exportfs {
         view: &View,
         paths: &[(PathBuf, PathBuf)],
         listed: &Whole<Export>,
+        damaged: Option<Damaged>,
     ) -> Result<State> {
-        let is_others = |entry: &Export| Record::is_claimed(view, &entry.path, &entry.client);
+        refuse_doubt(view, damaged.as_ref())?;
+        let (claims, _) = Record::claims(view)?;
+        let is_others = |entry: &Export| claims.iter().any(|made| made.is(entry));
         let paths: Vec<&Path> = paths.iter().map(|(_, path)| &**path).collect();
         let absent = match listed.iter().find(|entry| !is_others(entry)) {
             None => match exports::forgotten_by_all(view, &paths)? {
@@ -89,14 +94,7 @@ impl Exportfs {
             },
         };
         let absent = absent.context("the table of exports contradicts itself")?;
-        Ok(State {
-            exports: Vec::new(),
-            others: Vec::new(),
-            absent: Some(absent),
-            outlived: Vec::new(),
-            moved: None,
-            record: None,
-        })
+        Ok(State { absent: Some(absent), damaged, ..State::default() })
     }
 
     /// The directories without links. Those that start has exported are known by
@@ -156,13 +154,16 @@ impl Exportfs {
     /// Whether the entries are from before the machine was up: no start has made
     /// them since, and nobody serves them.
     fn is_leftover(&self, view: &View, state: &State) -> Result<bool> {
-        if state.record.is_some() {
+        if state.record.is_some() || state.damaged.is_some() {
             return Ok(false);
         }
-        let mut entries = state.entries();
-        let is_claimed =
-            entries.any(|export| Record::is_claimed(view, &export.path, &export.client));
-        Ok(!is_claimed && server::is_idle(view)?.is_some())
+        let (claims, is_whole) = Record::claims(view)?;
+        // Where a record cannot be read, it may be the one of the start.
+        let is_claimed = |export: &Export| claims.iter().any(|made| made.is(export));
+        if !is_whole || state.entries().any(is_claimed) {
+            return Ok(false);
+        }
+        Ok(server::is_idle(view)?.is_some())
     }
 }
 
@@ -193,6 +194,19 @@ fn find<'l>(
     let by_record =
         known.filter_map(|made| here().find(|export| export.client == made.client)).next();
     by_record.or_else(|| here().find(|export| asked.client.is_listed_as(&export.client)))
+}
+
+/// Of what is asked for, nothing is in the table. A record that cannot be read
+/// may name something else there, unless all of it is other instances'.
+fn refuse_doubt(view: &View, damaged: Option<&Damaged>) -> Result<()> {
+    let Some(damaged) = damaged else { return Ok(()) };
+    let (claims, _) = Record::claims(view)?;
+    let all = exports::all(view)?;
+    if let Some(entry) = all.iter().find(|entry| !claims.iter().any(|made| made.is(entry))) {
+        let (path, client) = (entry.path.display(), &entry.client);
+        bail!("{}", damaged.doubt(format_args!("{path} to {client} may be what it names")));
+    }
+    Ok(())
 }
 
 /// That a directory does not lie where start has found it.

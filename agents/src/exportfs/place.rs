@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use common::host::block::Number;
 use common::host::mount::table::unescaped;
 use common::host::mount::{Mount, Table, statmount};
+use common::host::nfs::exports::Export;
+use common::host::record::Damaged;
 use common::{System, View};
 use std::path::{Path, PathBuf};
 
@@ -102,22 +104,38 @@ const VERSION: &str = "1";
 
 impl Record {
     /// What the instance has recorded since the machine is up.
-    pub(super) fn of(agent: &Exportfs, view: &View) -> Option<Self> {
-        Self::parse(&view.record(&agent.record_name())?, &life(view))
+    pub(super) fn of(agent: &Exportfs, view: &View) -> Result<Option<Self>, Damaged> {
+        Self::read(view, &agent.record_name())
     }
 
-    /// Whether any instance has made this export since the machine is up.
-    pub(super) fn is_claimed(view: &View, path: &Path, client: &str) -> bool {
+    fn read(view: &View, name: &str) -> Result<Option<Self>, Damaged> {
         let life = life(view);
-        let records = view.records("exportfs-", ".state").into_iter();
-        let mut records = records.filter_map(|name| Self::parse(&view.record(&name)?, &life));
-        records
-            .any(|record| record.made.iter().any(|made| made.path == path && made.client == client))
+        Ok(view.record(name, |text| Self::parse(text, &life))?.flatten())
     }
 
-    fn parse(text: &str, life: &str) -> Option<Self> {
+    /// What any instance has made since the machine is up, as far as the records
+    /// can be read; and whether all of them can.
+    pub(super) fn claims(view: &View) -> Result<(Vec<Made>, bool)> {
+        let (mut made, mut is_whole) = (Vec::new(), true);
+        for name in view.records("exportfs-", ".state")? {
+            match Self::read(view, &name) {
+                Ok(record) => made.extend(record.unwrap_or_default().made),
+                Err(damaged) => {
+                    view.note(format_args!("{damaged}"));
+                    is_whole = false;
+                }
+            }
+        }
+        Ok((made, is_whole))
+    }
+
+    /// What the lines say; nothing of what is from before the machine was up.
+    fn parse(text: &str, life: &str) -> Option<Option<Self>> {
         let mut lines = text.lines();
-        (lines.next()? == VERSION && lines.next()? == life).then_some(())?;
+        (lines.next()? == VERSION).then_some(())?;
+        if lines.next()? != life {
+            return Some(None);
+        }
         let made = lines.map(|line| {
             let mut fields = line.split('\t').map(unescaped);
             let mut path = || fields.next();
@@ -137,7 +155,7 @@ impl Record {
                 },
             })
         });
-        Some(Self { made: made.collect::<Option<_>>()? })
+        Some(Some(Self { made: made.collect::<Option<_>>()? }))
     }
 
     fn text(&self, life: &str) -> String {
@@ -176,6 +194,12 @@ fn life(view: &View) -> String {
     view.read("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
 }
 
+impl Made {
+    pub(super) fn is(&self, export: &Export) -> bool {
+        self.path == export.path && self.client == export.client
+    }
+}
+
 impl Exportfs {
     pub(super) fn record_name(&self) -> String {
         format!("exportfs-{}.state", self.request.instance)
@@ -195,8 +219,11 @@ impl Exportfs {
 
     /// Where the directory lay when it was exported last, since the machine is up.
     pub(super) fn place_before(&self, view: &View, path: &Path) -> Option<Place> {
-        let record = Record::parse(&view.record(&self.place_name())?, &life(view))?;
-        Some(record.made.into_iter().find(|made| made.path == path)?.place)
+        let record = Record::read(view, &self.place_name()).unwrap_or_else(|damaged| {
+            view.warn(format_args!("{damaged}: where the directory lay before is not known"));
+            None
+        });
+        Some(record?.made.into_iter().find(|made| made.path == path)?.place)
     }
 }
 
@@ -226,8 +253,8 @@ mod tests {
         let mut record = Record { made: vec![made(), made()] };
         record.made[1].place.unique = None;
         let text = record.text("boot");
-        assert_eq!(Record::parse(&text, "boot"), Some(record));
-        assert_eq!(Record::parse(&text, "later"), None);
+        assert_eq!(Record::parse(&text, "boot"), Some(Some(record)));
+        assert_eq!(Record::parse(&text, "later"), Some(None));
         assert_eq!(Record::parse("0\nboot\n", "boot"), None);
         assert_eq!(Record::parse(&format!("{text}cut\tshort"), "boot"), None);
     }

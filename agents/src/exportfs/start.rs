@@ -132,7 +132,7 @@ impl Exportfs {
         if asked.client.is_listed_as(&entry.client) {
             return Ok(());
         }
-        let mut record = Record::of(self, system).context("what was written down is gone")?;
+        let mut record = Record::of(self, system)?.context("what was written down is gone")?;
         for made in &mut record.made {
             if made.path == path && made.asked == asked.client.to_string() {
                 made.client.clone_from(&entry.client);

@@ -1,13 +1,14 @@
 //! The way down, and what clients still hold.
 
-use super::place::{Made, Place};
+use super::place::{Made, Place, Record};
 use super::start::{BRIEF, directories};
-use super::{Exportfs, State};
+use super::{Exportfs, Seen, State};
 use anyhow::Result;
 use common::host::clock::Pace;
 use common::host::mount::{Mount, Table};
 use common::host::nfs::exports::{self, Export, change, rmtab};
 use common::host::nfs::{clients, server, unlock};
+use common::host::record::Damaged;
 use common::{Plan, System, View};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,8 +20,12 @@ impl Exportfs {
     pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let entries: Vec<Export> = from.entries().cloned().collect();
-        if entries.is_empty() && from.outlived.is_empty() && from.record.is_none() {
+        let has_record = from.record.is_some() || from.damaged.is_some();
+        if entries.is_empty() && from.outlived.is_empty() && !has_record {
             return Ok(plan);
+        }
+        if let Some(damaged) = &from.damaged {
+            self.plan_repair(view, from, damaged, &mut plan);
         }
         let paths = self.known(from);
         if !self.params.drain_timeout.is_zero() && !entries.is_empty() {
@@ -65,6 +70,30 @@ impl Exportfs {
         });
         view.note(format_args!("{} of the exports are in the table", from.entries().count()));
         Ok(plan)
+    }
+
+    /// Adds the writing of a damaged record from what is in the table, so that a
+    /// stop that is cut short is followed by one that knows what it was about.
+    fn plan_repair<'a>(
+        &'a self,
+        view: &View,
+        from: &State,
+        damaged: &Damaged,
+        plan: &mut Plan<'a>,
+    ) {
+        view.warn(format_args!("{damaged}; what is asked for is taken for what was started"));
+        let Ok(table) = Table::read(view) else { return };
+        let made = |seen: &Seen| {
+            Some(Made {
+                directory: seen.asked.directory.clone(),
+                path: seen.path.clone(),
+                asked: seen.asked.client.to_string(),
+                client: seen.entry.as_ref()?.client.clone(),
+                place: Place::of(&table, &seen.path).ok()?,
+            })
+        };
+        let record = Record { made: from.exports.iter().filter_map(made).collect() };
+        plan.step("write the record anew", move |system| self.remember(system, &record));
     }
 
     /// The directories, and where they lay when they were exported.
@@ -208,7 +237,7 @@ impl Exportfs {
         let Some(file) = self.backup() else { return plan };
         let paths = directories(state);
         let Ok(now) = rmtab::entries(view, &paths) else { return plan };
-        if now == view.record(&self.clients_name()).unwrap_or_default() {
+        if now == view.record_text(&self.clients_name()).unwrap_or_default().unwrap_or_default() {
             return plan;
         }
         for path in paths {

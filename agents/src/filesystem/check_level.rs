@@ -33,7 +33,7 @@ impl Filesystem {
             let file = directory.join(&below);
             plan.step(format!("write and read back {}", file.display()), move |system| {
                 let shown = file.display();
-                if system.record(&self.status_record()).is_none() {
+                if !matches!(system.record_text(&self.status_record()), Ok(Some(_))) {
                     system.write_record(&self.status_record(), &format!("{shown}\n"))?;
                 }
                 let text = format!("{} {}\n", self.request.resource, clock::local_time("%F %T %z"));

@@ -112,7 +112,7 @@ impl FsType {
         Self { name, backing }
     }
 
-    fn is(&self, list: &[&str]) -> bool {
+    pub(super) fn is(&self, list: &[&str]) -> bool {
         self.name.as_deref().is_some_and(|name| list.contains(&name))
     }
 

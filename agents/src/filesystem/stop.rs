@@ -29,10 +29,11 @@ pub(super) fn parking(directory: &Path) -> Option<PathBuf> {
 impl Filesystem {
     pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
-        let record = self.record(view);
+        let record = self.known(view);
         match from {
             State::HeldElsewhere(who) => bail!("{who}"),
             State::Mounted(mount) | State::Failed(mount, _) => {
+                self.plan_repair(view, mount, &mut plan);
                 self.plan_way_down(view, mount, record.as_ref(), &mut plan)?;
                 self.plan_end(mount.directory.clone(), &mut plan);
             }
@@ -42,7 +43,7 @@ impl Filesystem {
                 // the mount need not be all that became of the file system.
                 let directory = record.as_ref().map(Record::directory);
                 let has_device = !self.nodes(view, record.as_ref()).is_empty();
-                if has_device || view.record(&self.record_name()).is_some() {
+                if has_device || !matches!(self.record(view), Ok(None)) {
                     let directory = directory.unwrap_or_else(|| self.params.directory.clone());
                     self.plan_end(directory, &mut plan);
                 }
@@ -60,7 +61,11 @@ impl Filesystem {
     ) -> Result<()> {
         let table = Table::read(view)?;
         let is_led_to = table.hiding(mount).is_none();
-        if let Some(file) = view.record(&self.status_record()).filter(|_| is_led_to) {
+        let status_file = view.record_text(&self.status_record()).unwrap_or_else(|damaged| {
+            view.warn(format_args!("{damaged}: its file may stay on the file system"));
+            None
+        });
+        if let Some(file) = status_file.filter(|_| is_led_to) {
             let file = PathBuf::from(file.trim_end());
             let directory = mount.directory.clone();
             plan.step(format!("remove the status file {}", file.display()), move |system| {
@@ -115,7 +120,7 @@ impl Filesystem {
     /// Once the mount is gone: nobody else may have the device, and nothing
     /// may remind of it.
     fn end(&self, system: &System<'_>, directory: &Path) -> Result<()> {
-        let record = self.record(system);
+        let record = self.known(system);
         if let State::Mounted(_) | State::Failed(..) = self.thorough(system, record.as_ref())? {
             return Ok(());
         }
@@ -167,7 +172,7 @@ impl Filesystem {
                 return Ok(());
             }
             let table = Table::read(system)?;
-            let survey = self.survey(system, &table, self.record(system).as_ref())?;
+            let survey = self.survey(system, &table, self.known(system).as_ref())?;
             let mut who = self.remaining(system, &table, node.number, directory);
             if who.is_empty() {
                 let claims = holders::claims(system, &name).join(", ");

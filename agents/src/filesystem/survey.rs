@@ -172,9 +172,22 @@ impl Filesystem {
     pub(super) fn claims(&self, view: &View, table: &Table) -> Vec<RecordedMount> {
         let own = self.record_name();
         let mut claims = Vec::new();
-        for name in view.records("Filesystem-", ".state").into_iter().filter(|name| *name != own) {
-            let Some(record) = view.record(&name).and_then(|text| Record::parse(&text, "")) else {
-                continue;
+        // What another resource has is not known without its record. That is no
+        // reason not to stop this one.
+        let names = view.records("Filesystem-", ".state").unwrap_or_else(|err| {
+            view.warn(format_args!("{err:#}; which mounts are of other resources is not known"));
+            Vec::new()
+        });
+        for name in names.into_iter().filter(|name| *name != own) {
+            let record = match view.record(&name, |text| Record::parse(text, "")) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(damaged) => {
+                    view.warn(format_args!(
+                        "{damaged}; which mount is its resource's is not known"
+                    ));
+                    continue;
+                }
             };
             let Ok(Some(mount)) = record.find(view, table) else { continue };
             let device = record.device_asked_for();
@@ -241,12 +254,47 @@ impl Filesystem {
         if let Some(why) = self.lingering(view, &table, &survey, record) {
             return Ok(State::Lingering(why));
         }
+        if let Err(damaged) = self.record(view)
+            && let Some(mount) = self.may_be_recorded(view, &table, &survey)
+        {
+            let (what, place) = (mount.what(), mount.directory.display());
+            bail!("{}", damaged.doubt(format_args!("{what} on {place} may be what it names")));
+        }
         let absent = table.lacks(|mount| survey.ours().iter().any(|own| own.id == mount.id));
         let absent = absent.context("the mount table contradicts itself")?;
         Ok(match survey.top {
             Some(top) => State::Foreign(Box::new(top.clone()), absent),
             None => State::Unmounted(absent),
         })
+    }
+
+    /// A mount that a record which cannot be read may have named by its number,
+    /// where nothing of ours is found by other ways. All mounts of a device that
+    /// is there have been found; a tmpfs is nobody's else.
+    fn may_be_recorded<'t>(
+        &self,
+        view: &View,
+        table: &'t Table,
+        survey: &Survey<'_>,
+    ) -> Option<&'t Mount> {
+        let is_found = match self.kind.backing {
+            Backing::Device => matches!(self.device().find(view), Ok(Some(_))),
+            Backing::Image => true,
+            Backing::Server | Backing::Bind | Backing::Name => self.kind.is(&["tmpfs", "ramfs"]),
+        };
+        if is_found {
+            return None;
+        }
+        let claims = self.claims(view, table);
+        let is_others = |mount: &Mount| {
+            claims.iter().any(|claim| claim.id == mount.id)
+                || survey.left.iter().any(|(left, _)| left.id == mount.id)
+        };
+        let may_be = |mount: &&Mount| {
+            !is_others(mount)
+                && !matches!(self.judge(view, mount, Some(table), None), Ok(Verdict::Foreign))
+        };
+        table.iter().find(may_be)
     }
 
     /// Somebody on the way to the directory does not answer. Where nothing of

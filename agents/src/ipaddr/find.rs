@@ -8,7 +8,7 @@
 use super::Ipaddr;
 use super::record::{Added, Record};
 use super::state::{Assignment, State, Stray};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::host::address::{self, Address, Uniqueness};
 use common::host::clock;
 use common::host::ifreq::Questions;
@@ -75,7 +75,7 @@ impl Ipaddr {
         if self.request.probe || self.request.level >= 10 {
             return None;
         }
-        let Some(Record::Added(added)) = self.record(view) else { return None };
+        let Ok(Some(Record::Added(added))) = self.record(view) else { return None };
         if !added.among_many || added.namespace.is_some() {
             return None;
         }
@@ -131,7 +131,10 @@ impl Ipaddr {
 
     /// Every place where the address is, and which of them count.
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let record = self.record(view);
+        let (record, damaged) = match self.record(view) {
+            Ok(record) => (record, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
         let added = record.as_ref().and_then(Record::added);
         let mut state = State { recorded: record.is_some(), ..State::default() };
         let entered = self.enter_namespace(view)?;
@@ -149,6 +152,15 @@ impl Ipaddr {
             _ => here.clone(),
         };
         state.absent = here.zip(elsewhere).map(|(here, elsewhere)| here.and(elsewhere));
+        // Every copy counts where nothing is noted; but a network namespace that
+        // has lost its name is found by the note alone.
+        if let Some(damaged) = damaged
+            && state.absent.is_some()
+            && let Some(name) = &self.params.network_namespace
+        {
+            let what = format!("{} may be in a namespace that was {name}", self.ip);
+            bail!("{}", damaged.doubt(what));
+        }
         Ok(state)
     }
 

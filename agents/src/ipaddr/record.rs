@@ -8,6 +8,7 @@ use super::state::Assignment;
 use anyhow::Result;
 use common::host::address::Address;
 use common::host::netns::{self, Identity};
+use common::host::record::Damaged;
 use common::{Plan, System, View};
 use std::net::IpAddr;
 
@@ -50,28 +51,31 @@ impl Record {
         }
     }
 
-    /// What was noted of this address.
-    fn read(ip: IpAddr, text: &str) -> Option<Self> {
+    /// What was noted, and of which address.
+    fn parse(text: &str) -> Option<(IpAddr, Self)> {
         let (text, among_many) = match text.trim_end().strip_suffix(MANY) {
             Some(text) => (text, true),
             None => (text, false),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
-        let is_of_ip = |word: &str| word.parse() == Ok(ip);
-        match *words {
-            ["1", of, NONE] if is_of_ip(of) => Some(Self::Nothing),
-            ["1", of, prefix, index, nic, namespace] if is_of_ip(of) => Some(Self::Added(Added {
-                prefix: prefix.parse().ok()?,
-                index: index.parse().ok()?,
-                nic: nic.to_owned(),
-                namespace: match namespace {
-                    NONE => None,
-                    identity => Some(identity.parse().ok()?),
-                },
-                among_many,
-            })),
-            _ => None,
-        }
+        let (of, record) = match *words {
+            ["1", of, NONE] => (of, Self::Nothing),
+            ["1", of, prefix, index, nic, namespace] => (
+                of,
+                Self::Added(Added {
+                    prefix: prefix.parse().ok()?,
+                    index: index.parse().ok()?,
+                    nic: nic.to_owned(),
+                    namespace: match namespace {
+                        NONE => None,
+                        identity => Some(identity.parse().ok()?),
+                    },
+                    among_many,
+                }),
+            ),
+            _ => return None,
+        };
+        Some((of.parse().ok()?, record))
     }
 
     pub(super) fn added(&self) -> Option<&Added> {
@@ -93,9 +97,10 @@ impl Ipaddr {
         format!("IPaddr-{}{SUFFIX}", self.request.instance)
     }
 
-    /// What this instance has noted. A note that makes no sense is none.
-    pub(super) fn record(&self, view: &View) -> Option<Record> {
-        Record::read(self.ip, &view.record(&self.record_name())?)
+    /// What this instance has noted of this address.
+    pub(super) fn record(&self, view: &View) -> Result<Option<Record>, Damaged> {
+        let noted = view.record(&self.record_name(), Record::parse)?;
+        Ok(noted.filter(|(of, _)| *of == self.ip).map(|(_, record)| record))
     }
 
     fn note(&self, system: &System<'_>, record: &Record) -> Result<()> {
@@ -128,7 +133,7 @@ impl Ipaddr {
 
     /// Adds the noting of an address that is there already, if it was not.
     pub(super) fn plan_note<'a>(&'a self, view: &View, plan: &mut Plan<'a>, found: &Assignment) {
-        let record = self.record(view);
+        let record = self.record(view).unwrap_or_default();
         let noted = record.as_ref().and_then(Record::added);
         if noted.is_some_and(|added| (added.index, added.prefix) == (found.index, found.prefix)) {
             return;
@@ -147,7 +152,7 @@ impl Ipaddr {
         plan: &mut Plan<'a>,
         found: &Assignment,
     ) {
-        let Some(Record::Added(mut added)) = self.record(view) else { return };
+        let Ok(Some(Record::Added(mut added))) = self.record(view) else { return };
         if added.among_many || !added.is(&found.address()) {
             return;
         }
@@ -174,11 +179,21 @@ impl Ipaddr {
     /// Whether another instance has noted this copy of the address as its own.
     pub(super) fn is_of_another(&self, view: &View, held: &Assignment) -> bool {
         let ours = self.record_name();
-        view.records("IPaddr-", SUFFIX)
-            .iter()
-            .filter(|name| **name != ours)
-            .filter_map(|name| Record::read(self.ip, &view.record(name)?))
-            .any(|record| record.added().is_some_and(|added| added.is(&held.address())))
+        let is_noted = |name: &String| match view.record(name, Record::parse) {
+            Ok(noted) => noted.is_some_and(|(of, record)| {
+                of == self.ip && record.added().is_some_and(|added| added.is(&held.address()))
+            }),
+            // Whose it is is not known then, and it would serve nobody to keep it.
+            Err(damaged) => {
+                view.warn(format_args!("{damaged}"));
+                false
+            }
+        };
+        let names = view.records("IPaddr-", SUFFIX).unwrap_or_else(|err| {
+            view.warn(format_args!("{err:#}"));
+            Vec::new()
+        });
+        names.iter().any(|name| *name != ours && is_noted(name))
     }
 }
 
@@ -195,13 +210,12 @@ mod tests {
             let added = Added { prefix: 24, index: 3, nic, namespace, among_many };
             for record in [Record::Added(added), Record::Nothing] {
                 let text = record.text(ip);
-                assert_eq!(Record::read(ip, &text), Some(record));
-                assert_eq!(Record::read("10.0.0.8".parse().unwrap(), &text), None);
+                assert_eq!(Record::parse(&text), Some((ip, record)));
             }
         }
         for torn in ["", "1 10.0.0.9", "1 10.0.0.9 24 3", "2 10.0.0.9 -", "1 10.0.0.9 24 3 eth0 4:"]
         {
-            assert_eq!(Record::read(ip, torn), None, "{torn}");
+            assert_eq!(Record::parse(torn), None, "{torn}");
         }
     }
 }

@@ -43,7 +43,7 @@ impl Ipaddr {
         if is_inside {
             self.plan_onto_loopback(view, &mut plan);
         }
-        if is_there || self.record(view).is_some_and(|record| record.added().is_some()) {
+        if is_there || self.has_note(view) {
             self.plan_note_nothing(&mut plan);
         }
         plan
@@ -134,7 +134,11 @@ impl Ipaddr {
     /// Adds the putting back of what a start has taken off lo.
     fn plan_onto_loopback<'a>(&'a self, view: &View, plan: &mut Plan<'a>) {
         let record = self.loopback_record();
-        let Some(text) = view.record(&record).filter(|_| self.params.lvs_support) else { return };
+        let noted = view.record_text(&record).unwrap_or_else(|damaged| {
+            view.warn(format_args!("{damaged}; nothing is put back on lo"));
+            None
+        });
+        let Some(text) = noted.filter(|_| self.params.lvs_support) else { return };
         let mut words = text.split_whitespace().skip(1);
         let scope = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
         let label = words.next().filter(|label| *label != "lo").map(str::to_owned);
@@ -145,6 +149,12 @@ impl Ipaddr {
             }
             system.remove_record(&record)
         });
+    }
+
+    /// Whether it is noted that something was added, or not known.
+    fn has_note(&self, view: &View) -> bool {
+        self.record(view)
+            .map_or(true, |record| record.is_some_and(|record| record.added().is_some()))
     }
 
     fn loopback_record(&self) -> String {

@@ -110,14 +110,14 @@ impl Iscsitarget {
                 build::remove_store(system, &store)
             });
         }
-        if !from.noted.is_empty() {
+        if !from.noted.is_empty() || from.is_damaged {
             plan.step("forget what was noted", |system| self.forget(system));
         }
     }
 
     /// Once nothing of ours is there any more.
     fn forget(&self, system: &System<'_>) -> Result<()> {
-        if system.record(&self.discovery_record_name()).is_some() {
+        if !matches!(system.record_text(&self.discovery_record_name()), Ok(None)) {
             if Lio::open(system)?.is_ok() {
                 discovery::open(system)?;
             }

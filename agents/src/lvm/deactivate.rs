@@ -25,7 +25,7 @@ impl Lvm {
                 self.target.deactivate(system)
             });
         }
-        if !from.is_active() && from.record.is_none() {
+        if !from.is_active() && from.record.is_none() && !from.is_damaged {
             return Ok(plan);
         }
         let target = from.renamed.as_ref().unwrap_or(&self.target).clone();

@@ -4,7 +4,7 @@ use super::backing::{self, Backing};
 use super::beneath::{Beneath, Which};
 use super::names::{disk_name, some};
 use super::record::Record;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::{self, Volume, escaped, label};
@@ -47,6 +47,8 @@ pub struct State {
     pub(crate) absent: Option<Absent>,
     /// What start has left.
     pub(crate) record: Option<Record>,
+    /// Whether it has left what cannot be read.
+    pub(crate) is_damaged: bool,
     /// The target under the names that it has now, if these are others.
     pub(crate) renamed: Option<Target>,
     /// Names of volumes that should be active and are not.
@@ -135,13 +137,22 @@ impl Target {
 
     /// Looks at the device-mapper, and at the disks.
     pub(crate) fn look(&self, view: &View) -> Result<State> {
-        let record = view.record(&self.record_name()).and_then(Record::parse);
-        let mut state = State { record, ..State::default() };
+        let (record, damaged) = match view.record(&self.record_name(), Record::parse) {
+            Ok(record) => (record, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
+        let mut state = State { record, is_damaged: damaged.is_some(), ..State::default() };
         let mapper = match Mapper::open(view)? {
             Ok(mapper) => mapper,
             Err(absent) => return Ok(State { absent: Some(absent), ..state }),
         };
         self.look_for_active(&mapper, &mut state)?;
+        // Under another name by now, it is known by the record alone.
+        if let Some(damaged) = damaged.filter(|_| !state.is_active())
+            && let Some((group, _)) = lvm::all_active(&mapper)?.first()
+        {
+            bail!("{}", damaged.doubt(format_args!("{group} is active and may be {self} renamed")));
+        }
         if state.is_active() {
             self.look_for_missing(&mut state);
             let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();

@@ -32,8 +32,8 @@ impl Record {
         self
     }
 
-    pub(crate) fn parse(text: String) -> Option<Self> {
-        (text.starts_with(VERSION) && text.ends_with('\n')).then_some(Self(text))
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        (text.starts_with(VERSION) && text.ends_with('\n')).then(|| Self(text.to_owned()))
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -76,7 +76,7 @@ mod tests {
         let disk = Number { major: 147, minor: 1 };
         let record =
             Record::new("G", &[("id".into(), "web".into())]).with_disks([disk].into_iter());
-        let read = Record::parse(record.text().to_owned()).unwrap();
+        let read = Record::parse(record.text()).unwrap();
         assert_eq!(read.group(), "G");
         assert_eq!(read.volumes().collect::<Vec<_>>(), [("id", "web")]);
         assert_eq!(read.disks().collect::<Vec<_>>(), [disk]);
@@ -85,9 +85,9 @@ mod tests {
     #[test]
     fn a_record_of_another_version_or_cut_short_is_none() {
         for text in ["lvm 2\ngroup G\n", "", "lvm 1\ngroup G\nvolume id we"] {
-            assert_eq!(Record::parse(text.into()), None);
+            assert_eq!(Record::parse(text), None);
         }
-        let later = Record::parse("lvm 1\ngroup G\ncolour red\n".into()).unwrap();
+        let later = Record::parse("lvm 1\ngroup G\ncolour red\n").unwrap();
         assert_eq!((later.group(), later.volumes().count()), ("G", 0));
     }
 }

@@ -173,7 +173,7 @@ impl Nfsserver {
             .map_err(|what| anyhow!("{}: the client is {what}", why()))?;
         let path = Table::read(system)?.resolve(system, &entry.path).with_context(why)?;
         let mut made = Made { path, client: client.to_string() };
-        let mut record = Record::of(system, &self.record).unwrap_or_default();
+        let mut record = Record::of(system, &self.record)?.unwrap_or_default();
         let is_listed = exports::of(system, &[&made.path])?.iter().any(|export| made.is(export));
         if !is_listed && !record.exports.contains(&made) {
             record.exports.push(made.clone());

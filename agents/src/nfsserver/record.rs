@@ -11,6 +11,7 @@ use common::host::mount::table::{escaped, unescaped};
 use common::host::nfs::daemon::{Daemon, Running};
 use common::host::nfs::state_dir::Origin;
 use common::host::process::Process;
+use common::host::record::Damaged;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -37,8 +38,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn of(view: &View, name: &str) -> Option<Self> {
-        view.record(name).as_deref().and_then(Self::parse)
+    pub(super) fn of(view: &View, name: &str) -> Result<Option<Self>, Damaged> {
+        view.record(name, Self::parse)
     }
 
     pub(super) fn text(&self) -> String {

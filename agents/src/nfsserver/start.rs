@@ -147,7 +147,7 @@ impl Nfsserver {
         plan.step(format!("put {shown} in the place of {DIRECTORY}"), move |system| {
             // The directory may have been made a moment ago.
             let origin = Origin::of(system, &Table::read(system)?, directory)?;
-            let mut record = Record::of(system, &self.record).unwrap_or_default();
+            let mut record = Record::of(system, &self.record)?.unwrap_or_default();
             record.origin = Some(origin);
             system.write_record(&self.record, &record.text())?;
             state_dir::bind(system, directory)
@@ -193,7 +193,7 @@ impl Nfsserver {
 
     /// Once the server is up: what it is known by, and which daemons it has.
     pub(super) fn note_running(&self, system: &System<'_>) -> Result<()> {
-        let mut record = Record::of(system, &self.record).unwrap_or_default();
+        let mut record = Record::of(system, &self.record)?.unwrap_or_default();
         daemon::await_connections(system)?;
         let running = daemon::running(system)?;
         let counts = |one: &&Running| {

@@ -7,7 +7,7 @@ use super::exports;
 use super::record::Record;
 use super::service::{self, Manager};
 use super::start::mount_nfsd;
-use super::{Nfsserver, Seen, State};
+use super::{Nfsserver, Seen, State, refuse_unknown_directory};
 use anyhow::{Result, bail};
 use common::host::fuser::{self, Targets};
 use common::host::mount::Table;
@@ -64,6 +64,8 @@ impl Nfsserver {
                 plan.step("bring up what ran before", move |system| run_again(system, &again));
             }
             plan.step("forget what was started", |system| self.forget(system));
+        } else if from.is_damaged {
+            plan.step("remove the damaged record", |system| self.forget(system));
         }
         plan
     }
@@ -90,7 +92,17 @@ impl Nfsserver {
 
     /// What is not gone is still to be known.
     fn forget(&self, system: &System<'_>) -> Result<()> {
-        let Some(record) = Record::of(system, &self.record) else { return Ok(()) };
+        let record = match Record::of(system, &self.record) {
+            Ok(None) => return Ok(()),
+            Ok(Some(record)) => record,
+            Err(damaged) => {
+                if let Found::Up(_) = server::find(system)? {
+                    bail!("{}", damaged.doubt("a server runs and may be in it"));
+                }
+                refuse_unknown_directory(system, &damaged)?;
+                return system.remove_record(&self.record);
+            }
+        };
         if let Found::Up(_) = server::find(system)?
             && self.is_foreign(&Seen::Same, Some(&record)).is_none()
             && record.cookie.is_some_and(|cookie| server::still_has(system, cookie))
@@ -101,7 +113,7 @@ impl Nfsserver {
         if record.origin.as_ref().is_some_and(|origin| origin.bound(&table).is_some()) {
             bail!("{} is still on {DIRECTORY}", self.infodir());
         }
-        for name in system.records(&format!("nfsserver-{}.notify-", self.request.instance), "") {
+        for name in system.records(&format!("nfsserver-{}.notify-", self.request.instance), "")? {
             state_dir::drop_copy(system, &name)?;
         }
         system.remove_record(&self.record)

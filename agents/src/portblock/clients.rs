@@ -79,8 +79,8 @@ impl Portblock {
     pub(super) fn plan_upkeep<'a>(&'a self, view: &View, plan: &mut Plan<'a>) -> Result<()> {
         let Some((directory, ip)) = self.list() else { return Ok(()) };
         let sum = sum(&tickle::connections(view, ip)?);
-        let known = view.record(&self.saved_record());
-        if known.as_deref().map(str::trim_end) == Some(&sum) {
+        let known = view.record_text(&self.saved_record());
+        if known.unwrap_or_default().as_deref().map(str::trim_end) == Some(&sum) {
             return Ok(());
         }
         plan.step(

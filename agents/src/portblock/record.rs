@@ -6,13 +6,13 @@ use super::name::{Name, Stage};
 use super::params::Effect;
 use anyhow::Result;
 use common::host::netns::{self, Identity};
+use common::host::record::Damaged;
 use common::{System, View};
 
 /// How far this action's resource had come, in this network namespace.
-pub(super) fn read(view: &View, name: &Name, action: Effect) -> Option<Stage> {
-    let text = view.record(&name.record(action))?;
-    let (stage, place) = parse(&text)?;
-    (netns::current(view).ok()? == place).then_some(stage)
+pub(super) fn read(view: &View, name: &Name, action: Effect) -> Result<Option<Stage>, Damaged> {
+    let Some((stage, place)) = view.record(&name.record(action), parse)? else { return Ok(None) };
+    Ok(netns::current(view).is_ok_and(|here| here == place).then_some(stage))
 }
 
 fn parse(text: &str) -> Option<(Stage, Identity)> {

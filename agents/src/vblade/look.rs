@@ -67,14 +67,20 @@ pub(super) struct Ours {
 
 impl Vblade {
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let record = self.record(view);
+        // Ours are known by their mark: without the record a look takes longer.
+        let (record, is_damaged) = match self.record(view) {
+            Ok(record) => (record, false),
+            Err(_) => (None, true),
+        };
         if let Some(record) = &record {
             let sockets = aoe::sockets(view, Detail::State)?;
             if let Some(state) = glance(view, record, &sockets)? {
                 return Ok(state);
             }
         }
-        self.look_closely(view, record)
+        let mut state = self.look_closely(view, record)?;
+        state.has_record |= is_damaged;
+        Ok(state)
     }
 
     /// Looks at every process.

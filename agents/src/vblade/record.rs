@@ -5,6 +5,7 @@ use super::Vblade;
 use super::exports::Mac;
 use common::host::aoe::{Address, Socket};
 use common::host::opened::Thing;
+use common::host::record::Damaged;
 use common::{System, View};
 use std::path::PathBuf;
 
@@ -110,14 +111,17 @@ pub(super) fn text(boot: &str, exports: &[Noted]) -> String {
     format!("{VERSION}\n{boot}\n{}\n{lines}", exports.len())
 }
 
-/// Reads it: nothing of another boot, whose numbers mean others now, nor of a
-/// file that was cut short.
-pub(super) fn parse(text: &str, boot: &str) -> Option<Vec<Noted>> {
+/// Reads it: nothing of another boot, whose numbers mean others now; none at all
+/// is a file that was cut short.
+pub(super) fn parse(text: &str, boot: &str) -> Option<Option<Vec<Noted>>> {
     let mut lines = text.lines();
-    (lines.next()? == VERSION && lines.next()? == boot).then_some(())?;
+    (lines.next()? == VERSION).then_some(())?;
+    if lines.next()? != boot {
+        return Some(None);
+    }
     let count: usize = lines.next()?.parse().ok()?;
     let exports: Vec<Noted> = lines.map(Noted::parse).collect::<Option<_>>()?;
-    (exports.len() == count).then_some(exports)
+    (exports.len() == count).then_some(Some(exports))
 }
 
 fn boot(view: &View) -> String {
@@ -130,8 +134,8 @@ impl Vblade {
     }
 
     /// What was noted of these exports, by whichever start.
-    pub(super) fn record(&self, view: &View) -> Option<Vec<Noted>> {
-        parse(&view.record(&self.record_name())?, &boot(view))
+    pub(super) fn record(&self, view: &View) -> Result<Option<Vec<Noted>>, Damaged> {
+        read(view, &self.record_name())
     }
 
     pub(super) fn remember(&self, system: &System<'_>, exports: &[Noted]) -> anyhow::Result<()> {
@@ -145,7 +149,12 @@ impl Vblade {
 
 /// What was noted, for whoever has only the name of the file.
 pub(super) fn of_file(view: &View, file: &str) -> Option<Vec<Noted>> {
-    parse(&view.record(&format!("vblade-{file}.state"))?, &boot(view))
+    read(view, &format!("vblade-{file}.state")).unwrap_or_default()
+}
+
+fn read(view: &View, name: &str) -> Result<Option<Vec<Noted>>, Damaged> {
+    let boot = boot(view);
+    Ok(view.record(name, |text| parse(text, &boot))?.flatten())
 }
 
 #[cfg(test)]
@@ -171,16 +180,16 @@ mod tests {
         let begun = Noted { server: None, masks: Vec::new(), ..noted() };
         let exports = [noted(), begun];
         let text = text("boot", &exports);
-        assert_eq!(parse(&text, "boot").unwrap(), exports);
+        assert_eq!(parse(&text, "boot").unwrap().unwrap(), exports);
     }
 
     #[test]
     fn what_is_torn_or_of_another_boot_is_none() {
         let text = text("boot", &[noted(), noted()]);
-        assert_eq!(parse(&text, "other"), None);
+        assert_eq!(parse(&text, "other"), Some(None));
         // Up to the last byte, of which the path may be cut.
         for end in 0..text.rfind("/dev").unwrap() {
-            assert_eq!(parse(&text[..end], "boot"), None, "{end}");
+            assert!(!matches!(parse(&text[..end], "boot"), Some(Some(_))), "{end}");
         }
     }
 

@@ -45,14 +45,14 @@ impl Promotion {
 
     /// Whether the score that was written last is another one, or long past.
     pub fn is_stale(&self, view: &View, score: Option<u32>) -> bool {
-        let known = view.record(&self.record);
-        let fresh = known.as_deref().and_then(|text| {
+        let fresh = view.record(&self.record, |text| {
             let (known, written) = text.trim().split_once(' ')?;
             let age =
                 clock::since_boot().checked_sub(Duration::from_secs(written.parse().ok()?))?;
-            (known == word(score) && age < FRESH).then_some(())
+            Some(known == word(score) && age < FRESH)
         });
-        fresh.is_none()
+        // A damaged one is written anew.
+        !matches!(fresh, Ok(Some(true)))
     }
 
     /// Writes the score, or takes it away. What goes wrong goes to the log;

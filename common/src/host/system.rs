@@ -231,22 +231,6 @@ impl View {
         std::thread::sleep(time.min(self.deadline().left()));
     }
 
-    /// What an earlier action left as a record, or nothing. A record is never
-    /// proof: hold it against the kernel.
-    pub fn record(&self, name: &str) -> Option<String> {
-        let read = file::read_trusted(&self.options.run_dir.join(name));
-        let shown = read.as_ref().map(|text| text.trim_end());
-        self.note(format_args!("record {name} = {shown:?}"));
-        read.ok()
-    }
-
-    /// The names of the records that begin and end so.
-    pub fn records(&self, beginning: &str, end: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with(beginning) && name.ends_with(end)).collect()
-    }
-
     /// Hands write access to `act`, and takes it back.
     pub(crate) fn with_write_access<T>(&self, act: impl FnOnce(&System<'_>) -> T) -> T {
         act(&System(self))
@@ -319,37 +303,6 @@ impl System<'_> {
     pub fn background(&self, words: &[String], handed: Option<OwnedFd>) -> Result<u32> {
         self.note(format_args!("background {}", words.join(" ")));
         program::background(words, handed).context("cannot start the background part")
-    }
-
-    /// Leaves a record for later actions, durable until the next boot.
-    pub fn write_record(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.run_dir().join(name);
-        self.note(format_args!("record {} <- {}", path.display(), text.trim_end()));
-        file::trusted_dir(self.run_dir())?;
-        file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Makes an empty file of `size` bytes beside the records, for programs to
-    /// work on; [`remove_record`](Self::remove_record) removes it.
-    pub fn scratch(&self, name: &str, size: u64) -> Result<(PathBuf, File)> {
-        let path = self.run_dir().join(name);
-        file::trusted_dir(self.run_dir())?;
-        self.remove_record(name)?;
-        let made = file::create(&path).and_then(|file| file.set_len(size).map(|()| file));
-        self.note(format_args!("scratch {} = {}", path.display(), outcome(&made)));
-        let file = made.with_context(|| format!("cannot make {}", path.display()))?;
-        Ok((path, file))
-    }
-
-    /// Removes a record; one that is not there is removed already.
-    pub fn remove_record(&self, name: &str) -> Result<()> {
-        let path = self.run_dir().join(name);
-        match std::fs::remove_file(&path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                Err(err).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Writes to a file of the kernel's that exists: /proc, /sys.

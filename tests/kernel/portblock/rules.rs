@@ -22,6 +22,7 @@ pub fn cases(cases: &mut Cases) {
     add("a rule that was taken away or a table that sleeps is a failure", gaps);
     add("a stop of an unblock that was not started closes nothing", never_started);
     add("a flushed ruleset and lost records together are not called running", forgotten);
+    add("a flushed ruleset and a record that cannot be read leave no port open", damaged_record);
     add("an unblock of one network namespace is none in another", namespaces);
     add("values that only a start needs are in no stop's way", forgiving);
     add("a promotable instance does the opposite until it is promoted", promotable);
@@ -258,6 +259,24 @@ fn forgotten(machine: &Machine) {
     pair.unblock.action("start").exits(0);
     machine.must("rm", &["-r", "/run/resource-agents"]);
     machine.must("nft", &["flush", "ruleset"]);
+    pair.monitors(7, 7);
+}
+
+/// An unblock that may have been started is taken down as one that was.
+fn damaged_record(machine: &Machine) {
+    let peer = network(machine);
+    let _server = listen(VIP, PORT);
+    let pair = Pair::usual(machine).started();
+    machine.must("nft", &["flush", "ruleset"]);
+    let damage = "for file in /run/resource-agents/portblock-*; do echo x >$file; done";
+    machine.must("sh", &["-c", damage]);
+    pair.unblock.action("monitor").exits(1).because("is damaged");
+    pair.unblock.probe().exits(1).because("is damaged");
+    pair.unblock.action("stop").exits(0);
+    assert!(connects(&peer, VIP, PORT).is_none(), "the ports are open");
+    pair.unblock.probe().exits(7);
+    pair.block.action("stop").exits(0);
+    assert!(connects(&peer, VIP, PORT).is_some());
     pair.monitors(7, 7);
 }
 

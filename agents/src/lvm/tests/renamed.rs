@@ -82,3 +82,23 @@ fn without_a_record_a_group_is_known_by_its_name_alone() {
     std::fs::remove_file(machine.path("/run/resource-agents/LVM-vg.wanted")).unwrap();
     assert!(machine.status(&agent(&[])).is_stopped());
 }
+
+#[test]
+fn with_a_record_that_cannot_be_read_another_group_may_be_it() {
+    let machine = volume("vg2-web", "web", 0);
+    machine.file("/run/resource-agents/LVM-vg.wanted", "lvm 1\ngroup G");
+    let doubt = agent(&[]).observe(&machine.view()).unwrap_err().to_string();
+    assert!(doubt.contains("is damaged") && doubt.contains("vg2 is active"), "{doubt}");
+    // Under its own name it is found, and the record goes with it.
+    let machine = volume("vg-web", "web", 0);
+    machine.file("/run/resource-agents/LVM-vg.wanted", "lvm 1\ngroup G");
+    assert!(!machine.status(&agent(&[])).is_stopped());
+    assert_eq!(
+        stop(&machine, &agent(&[])),
+        ["deactivate volume group vg", "forget what was wanted"]
+    );
+    // Where nothing at all is active, nothing of it is.
+    let machine = Machine::new();
+    machine.file("/run/resource-agents/LVM-vg.wanted", "lvm 1\ngroup G");
+    assert!(machine.status(&agent(&[])).is_stopped());
+}

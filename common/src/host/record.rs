@@ -1,0 +1,180 @@
+//! Records: what an action leaves for those that come later, in a directory
+//! that is gone with the next boot.
+//!
+//! A record is never proof: it is held against the kernel. A record that is not
+//! there says that nothing was left. One that is there and cannot be read says
+//! nothing at all, which is not the same: what is known by it alone may live on.
+
+use crate::host::file;
+use crate::host::system::{System, View, outcome};
+use anyhow::{Context, Result};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+/// A record is there, and what it says cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    path: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the record {} is damaged ({})", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+impl Damaged {
+    /// Since the record cannot say whether it means `what`, a person has to. As
+    /// a reason that says what to do next.
+    pub fn doubt(&self, what: impl fmt::Display) -> String {
+        format!("{self}, and {what}: look what is there, end it, and remove the file")
+    }
+}
+
+impl View {
+    /// What an earlier action has left as a record, as `parse` reads it. Nothing
+    /// where there is none; an error where there is one that cannot be read, is
+    /// not ours alone, or is none that `parse` can make sense of.
+    pub fn record<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Damaged> {
+        let path = self.run_dir().join(name);
+        let read = file::read_trusted(&path);
+        let shown = read.as_ref().map(|text| text.trim_end());
+        self.note(format_args!("record {name} = {shown:?}"));
+        let damaged = |why: String| Damaged { path: path.clone(), why };
+        match read {
+            Ok(text) => parse(&text).map(Some).ok_or_else(|| damaged("it makes no sense".into())),
+            Err(err) if is_absence(&err) => Ok(None),
+            Err(err) => Err(damaged(format!("{err:#}"))),
+        }
+    }
+
+    /// A record without a form of its own.
+    pub fn record_text(&self, name: &str) -> Result<Option<String>, Damaged> {
+        self.record(name, |text| Some(text.to_owned()))
+    }
+
+    /// The names of the records that begin and end so.
+    pub fn records(&self, beginning: &str, end: &str) -> Result<Vec<String>> {
+        let shown = self.run_dir().display();
+        let entries = match std::fs::read_dir(self.run_dir()) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.with_context(|| format!("cannot list {shown}"))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot list {shown}"))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(beginning) && name.ends_with(end) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn is_absence(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::NotFound)
+}
+
+impl System<'_> {
+    /// Leaves a record for later actions, durable until the next boot.
+    pub fn write_record(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.run_dir().join(name);
+        self.note(format_args!("record {} <- {}", path.display(), text.trim_end()));
+        file::trusted_dir(self.run_dir())?;
+        file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Makes an empty file of `size` bytes beside the records, for programs to
+    /// work on; [`remove_record`](Self::remove_record) removes it.
+    pub fn scratch(&self, name: &str, size: u64) -> Result<(PathBuf, File)> {
+        let path = self.run_dir().join(name);
+        file::trusted_dir(self.run_dir())?;
+        self.remove_record(name)?;
+        let made = file::create(&path).and_then(|file| file.set_len(size).map(|()| file));
+        self.note(format_args!("scratch {} = {}", path.display(), outcome(&made)));
+        let file = made.with_context(|| format!("cannot make {}", path.display()))?;
+        Ok((path, file))
+    }
+
+    /// Removes a record; one that is not there is removed already.
+    pub fn remove_record(&self, name: &str) -> Result<()> {
+        let path = self.run_dir().join(name);
+        match std::fs::remove_file(&path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                Err(err).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::host::system::View;
+    use crate::testing::Files;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    const NAME: &str = "Lamp-kitchen.state";
+
+    fn number(text: &str) -> Option<u32> {
+        text.trim_end().parse().ok()
+    }
+
+    /// What a view makes of a record after `damage` to its file.
+    fn read_after(damage: impl FnOnce(&std::path::Path)) -> Result<Option<u32>, String> {
+        let machine = Files::new();
+        machine.file(&format!("/run/resource-agents/{NAME}"), "7\n");
+        let view: View = machine.view();
+        damage(&view.run_dir().join(NAME));
+        view.record(NAME, number).map_err(|damaged| damaged.to_string())
+    }
+
+    #[test]
+    fn a_record_that_is_not_there_is_none_and_one_that_cannot_be_read_is_damaged() {
+        assert_eq!(read_after(|_| ()), Ok(Some(7)));
+        assert_eq!(read_after(|file| std::fs::remove_file(file).unwrap()), Ok(None));
+        let gone = |file: &std::path::Path| {
+            std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+        };
+        assert_eq!(read_after(gone), Ok(None));
+        let says = |damage: &dyn Fn(&std::path::Path), why: &str| {
+            let said = read_after(damage).unwrap_err();
+            assert!(said.contains(NAME) && said.contains(why), "{said}");
+        };
+        says(&|file| std::fs::write(file, "seven").unwrap(), "it makes no sense");
+        says(&|file| std::fs::write(file, "").unwrap(), "it makes no sense");
+        let open = std::fs::Permissions::from_mode(0o666);
+        let opened = |file: &std::path::Path| {
+            std::fs::set_permissions(file, open.clone()).unwrap();
+        };
+        says(&opened, "only we can write");
+        let linked = |file: &std::path::Path| {
+            std::fs::remove_file(file).unwrap();
+            symlink("/etc/hostname", file).unwrap();
+        };
+        says(&linked, "symbolic link");
+        let replaced = |file: &std::path::Path| {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        };
+        says(&replaced, "only we can write");
+    }
+
+    #[test]
+    fn records_that_cannot_be_listed_are_an_error() {
+        let machine = Files::new();
+        assert_eq!(machine.view().records("Lamp-", ".state").unwrap(), [""; 0]);
+        machine.file("/run/resource-agents", "no directory\n");
+        assert!(machine.view().records("Lamp-", ".state").is_err());
+    }
+}
