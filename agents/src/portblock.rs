@@ -93,7 +93,9 @@ As a promotable clone, action is what a promotion does; instances that are not p
         differences: &[
             "nf_tables is spoken to directly, in a table of our own: neither nft nor iptables has to be \
              installed, and what others do with those, a reload of firewalld included, does not touch it. \
-             firewall chooses nothing any more, and a kernel without nf_tables is code 5 from start.",
+             firewall chooses nothing any more. In a kernel without nf_tables the rules stand in \
+             iptables' own chains, changed by its iptables-restore; what somebody puts before them that \
+             lets packets through is a failure of monitor.",
             "Lists and ranges of ports, IPv6, networks, and reject for UDP work.",
             "Rules are known by what is written on them and read back from the kernel: a block of which \
              rules are missing, or that were changed, is a failure of monitor.",
@@ -200,7 +202,7 @@ As a promotable clone, action is what a promotion does; instances that are not p
     }
 
     fn start<'a>(&'a self, view: &View, _from: &State) -> Result<Plan<'a>> {
-        self.check_firewall(view)?;
+        wall::check(view, &self.name)?;
         self.check_directory(view)?;
         let mut plan = Plan::new();
         let (effect, stage) = match self.is_promotable {
@@ -250,7 +252,7 @@ impl Extras for Portblock {
     }
 
     fn suits(&self, view: &View) -> Result<()> {
-        self.check_firewall(view)?;
+        wall::check(view, &self.name)?;
         self.check_directory(view)?;
         match clients::script(&self.params) {
             Some((program, _)) => Ok(view.program(program).map(drop)?),
@@ -374,13 +376,6 @@ impl Portblock {
             promotion.set(system, score, why);
             Ok(())
         });
-    }
-
-    fn check_firewall(&self, view: &View) -> Result<()> {
-        match common::host::nftables::rules(view, wall::TABLE)? {
-            Ok(_) => Ok(()),
-            Err(absent) => Err(installed(format!("nothing here holds packets back: {absent}"))),
-        }
     }
 
     fn check_directory(&self, view: &View) -> Result<()> {

@@ -21,6 +21,7 @@ pub mod genl;
 pub mod holders;
 pub mod ifreq;
 pub mod io_test;
+pub mod iptables;
 pub mod journal;
 pub mod link;
 pub mod lio;

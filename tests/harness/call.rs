@@ -29,6 +29,7 @@ pub struct Call {
     user: Option<u32>,
     closed_stdin: bool,
     kernel: Option<Version>,
+    without_nf_tables: bool,
 }
 
 /// How a call ended.
@@ -49,6 +50,7 @@ impl Call {
             user: None,
             closed_stdin: false,
             kernel: None,
+            without_nf_tables: false,
         }
     }
 
@@ -129,6 +131,12 @@ impl Call {
     /// Calls it as on an older kernel.
     pub fn on_kernel(mut self, version: Version) -> Self {
         self.kernel = Some(version);
+        self
+    }
+
+    /// Calls it as on a kernel that was built without nf_tables.
+    pub fn without_nf_tables(mut self) -> Self {
+        self.without_nf_tables = true;
         self
     }
 
@@ -221,6 +229,9 @@ impl Call {
         }
         if let Some(version) = self.kernel {
             program = program.on_kernel(version);
+        }
+        if self.without_nf_tables {
+            program = program.without_nf_tables();
         }
         if let Some(uid) = self.user {
             program = program.user(uid);

@@ -1,5 +1,5 @@
-//! Kernels from before a call: a filter that has the running one refuse, as
-//! those would, what came later.
+//! Kernels from before a call, or built without something: a filter that has the
+//! running one refuse, as those would, what they do not have.
 
 use nix::libc::{self, c_long, sock_filter, sock_fprog};
 use std::io;
@@ -59,6 +59,26 @@ pub(super) fn before(command: &mut Command, wanted: Option<Version>) {
     let filter = filter(version);
     // SAFETY: between fork and exec there are only system calls, and the
     // filter lives in the closure.
+    unsafe {
+        command.pre_exec(move || load(&filter));
+    }
+}
+
+/// Has the program, and all that it starts, find a kernel without netfilter's
+/// netlink, and so without nf_tables.
+#[allow(unsafe_code)]
+pub(super) fn without_nf_tables(command: &mut Command) {
+    let filter = vec![
+        load_word(NUMBER),
+        unless_equal(libc::SYS_socket as u32, 5),
+        load_word(word(0)),
+        unless_equal(libc::AF_NETLINK as u32, 3),
+        load_word(word(2)),
+        unless_equal(libc::NETLINK_NETFILTER as u32, 1),
+        refuse(libc::EPROTONOSUPPORT),
+        ALLOW,
+    ];
+    // SAFETY: as above.
     unsafe {
         command.pre_exec(move || load(&filter));
     }

@@ -100,6 +100,12 @@ impl Program {
         self
     }
 
+    /// Runs it as on a kernel that was built without nf_tables.
+    pub fn without_nf_tables(mut self) -> Self {
+        super::older::without_nf_tables(&mut self.command);
+        self
+    }
+
     pub fn run(self) -> Output {
         let limit = self.limit;
         self.spawn().wait(limit)

@@ -59,6 +59,16 @@ pub fn cases(cases: &mut Cases) {
     cases.killed("portblock: a block", |machine| {
         Trial::of(blocked(machine, "block"), |machine| rules(machine, " drop comment \"block") == 4)
     });
+    cases.killed_with(&["iptables-legacy"], "portblock: a block without nf_tables", |machine| {
+        // iptables' table is made by its first use, and stays.
+        machine.must("iptables-legacy", &["-S"]);
+        let agent = blocked(machine, "block").without_nf_tables();
+        let trial = Trial::of(agent, |machine| {
+            let rules = machine.must("iptables-legacy", &["-S"]);
+            rules.lines().filter(|line| line.ends_with("-j DROP")).count() == 4
+        });
+        trial.times(60)
+    });
     cases.killed("portblock: an unblock", |machine| {
         let agent = blocked(machine, "unblock");
         // It goes from closed to open and back.

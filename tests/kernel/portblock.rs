@@ -1,6 +1,7 @@
 //! `portblock` on the real kernel: connections across a pair of interfaces.
 
 mod clients;
+mod iptables;
 mod rules;
 mod shell;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub fn cases(cases: &mut Cases) {
     rules::cases(cases);
+    iptables::cases(cases);
     clients::cases(cases);
     shell::cases(cases);
 }

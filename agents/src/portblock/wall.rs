@@ -1,13 +1,16 @@
 //! The rules that hold packets back, and what was started: both in a table of
 //! our own, which one change of the kernel's takes from one state to another.
+//! In a kernel without nf_tables they stand in the chains of iptables, first
+//! where they hold something back.
 
 use super::name::{IN, Name, OUT, Purpose, Side, Stage};
 use super::params::Effect;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use common::host::absence::Whole;
+use common::host::iptables;
 use common::host::nftables::{self, Change, Family, Of, Rule, Table, Verdict};
 use common::host::traffic::{Protocol, Traffic};
-use common::{Absent, System, View};
+use common::{Absent, System, View, installed};
 
 /// Both IPv4 and IPv6 are in it.
 pub(super) const TABLE: Table = Table { family: Family::Inet, name: "sturdy_portblock" };
@@ -17,6 +20,9 @@ const MARKS: &str = "started";
 
 /// One instance at a time changes the table.
 const LOCK: &str = "portblock";
+
+/// What iptables is to do, for the moment in which it reads it.
+const ORDERS: &str = "portblock.rules";
 
 /// Whether packets are held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +67,44 @@ impl Seen {
     }
 }
 
+/// Where the rules are, and those there are; nowhere yet where nobody has made
+/// any with iptables.
+enum Found {
+    Tables(Whole<Rule>),
+    Chains(Whole<Rule>),
+    Nothing(Absent),
+}
+
+fn family(name: &Name) -> Family {
+    if name.network.ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+}
+
+fn find(view: &View, name: &Name) -> Result<Found> {
+    let absent = match nftables::rules(view, TABLE)? {
+        Ok(rules) => return Ok(Found::Tables(rules)),
+        Err(absent) => absent,
+    };
+    Ok(match iptables::rules(view, family(name))? {
+        Ok(rules) => Found::Chains(rules),
+        Err(either) => Found::Nothing(absent.and(either)),
+    })
+}
+
+/// Fails where nothing here can hold packets back.
+pub(super) fn check(view: &View, name: &Name) -> Result<()> {
+    let Err(absent) = nftables::rules(view, TABLE)? else { return Ok(()) };
+    match iptables::program(view, family(name)) {
+        Ok(_) => Ok(()),
+        Err(missing) => {
+            Err(installed(format!("nothing here holds packets back: {absent}, and {missing}")))
+        }
+    }
+}
+
 /// Looks.
 pub(super) fn look(view: &View, name: &Name) -> Result<Seen> {
-    match nftables::rules(view, TABLE)? {
-        Ok(rules) => {
+    match find(view, name)? {
+        Found::Tables(rules) => {
             let mut seen = seen(&rules, name);
             if let Wall::Closed(_) = seen.wall
                 && nftables::sleeps(view, TABLE)?
@@ -73,7 +113,8 @@ pub(super) fn look(view: &View, name: &Name) -> Result<Seen> {
             }
             Ok(seen)
         }
-        Err(absent) => Ok(Seen {
+        Found::Chains(rules) => Ok(seen(&rules, name)),
+        Found::Nothing(absent) => Ok(Seen {
             wall: Wall::Open(absent.clone()),
             block: None,
             unblock: None,
@@ -114,6 +155,9 @@ fn wall(rules: &Whole<Rule>, name: &Name, comment: &str) -> Wall {
     if let Some(absent) = rules.lacks(is_meant) {
         return Wall::Open(absent);
     }
+    if let Some(before) = lets_through(rules, is_meant) {
+        return Wall::Gap(format!("a rule of somebody else's stands before them in {before}"));
+    }
     let mut missing = 0;
     for side in name.sides() {
         for traffic in name.traffic(*side) {
@@ -128,6 +172,17 @@ fn wall(rules: &Whole<Rule>, name: &Name, comment: &str) -> Wall {
         Some(absent) if missing == 0 => Wall::Closed(absent),
         _ => Wall::Gap(format!("{} of {wanted} rules are there", wanted - missing)),
     }
+}
+
+/// The chain in which a rule stands before what is meant that may let packets
+/// through: iptables' chains are everybody's.
+fn lets_through(rules: &[Rule], is_meant: impl Fn(&Rule) -> bool) -> Option<&str> {
+    let meant = rules.iter().enumerate().filter(|(_, rule)| is_meant(rule));
+    let before = |(at, rule): (usize, &Rule)| {
+        let mut earlier = rules[..at].iter().filter(|other| other.chain == rule.chain);
+        earlier.find(|other| other.sense.verdict.is_none())
+    };
+    meant.filter_map(before).map(|rule| rule.chain.as_str()).next()
 }
 
 /// Whether the rule holds this traffic back, and all of it.
@@ -167,17 +222,60 @@ pub(super) fn change(
     wanted: Wanted,
 ) -> Result<()> {
     let _lock = system.hold(LOCK)?;
-    let rules = match nftables::rules(system, TABLE)? {
-        Ok(rules) => rules,
-        Err(absent) => bail!("{absent}"),
-    };
     let purposes = [Purpose::Block, Purpose::Drain, Purpose::Reset];
     let marks = Stage::ALL.map(|stage| Purpose::Mark(stage, action));
     let ours: Vec<String> =
         purposes.into_iter().chain(marks).map(|purpose| name.comment(purpose)).collect();
     let is_ours = |rule: &&Rule| ours.iter().any(|comment| has(rule, comment));
+    let new = New::of(name, action, stage, wanted);
+    match find(system, name)? {
+        Found::Tables(rules) => in_table(system, &rules, is_ours, &new),
+        Found::Chains(rules) => in_chains(system, &rules, is_ours, &new, family(name)),
+        Found::Nothing(_) => in_chains(system, &[], is_ours, &new, family(name)),
+    }
+}
+
+/// The rules that are to be there.
+#[derive(Default)]
+struct New {
+    walls: Vec<(&'static str, String, Traffic, Of, Verdict)>,
+    mark: Option<String>,
+}
+
+impl New {
+    fn of(name: &Name, action: Effect, stage: Option<Stage>, wanted: Wanted) -> Self {
+        let mut new = Self::default();
+        let mut add = |side: Side, purpose: Purpose, of: Of, verdict: Verdict| {
+            let rule = |traffic| (side.chain, name.comment(purpose), traffic, of, verdict);
+            new.walls.extend(name.traffic(side).map(rule));
+        };
+        if let Some(verdict) = wanted.wall {
+            name.sides().iter().for_each(|side| add(*side, Purpose::Block, Of::All, verdict));
+        }
+        let is_tcp = name.protocol == Protocol::Tcp;
+        if wanted.drain && is_tcp {
+            add(IN, Purpose::Drain, Of::Beginnings, Verdict::Drop);
+        }
+        if wanted.reset && is_tcp {
+            add(OUT, Purpose::Reset, Of::All, Verdict::Reject);
+        }
+        new.mark = stage.map(|stage| name.comment(Purpose::Mark(stage, action)));
+        new
+    }
+
+    fn is_empty(&self) -> bool {
+        self.walls.is_empty() && self.mark.is_none()
+    }
+}
+
+fn in_table(
+    system: &System<'_>,
+    rules: &[Rule],
+    is_ours: impl Fn(&&Rule) -> bool,
+    new: &New,
+) -> Result<()> {
     let mut change = Change::new();
-    if wanted.wall.is_none() && !wanted.drain && stage.is_none() {
+    if new.is_empty() {
         if rules.iter().all(|rule| is_ours(&rule)) {
             // Nobody needs the table any more, if there is one.
             if !rules.is_empty() {
@@ -193,24 +291,29 @@ pub(super) fn change(
         change.chain(TABLE, MARKS, None);
     }
     rules.iter().filter(is_ours).for_each(|rule| change.delete(TABLE, rule));
-    let mut add = |side: Side, purpose: Purpose, of: Of, verdict: Verdict| {
-        for traffic in name.traffic(side) {
-            change.rule(TABLE, side.chain, &name.comment(purpose), Some((&traffic, of)), verdict);
-        }
-    };
-    if let Some(verdict) = wanted.wall {
-        name.sides().iter().for_each(|side| add(*side, Purpose::Block, Of::All, verdict));
+    for (chain, comment, traffic, of, verdict) in &new.walls {
+        change.rule(TABLE, chain, comment, Some((traffic, *of)), *verdict);
     }
-    let is_tcp = name.protocol == Protocol::Tcp;
-    if wanted.drain && is_tcp {
-        add(IN, Purpose::Drain, Of::Beginnings, Verdict::Drop);
-    }
-    if wanted.reset && is_tcp {
-        add(OUT, Purpose::Reset, Of::All, Verdict::Reject);
-    }
-    if let Some(stage) = stage {
-        let comment = name.comment(Purpose::Mark(stage, action));
-        change.rule(TABLE, MARKS, &comment, None, Verdict::Continue);
+    if let Some(mark) = &new.mark {
+        change.rule(TABLE, MARKS, mark, None, Verdict::Continue);
     }
     change.make(system)
+}
+
+fn in_chains(
+    system: &System<'_>,
+    rules: &[Rule],
+    is_ours: impl Fn(&&Rule) -> bool,
+    new: &New,
+    family: Family,
+) -> Result<()> {
+    let mut change = iptables::Change::new();
+    rules.iter().filter(is_ours).try_for_each(|rule| change.delete(rule))?;
+    for (chain, comment, traffic, of, verdict) in &new.walls {
+        change.rule(chain, comment, Some((traffic, *of)), *verdict);
+    }
+    if let Some(mark) = &new.mark {
+        change.rule(IN.chain, mark, None, Verdict::Continue);
+    }
+    change.make(system, family, ORDERS)
 }

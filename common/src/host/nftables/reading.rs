@@ -7,7 +7,7 @@ use super::expression::{
 };
 use super::family::Family;
 use crate::host::netlink::{Attributes, ip, text, u16_at, u32_at};
-use crate::host::traffic::{End, Network, Ports, Protocol};
+use crate::host::traffic::{End, Network, Ports, Protocol, Traffic};
 
 /// What a rule says, as far as it is understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,25 @@ impl Sense {
         self
     }
 
+    /// All the traffic of one list of ports that it speaks of, where it does.
+    pub(crate) fn traffic(&self) -> Option<Traffic> {
+        let (end, ports) = self.ports.as_ref()?;
+        let [ports] = ports[..] else { return None };
+        let network = self.network_or_all(*end)?;
+        Some(Traffic { protocol: self.protocol?, end: *end, network, ports })
+    }
+
+    /// Whether it speaks of everything.
+    pub(crate) fn is_of_all(&self) -> bool {
+        let names_none = self.protocol.is_none() && self.network.is_none() && self.ports.is_none();
+        names_none && !self.states && !self.beginnings && !self.is_strange
+    }
+
+    /// It is of a table for this family.
+    pub(crate) fn in_family(&mut self, family: u8) {
+        self.family = Some(family);
+    }
+
     pub(super) fn read(expressions: &[u8]) -> Self {
         let mut reader =
             Reader { sense: Self::default(), loaded: [Loaded::Nothing; 24], mask: None };
@@ -77,6 +96,32 @@ impl Sense {
         reader.sense
     }
 }
+
+impl Sense {
+    /// Takes in a match of iptables', in the kernel's own layout; nothing if it is
+    /// not understood.
+    pub(crate) fn matched(&mut self, name: &str, revision: u32, info: &[u8]) -> Option<()> {
+        match (name, revision) {
+            ("multiport", 1) => self.ports = Some(multiport(info)?),
+            ("conntrack", _) => self.states = true,
+            ("tcp" | "udp", _) if info.get(..8)? != ALL_PORTS => return None,
+            // Says again what the protocol is.
+            ("udp", _) => (*info.get(8)? == 0).then_some(())?,
+            // An option of TCP's, flags that count, those of them that are set, and
+            // what is inverted.
+            ("tcp", _) => match *info.get(8..12)? {
+                [0, 0, 0, 0] => {}
+                [0, TCP_FLAGS_MASK, TCP_SYN, 0] => self.beginnings = true,
+                _ => return None,
+            },
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Of iptables' match for a protocol: from which port to which, for both ends.
+const ALL_PORTS: [u8; 8] = [0, 0, 255, 255, 0, 0, 255, 255];
 
 struct Reader {
     sense: Sense,
@@ -165,7 +210,7 @@ impl Reader {
             }
             "reject" => self.verdict(Verdict::Reject),
             "counter" => Some(()),
-            "match" => self.matched(&text(find(data, 1)?), number(data, 2)?, find(data, 3)?),
+            "match" => self.sense.matched(&text(find(data, 1)?), number(data, 2)?, find(data, 3)?),
             "target" if text(find(data, 1)?) == "REJECT" => self.verdict(Verdict::Reject),
             _ => None,
         }
@@ -241,23 +286,11 @@ impl Reader {
         self.sense.ports = Some((end, vec![ports]));
         Some(())
     }
-
-    /// A match of iptables', in the kernel's own layout.
-    fn matched(&mut self, name: &str, revision: u32, info: &[u8]) -> Option<()> {
-        match (name, revision) {
-            ("multiport", 1) => self.sense.ports = Some(multiport(info)?),
-            ("conntrack", _) => self.sense.states = true,
-            // Says again what the protocol is.
-            ("tcp" | "udp", _) if info.get(..8)? == [0, 0, 255, 255, 0, 0, 255, 255] => {}
-            _ => return None,
-        }
-        Some(())
-    }
 }
 
 /// A `struct xt_multiport_v1`: which end, how many, fifteen ports, of each
 /// whether it begins a range, and whether all the others are meant.
-pub(crate) fn multiport(info: &[u8]) -> Option<(End, Vec<Ports>)> {
+fn multiport(info: &[u8]) -> Option<(End, Vec<Ports>)> {
     let [flags, count, rest @ ..] = info else { return None };
     let (begins, inverted) = (rest.get(30..45)?, *rest.get(45)?);
     let end = match flags {
@@ -283,7 +316,6 @@ pub(crate) fn multiport(info: &[u8]) -> Option<(End, Vec<Ports>)> {
 mod tests {
     use super::super::expression;
     use super::*;
-    use crate::host::traffic::Traffic;
 
     fn traffic(network: &str, ports: (u16, u16), end: End) -> Traffic {
         let ports = Ports { first: ports.0, last: ports.1 };
