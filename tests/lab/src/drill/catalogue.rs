@@ -371,6 +371,12 @@ pub const ALL: &[Drill] = &[
         nfsserver::exportfs_is_gone,
     ),
     core(
+        "nfsserver/after-exports",
+        10,
+        "nfsserver, exportfs: exports that are made before the server are served from its begin and outlive it",
+        nfsserver::exports_come_first,
+    ),
+    core(
         "nfsserver/stuck",
         10,
         "nfsserver, exportfs: where the state directory's disk does not answer, monitors and stops end in time",

@@ -173,6 +173,35 @@ pub fn exportfs_is_gone(stand: &Stand) -> Result<String> {
 }
 
 /// See the catalogue.
+pub fn exports_come_first(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        let export = node.agent("exportfs", "/run/drill/shared").with("clientspec", "127.0.0.1");
+        let export = export.with("fsid", "7").with("options", "rw,no_root_squash,no_subtree_check");
+        export.action("start")?.exits(0)?;
+        export.action("monitor")?.exits(0)?;
+        server.action("start")?.exits(0)?;
+        // From the first moment of the server the directory is there.
+        node.shell(
+            "echo one > /run/drill/shared/one; \
+             mount -t nfs -o vers=4.2 127.0.0.1:/run/drill/shared /run/drill/client && \
+             grep -q one /run/drill/client/one && umount /run/drill/client",
+        )?;
+        export.action("monitor")?.exits(0)?;
+        server.action("stop")?.exits(0)?;
+        // As long as nobody serves, it is still asked for.
+        export.action("monitor")?.exits(0)?;
+        export.action("stop")?.exits(0)?;
+        export.probe()?.exits(7)?;
+        let left = node.shell("cat /var/lib/nfs/etab")?;
+        ensure!(left.is_empty(), "the table has {left}");
+        nothing_is_left(node)?;
+        node.shell("umount /run/drill/shared").context("what was exported is held")?;
+        node.shell("mount -t tmpfs shared /run/drill/shared")?;
+        Ok(String::new())
+    })
+}
+
+/// See the catalogue.
 pub fn the_directory_is_stuck(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
         node.shell(
