@@ -20,6 +20,7 @@ pidof rpcbind || rpcbind -w
 pidof rpc.statd || rpc.statd
 pidof nfsdcld || nfsdcld
 echo 10 > /proc/fs/nfsd/nfsv4leasetime; echo 10 > /proc/fs/nfsd/nfsv4gracetime
+echo 10 > /proc/sys/fs/nfs/nlm_grace_period
 rpc.nfsd 4 && { pidof rpc.mountd || rpc.mountd; }
 exportfs -au
 truncate -s 32M /run/drill/image && mkfs.ext4 -q -F /run/drill/image
