@@ -140,7 +140,10 @@ impl Agent for Exportfs {
             A start makes sure that each directory lies on the file system that is meant and not \
             on the empty directory beneath. A stop takes the exports out of the table, has the \
             kernel forget them, and takes from clients what they hold of the file system, unless \
-            another resource exports some of it. What still keeps it busy then is named.",
+            another resource exports some of it. What still keeps it busy then is named.\n\n\
+            Between the start of the server and that of an export a client hears that its file is \
+            gone, and loses its locks. So let the exports come before the server, which takes them \
+            over, or keep the port closed meanwhile, by portblock.",
         params: Params::TABLE,
         words: Words::Positions,
         actions: &[

@@ -20,7 +20,8 @@ params! {
         [names] nfs_server_scope: Option<Scope>,
         /// Addresses of the service.
         ///
-        /// With commas between them. Clients of NFSv3 are told of a restart from each of these.
+        /// With commas between them. Clients of NFSv3 are told of a restart from each of these; each
+        /// needs a name that the resolver or /etc/hosts has for it, or sm-notify refuses it.
         [] nfs_ip: Option<Addresses>,
         /// Whether to serve NFSv4 alone.
         ///

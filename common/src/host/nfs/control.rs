@@ -11,8 +11,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub use proc::DIRECTORY;
+
+/// A look at what hangs takes no longer, on a busy machine either.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// A server to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +60,8 @@ pub fn start(system: &System<'_>, wanted: &Wanted) -> Result<()> {
 /// Ends the server: requests under way are answered, what clients hold is let
 /// go of, and their connections are closed.
 pub fn stop(system: &System<'_>) -> Result<()> {
-    child::run::<&str>(system, "nfsd-stop", &[], system.deadline())
+    // What is in the way is looked for afterwards.
+    child::run::<&str>(system, "nfsd-stop", &[], system.deadline().sooner(LOOK))
         .context("cannot stop the kernel's NFS server")
 }
 

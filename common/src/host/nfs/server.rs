@@ -107,14 +107,20 @@ pub fn find(view: &View) -> Result<Found> {
     }
 }
 
-/// Which of its threads hang, and where: a clause for a reason.
+/// Which of its threads hang, and where, or nfsdcld, for which it waits when a
+/// grace period ends: a clause for a reason.
 pub fn stuck(view: &View) -> String {
     let proc = view.path("/proc");
-    let threads = process::all(&proc)
-        .into_iter()
-        .filter(|pid| process::Process::find(&proc, *pid).is_some_and(|one| one.name == "nfsd"));
-    let place = |pid| Some(format!("its thread {pid} is stuck in {}", process::stuck_at(pid)?));
-    match threads.filter_map(place).collect::<Vec<_>>().as_slice() {
+    let place = |pid| {
+        let name = process::Process::find(&proc, pid)?.name;
+        let who = match name.as_str() {
+            "nfsd" => format!("its thread {pid}"),
+            "nfsdcld" => format!("nfsdcld (pid {pid})"),
+            _ => return None,
+        };
+        Some(format!("{who} is stuck in {}", process::stuck_at(pid)?))
+    };
+    match process::all(&proc).into_iter().filter_map(place).collect::<Vec<_>>().as_slice() {
         [] => String::new(),
         [first] => format!(", {first}"),
         [first, more @ ..] => format!(", {first}, and {} more", more.len()),

@@ -65,19 +65,24 @@ pub fn are_served(stand: &Stand) -> Result<String> {
     node.background("exec sleep 100000 9< /mnt/drill-v4/one", "pgrep -x sleep")?;
     agent.action("stop")?.exits(0)?;
     is_gone(&node)?;
-    let named =
-        node.shell("grep -c 'NFS client 127.0.0.1 .* has /one open' /var/log/agents.log")?;
-    // NFSv4's state is not the export's, and this kernel does not revoke it.
+    let named = node
+        .shell("grep -c 'NFS client 127.0.0.1 .* has /one open' /var/log/agents.log || true")?
+        .trim()
+        .to_owned();
+    // NFSv4's state is not the export's: Linux 6.9 and later take it away with
+    // the locks of the file system, earlier ones keep it for the length of a lease.
     let busy = node.machine.run(&["umount", DATA], node.left()?)?.code != 0;
+    ensure!(busy == (named != "0"), "busy: {busy}, and who it is was named {named} times");
+    if !busy {
+        node.end_background()?;
+        return Ok("freed at once".into());
+    }
     agent.action("start")?.exits(0)?;
     let patient = agent.clone().with("wait_for_leasetime_on_stop", "1");
     let took = patient.action("stop")?.exits(0)?.took;
     node.shell(&format!("umount {DATA}"))?;
     node.end_background()?;
-    Ok(format!(
-        "named {} times; busy without the wait: {busy}, freed after {took:.0?}",
-        named.trim()
-    ))
+    Ok(format!("named, and freed after {took:.0?}"))
 }
 
 /// See the catalogue.
