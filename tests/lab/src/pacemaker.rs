@@ -165,9 +165,12 @@ fn served(setting: &Setting) -> Result<Vec<(String, String)>> {
     }
     let address = article.address.unwrap_or_default();
     let state = format!("{}/nfsinfo", article.mounts[0].directory);
+    // A client whose packets were dropped tries again later and later, after as long
+    // as it has waited; it has to find the grace period. That ends earlier where
+    // all have taken back what they had.
     let server = format!(
         "ocf:sturdy:nfsserver params nfs_ip={address} nfs_server_scope={address} \
-         nfs_shared_infodir={state}"
+         nfs_shared_infodir={state} nfs_gracetime=90"
     );
     let exports = article.exports()?.into_iter().enumerate();
     let exports = exports.map(|(number, [directory, client, options])| {
