@@ -265,7 +265,11 @@ fn make_group(group: &Group, device: &str) -> String {
 
 fn bring_up_drbd(machine: &Machine, article: &Article) -> Result<()> {
     disk::map(machine)?;
-    let up = format!("drbdadm up {} 2>&1", article.resource);
+    // Where only the engine was stopped, it is up.
+    let up = format!(
+        "grep -q '^ *{}: cs:' /proc/drbd || drbdadm up {} 2>&1",
+        article.minor, article.resource
+    );
     machine.shell(&up, Duration::from_secs(60))?;
     Ok(())
 }
