@@ -14,6 +14,9 @@ pub mod drbdupper;
 pub mod exportfs;
 pub mod filesystem;
 pub mod ipaddr;
+mod iscsi;
+pub mod iscsi_logical_unit;
+pub mod iscsi_target;
 pub mod iscsitarget;
 pub mod lvm;
 pub mod lvm2;
@@ -43,6 +46,8 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nfs_common::NfsCommon>(),
     meta_of::<nfs_kernel_server::NfsKernelServer>(),
     meta_of::<iscsitarget::Iscsitarget>(),
+    meta_of::<iscsi_target::ISCSITarget>(),
+    meta_of::<iscsi_logical_unit::ISCSILogicalUnit>(),
     meta_of::<vblade::Vblade>(),
     meta_of::<portblock::Portblock>(),
 ];

@@ -47,6 +47,8 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nfs-common" => named("need_gssd", "no"),
         "nfs-kernel-server" => named("nfs_server_scope", "10.0.0.9"),
         "iscsitarget" => one("config", "/etc/ietd.conf"),
+        "iSCSITarget" => one("iqn", "iqn.2001-04.com.example:one"),
+        "iSCSILogicalUnit" => iscsi_logical_unit(machine),
         "vblade" => vblade(machine),
         "portblock" => portblock(),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
@@ -116,6 +118,14 @@ fn ipaddr(machine: &Machine) -> Sample {
         ],
         words: vec!["10.0.0.9/24/eth0".into()],
     }
+}
+
+fn iscsi_logical_unit(machine: &Machine) -> Sample {
+    let disk = machine.disk(4);
+    let words = vec!["iqn.2001-04.com.example:one".into(), "1".into(), disk.path().to_owned()];
+    machine.keep(disk);
+    let names = ["target_iqn", "lun", "path"];
+    Sample { parameters: names.into_iter().zip(words.clone()).collect(), words }
 }
 
 fn vblade(machine: &Machine) -> Sample {

@@ -7,6 +7,7 @@
 //! `Yes` and `No` are not, and never were.
 
 use common::host::lio::discovery::Credentials;
+use common::host::lio::name;
 use std::fmt;
 
 /// What the file says.
@@ -243,10 +244,10 @@ impl Ietd {
             .flat_map(|target| target.luns.iter().map(move |lun| (target, lun)))
             .collect();
         for (at, (target, lun)) in luns.iter().enumerate() {
-            let identity = identity(&lun.serial(&target.iqn));
+            let identity = name::identity(&lun.serial(&target.iqn));
             let same = luns[..at]
                 .iter()
-                .find(|(other, earlier)| self::identity(&earlier.serial(&other.iqn)) == identity);
+                .find(|(other, earlier)| name::identity(&earlier.serial(&other.iqn)) == identity);
             if let Some((_, earlier)) = same {
                 let text = format!(
                     "LIO makes a disk's identity of the hexadecimal digits in its serial number, \
@@ -365,13 +366,7 @@ fn set_user(slot: &mut Option<Credentials>, value: &str) -> Result<(), Users> {
 
 /// A target's name, in small letters as it goes over the wire.
 fn iqn(value: &str) -> Result<String, String> {
-    let name = value.to_ascii_lowercase();
-    let is_kind = ["iqn.", "eui.", "naa."].iter().any(|kind| name.starts_with(kind));
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:-".contains(&byte);
-    match is_kind && name.len() <= 223 && name.bytes().all(is_plain) {
-        true => Ok(name),
-        false => Err(format!("{value} is no name of a target: iqn.YEAR-MONTH.DOMAIN:NAME")),
-    }
+    name::iscsi(value).map_err(|what| format!("{value} is {what}"))
 }
 
 fn identifier(name: &str, value: &str, longest: usize) -> Result<String, String> {
@@ -380,14 +375,6 @@ fn identifier(name: &str, value: &str, longest: usize) -> Result<String, String>
         true => Ok(value.to_owned()),
         false => Err(format!("{name} takes up to {longest} letters and digits")),
     }
-}
-
-/// What LIO makes of a serial number: up to 25 of its hexadecimal digits.
-fn identity(serial: &str) -> String {
-    let digits = serial.chars().filter(char::is_ascii_hexdigit).take(25);
-    let digits: String = digits.map(|digit| digit.to_ascii_lowercase()).collect();
-    // The rest of the field is zero.
-    digits.trim_end_matches('0').to_owned()
 }
 
 /// FNV-1a: the same on each node, for ever.

@@ -8,7 +8,7 @@ use super::beside::Beside;
 use super::ietd::{self, Ietd, Mode, digest};
 use super::{Iscsitarget, State};
 use anyhow::{Context, Result};
-use common::host::lio::build::{self, Kind, NewStore};
+use common::host::lio::build::{self, Kind, Model, NewStore};
 use common::host::lio::{Lio, Store, Target, discovery};
 use common::{Plan, System, View};
 
@@ -57,14 +57,15 @@ impl Iscsitarget {
         let iqn = &target.iqn;
         build::target(system, iqn)?;
         for lun in &target.luns {
-            let store = build::store(system, &self.wanted(system, iqn, lun)?)
+            let store = build::store(system, &self.wanted(system, iqn, lun)?, |_| Ok(()))
                 .with_context(|| format!("line {}", lun.line))?;
             build::lun(system, iqn, lun.number, &store, &self.mark)?;
         }
         for (name, value) in &target.parameters {
             build::parameter(system, iqn, name, value)?;
         }
-        build::admit(system, iqn, target.incoming.as_ref(), target.outgoing.as_ref())
+        build::ask(system, iqn, target.incoming.as_ref(), target.outgoing.as_ref())?;
+        build::admit_all(system, iqn, true)
     }
 
     fn wanted(&self, system: &System<'_>, iqn: &str, lun: &ietd::Lun) -> Result<NewStore> {
@@ -75,9 +76,11 @@ impl Iscsitarget {
             path: lun.path.clone(),
             is_read_only: lun.mode == Mode::ReadOnly,
             serial: lun.serial(iqn),
-            vendor: "IET",
-            product: "VIRTUAL-DISK",
+            vendor: Some("IET".into()),
+            model: Model::Named("VIRTUAL-DISK".into()),
             block_size: lun.block_size,
+            attributes: Vec::new(),
+            maker: None,
         })
     }
 

@@ -10,8 +10,12 @@
 //! Nothing of it can be renamed. The name of a LUN's link is free, so whoever
 //! makes a LUN leaves a mark in it.
 
+pub mod acl;
 pub mod build;
 pub mod discovery;
+pub mod name;
+pub mod portal;
+pub mod reservation;
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
@@ -49,6 +53,19 @@ pub struct Lun {
     pub store: Option<(String, Store)>,
 }
 
+/// What there is of a target besides its disks, which may be many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Whether it serves.
+    pub is_enabled: bool,
+    /// The addresses it listens at, as whoever made them has written them.
+    pub portals: Vec<String>,
+    /// Whether initiators have to prove who they are.
+    pub asks_for_secret: bool,
+    /// Whether every initiator may log in, and not only those that are listed.
+    pub admits_all: bool,
+}
+
 /// An iSCSI target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -80,6 +97,11 @@ impl Target {
     /// The directory of its one group.
     pub fn group(iqn: &str) -> String {
         format!("{ROOT}/iscsi/{iqn}/{GROUP}")
+    }
+
+    /// The directory of one of its disks.
+    pub fn lun(iqn: &str, number: u64) -> String {
+        format!("{}/lun/lun_{number}", Self::group(iqn))
     }
 }
 
@@ -124,26 +146,59 @@ impl<'v> Lio<'v> {
 
     /// What there is of a target; nothing of one that has gone meanwhile.
     pub fn target(&self, iqn: &str) -> Result<Option<Target>> {
-        let group = Target::group(iqn);
+        let Some(group) = self.group(iqn)? else { return Ok(None) };
+        let Group { is_enabled, portals, .. } = group.unwrap_or_default();
+        Ok(Some(Target { iqn: iqn.to_owned(), is_enabled, portals, luns: self.luns(iqn)? }))
+    }
+
+    /// The same without its disks: nothing where it is not there, and nothing
+    /// within where it has been begun and has no group yet.
+    pub fn group(&self, iqn: &str) -> Result<Option<Option<Group>>> {
         if configfs::list(self.view, &format!("{ROOT}/iscsi/{iqn}"))?.is_none() {
             return Ok(None);
         }
-        let mut target =
-            Target { iqn: iqn.to_owned(), is_enabled: false, luns: vec![], portals: vec![] };
+        let group = Target::group(iqn);
+        let is_set = |name: &str| -> Result<bool> {
+            let path = format!("{group}/{name}");
+            Ok(self.view.exists(&path)? && configfs::get(self.view, &path)? == "1")
+        };
         if configfs::list(self.view, &group)?.is_none() {
             // Between the making of the one and the other.
-            return Ok(Some(target));
+            return Ok(Some(None));
         }
-        target.is_enabled = configfs::get(self.view, &format!("{group}/enable"))? == "1";
-        target.portals = configfs::list(self.view, &format!("{group}/np"))?.unwrap_or_default();
-        for name in configfs::list(self.view, &format!("{group}/lun"))?.unwrap_or_default() {
+        Ok(Some(Some(Group {
+            is_enabled: configfs::get(self.view, &format!("{group}/enable"))? == "1",
+            portals: configfs::list(self.view, &format!("{group}/np"))?.unwrap_or_default(),
+            asks_for_secret: is_set("attrib/authentication")?,
+            admits_all: is_set("attrib/generate_node_acls")?,
+        })))
+    }
+
+    /// Whether there is a target of this very name.
+    pub fn has_target(&self, iqn: &str) -> Result<bool> {
+        Ok(self.view.exists(format!("{ROOT}/iscsi/{iqn}"))?)
+    }
+
+    /// The disks of a target, by number.
+    pub fn luns(&self, iqn: &str) -> Result<Vec<Lun>> {
+        let place = format!("{}/lun", Target::group(iqn));
+        let mut luns = Vec::new();
+        for name in configfs::list(self.view, &place)?.unwrap_or_default() {
             let number = name.strip_prefix("lun_").and_then(|number| number.parse().ok());
             let number = number.with_context(|| format!("odd name of a LUN: {name}"))?;
-            let store = self.store_of(&format!("{group}/lun/{name}"))?;
-            target.luns.push(Lun { number, store });
+            luns.push(Lun { number, store: self.store_of(&format!("{place}/{name}"))? });
         }
-        target.luns.sort_by_key(|lun| lun.number);
-        Ok(Some(target))
+        luns.sort_by_key(|lun| lun.number);
+        Ok(luns)
+    }
+
+    /// One of them.
+    pub fn lun(&self, iqn: &str, number: u64) -> Result<Option<Lun>> {
+        let path = Target::lun(iqn, number);
+        match configfs::list(self.view, &path)? {
+            Some(_) => Ok(Some(Lun { number, store: self.store_of(&path)? })),
+            None => Ok(None),
+        }
     }
 
     /// The one link in a LUN's directory, and where it leads.
@@ -158,7 +213,40 @@ impl<'v> Lio<'v> {
 
     /// The disk that a store has open, as the kernel tells it.
     pub fn device(&self, store: &Store) -> Result<Option<Number>> {
-        Ok(device(&configfs::get(self.view, &format!("{}/info", store.path()))?))
+        Ok(self.backing(store)?.device)
+    }
+
+    /// What a store has open, as the kernel tells it.
+    pub fn backing(&self, store: &Store) -> Result<Backing> {
+        Ok(Backing::parse(&configfs::get(self.view, &format!("{}/info", store.path()))?))
+    }
+
+    /// The serial number that initiators know a store's disk by.
+    pub fn serial(&self, store: &Store) -> Result<String> {
+        let text = configfs::get(self.view, &format!("{}/wwn/vpd_unit_serial", store.path()))?;
+        // `T10 VPD Unit Serial Number: 5ba72d17`
+        Ok(text.split_once(':').map_or("", |(_, serial)| serial).trim().to_owned())
+    }
+
+    /// Who has made a store, where that was written down in it.
+    pub fn maker(&self, store: &Store) -> Result<String> {
+        let path = format!("{}/alias", store.path());
+        match self.view.read(&path) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
+        }
+    }
+
+    /// What a store was told to open, which is only a text: nothing where it was
+    /// not told yet.
+    pub fn told(&self, store: &Store) -> Result<String> {
+        let path = format!("{}/udev_path", store.path());
+        match self.view.read(&path) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
+        }
     }
 
     /// The initiators that are logged in.
@@ -173,8 +261,7 @@ impl<'v> Lio<'v> {
         }
         names.retain(|name| !name.trim().is_empty());
         for acl in configfs::list(self.view, &format!("{group}/acls"))?.unwrap_or_default() {
-            let info = configfs::get(self.view, &format!("{group}/acls/{acl}/info"))?;
-            if !info.starts_with("No active") {
+            if self.is_logged_in(iqn, &acl)? {
                 names.push(acl);
             }
         }
@@ -182,14 +269,38 @@ impl<'v> Lio<'v> {
     }
 }
 
-/// From a store's `info`: `Major: 147 Minor: 1  CLAIMED: IBLOCK`.
-fn device(info: &str) -> Option<Number> {
-    let words: Vec<&str> = info.split_whitespace().collect();
-    let after = |name| {
-        let at = words.iter().position(|word| *word == name)?;
-        words.get(at + 1)?.parse().ok()
-    };
-    Some(Number { major: after("Major:")?, minor: after("Minor:")? })
+impl Default for Group {
+    /// One that has just been made.
+    fn default() -> Self {
+        Self { is_enabled: false, portals: Vec::new(), asks_for_secret: true, admits_all: false }
+    }
+}
+
+/// What a store has open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backing {
+    /// Whether it can be used.
+    pub is_ready: bool,
+    /// The disk, where it is one.
+    pub device: Option<Number>,
+}
+
+impl Backing {
+    /// From a store's `info`: `Status: ACTIVATED ...`, `Major: 147 Minor: 1
+    /// CLAIMED: IBLOCK`.
+    fn parse(info: &str) -> Self {
+        let words: Vec<&str> = info.split_whitespace().collect();
+        let after = |name: &str| {
+            let at = words.iter().position(|word| *word == name)?;
+            words.get(at + 1).copied()
+        };
+        let number = |name| after(name)?.parse().ok();
+        let device = number("Major:").zip(number("Minor:"));
+        Self {
+            is_ready: after("Status:") == Some("ACTIVATED"),
+            device: device.map(|(major, minor)| Number { major, minor }),
+        }
+    }
 }
 
 #[cfg(test)]

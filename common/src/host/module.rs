@@ -34,9 +34,25 @@ pub(crate) fn absent(
 
 /// Loads the module, or says why that cannot be.
 pub fn load(system: &System<'_>, module: &str) -> Result<()> {
+    let state = system.read(format!("/sys/module/{module}/initstate")).unwrap_or_default();
+    if state.trim() == "live" {
+        return Ok(());
+    }
     let done = system.change("modprobe", &[module])?;
     if !done.success() {
         bail!("this kernel has no {module}: {}", done.reason());
     }
     Ok(())
+}
+
+/// Fails where the module is not loaded and could not be.
+pub fn can_load(view: &View, module: &str) -> Result<()> {
+    if view.exists(format!("/sys/module/{module}"))? {
+        return Ok(());
+    }
+    let asked = view.query("modprobe", &["--dry-run", "--quiet", module])?;
+    match asked.success() {
+        true => Ok(()),
+        false => bail!("this kernel has no module {module}"),
+    }
 }

@@ -68,7 +68,7 @@ fn each_wrong_line_is_named_with_what_is_wrong() {
         ("MaxBurstLength 1", "1 is not a number from 512 to 16777215"),
         ("HeaderDigest MD5", "MD5 is no list of CRC32C and None"),
         ("Wthreads many", "many is not a number"),
-        ("Target disk", "disk is no name of a target"),
+        ("Target disk", "disk is no iSCSI name"),
         ("Target iqn.2001-04.com.example:ONE", "there is a second target"),
         ("MaxBurst 1", "MaxBurst is no directive"),
     ] {

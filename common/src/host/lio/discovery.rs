@@ -23,7 +23,10 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// What clears a field: LIO takes it for no value.
-const NONE: &str = "NULL";
+pub(super) const NONE: &str = "NULL";
+
+/// The fields that both pairs are kept in.
+pub(super) const FIELDS: [&str; 4] = ["userid", "password", "userid_mutual", "password_mutual"];
 
 impl Credentials {
     /// Why LIO cannot hold them.
@@ -63,7 +66,7 @@ pub fn guard(
 pub fn open(system: &System<'_>) -> Result<()> {
     let place = format!("{ROOT}/iscsi/discovery_auth");
     configfs::set(system, &format!("{place}/enforce_discovery_auth"), "0")?;
-    for field in ["userid", "password", "userid_mutual", "password_mutual"] {
+    for field in FIELDS {
         configfs::set(system, &format!("{place}/{field}"), NONE)?;
     }
     Ok(())

@@ -60,6 +60,16 @@ sort -r /proc/mounts | while read -r _ at _; do case $at in
   /mnt/drill*|/usr/sbin/*) umount -l $at;; esac; done
 umount /mnt/drill-v3 /mnt/drill-v4 2>/dev/null
 exportfs -au; rpc.nfsd 0; for name in rpc.mountd nfsdcld rpc.statd; do kill $(pidof $name); done 2>/dev/null
+iscsiadm -m node -u; iscsiadm -m node -o delete
+lio=/sys/kernel/config/target
+for group in $lio/iscsi/*.*/tpgt_*; do [ -d $group ] || continue
+  grep -q 1 $group/enable && echo 0 > $group/enable
+  find $group/acls $group/lun -type l -exec rm {} +
+  rmdir $group/acls/*/lun_* $group/acls/* $group/lun/lun_* $group/np/* $group ${group%/*}; done
+for store in $lio/core/*/*/enable; do [ -f $store ] && rmdir ${store%/enable}; done
+for adapter in $lio/core/*_[0-9]*; do [ -d $adapter ] && rmdir $adapter; done
+[ -d $lio/iscsi/discovery_auth ] && echo 0 > $lio/iscsi/discovery_auth/enforce_discovery_auth
+rm -rf /srv/target
 losetup -D
 drbdsetup down r4-U; drbdsetup down r4; dmsetup remove drill4; rm -f /etc/drbd.d/stacked.res
 rm -rf /run/drill; mkdir -p /run/drill /mnt/drill
