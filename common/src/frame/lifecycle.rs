@@ -370,7 +370,15 @@ impl<A: Extras> Action<'_, A> {
         }
         let done = self.carry_out_all(plan);
         let is_done = done.is_ok();
-        match (self.observe()?.1, done) {
+        let (after, done) = match (self.observe(), done) {
+            (Ok((_, status)), done) => (status, done),
+            // What has failed before says more of why the look does.
+            (Err(look), Err(err)) => {
+                return Err(fault::besides(err, self.call.verb, &format!("{look:#}")));
+            }
+            (Err(look), Ok(())) => return Err(look),
+        };
+        match (after, done) {
             (Status::Stopped(_), Ok(())) => {}
             (Status::Stopped(_), Err(err)) => {
                 self.view.warn(format_args!("stopped, but: {err:#}"));

@@ -74,7 +74,7 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
     view.note(format_args!("child {shown}"));
     let lock = view.lock();
     // Whoever only looks changes nothing when it gets to it.
-    let looks = ["read", "block", "look", "answer", "lease", "nfsd-look", "text"];
+    let looks = ["read", "block", "look", "answer", "lease", "nfsd-look", "text", "configfs-look"];
     let changes = !looks.contains(&task);
     let kept = lock.as_ref().filter(|_| changes).map(|lock| lock.as_raw_fd());
     if deadline.has_passed() {
@@ -101,7 +101,10 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
 /// The child's whole life, of which `task` is what it is for; the result is its
 /// exit code.
 pub(crate) fn serve(task: impl FnOnce() -> Result<()>) -> u8 {
-    let Err(err) = task() else { return 0 };
+    let done = task();
+    // What has no line feed at its end is kept back, and nobody else brings it.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    let Err(err) = done else { return 0 };
     let errno = err.chain().find_map(|cause| {
         let system = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         system.or_else(|| cause.downcast_ref::<Errno>().map(|errno| *errno as i32))

@@ -160,7 +160,7 @@ impl<'v> Lio<'v> {
         let group = Target::group(iqn);
         let is_set = |name: &str| -> Result<bool> {
             let path = format!("{group}/{name}");
-            Ok(self.view.exists(&path)? && configfs::get(self.view, &path)? == "1")
+            Ok(configfs::exists(self.view, &path)? && configfs::get(self.view, &path)? == "1")
         };
         if configfs::list(self.view, &group)?.is_none() {
             // Between the making of the one and the other.
@@ -176,7 +176,7 @@ impl<'v> Lio<'v> {
 
     /// Whether there is a target of this very name.
     pub fn has_target(&self, iqn: &str) -> Result<bool> {
-        Ok(self.view.exists(format!("{ROOT}/iscsi/{iqn}"))?)
+        Ok(configfs::exists(self.view, &format!("{ROOT}/iscsi/{iqn}"))?)
     }
 
     /// The disks of a target, by number.
@@ -205,7 +205,9 @@ impl<'v> Lio<'v> {
     fn store_of(&self, lun: &str) -> Result<Option<(String, Store)>> {
         for name in configfs::list(self.view, lun)?.unwrap_or_default() {
             // Everything else there is a directory or a file.
-            let Ok(to) = self.view.read_link(format!("{lun}/{name}")) else { continue };
+            let to = configfs::linked(self.view, &format!("{lun}/{name}"));
+            let to = to.with_context(|| format!("cannot look at {lun}/{name}"))?;
+            let Some(to) = to else { continue };
             return Ok(Store::linked(&to.to_string_lossy()).map(|store| (name, store)));
         }
         Ok(None)
@@ -230,19 +232,18 @@ impl<'v> Lio<'v> {
 
     /// Who has made a store, where that was written down in it.
     pub fn maker(&self, store: &Store) -> Result<String> {
-        let path = format!("{}/alias", store.path());
-        match self.view.read(&path) {
-            Ok(text) => Ok(text.trim().to_owned()),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
-        }
+        self.text(&format!("{}/alias", store.path()))
     }
 
     /// What a store was told to open, which is only a text: nothing where it was
     /// not told yet.
     pub fn told(&self, store: &Store) -> Result<String> {
-        let path = format!("{}/udev_path", store.path());
-        match self.view.read(&path) {
+        self.text(&format!("{}/udev_path", store.path()))
+    }
+
+    /// A value, or nothing where there is none.
+    fn text(&self, path: &str) -> Result<String> {
+        match configfs::read(self.view, path) {
             Ok(text) => Ok(text.trim().to_owned()),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
@@ -253,7 +254,7 @@ impl<'v> Lio<'v> {
     pub fn sessions(&self, iqn: &str) -> Result<Vec<String>> {
         let group = Target::group(iqn);
         let mut names = Vec::new();
-        match self.view.read(format!("{group}/dynamic_sessions")) {
+        match configfs::read(self.view, &format!("{group}/dynamic_sessions")) {
             // Names with NUL or line feed behind each.
             Ok(text) => names.extend(text.split(['\0', '\n']).map(str::to_owned)),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}

@@ -91,7 +91,8 @@ fn try_lock(file: &File) -> Result<bool> {
     }
 }
 
-fn whole(kind: i32) -> libc::flock {
+/// A lock of this kind on all of a file.
+pub(super) fn whole(kind: i32) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

@@ -50,9 +50,11 @@ pub fn admit_as_target(system: &System<'_>, iqn: &str, initiator: &str, maker: &
     configfs::make(system, &place)?;
     configfs::set(system, &format!("{place}/tag"), maker)?;
     for field in discovery::FIELDS {
-        let value = configfs::get(system, &format!("{}/auth/{field}", Target::group(iqn)))?;
+        let value = configfs::read(system, &format!("{}/auth/{field}", Target::group(iqn)))?;
+        // The kernel ends it with a line feed, whatever it ends with itself.
+        let value = value.strip_suffix('\n').unwrap_or(&value);
         if !value.is_empty() && value != discovery::NONE {
-            configfs::set_secret(system, &format!("{place}/auth/{field}"), &value)?;
+            configfs::set_secret(system, &format!("{place}/auth/{field}"), value)?;
         }
     }
     Ok(())
@@ -92,7 +94,8 @@ pub fn idle(view: &View, iqn: &str, maker: &str) -> Result<Vec<String>> {
     let mut failed = None;
     idle.retain(|initiator| {
         let place = directory(iqn, initiator);
-        let is_ours = view.read(format!("{place}/tag")).is_ok_and(|tag| tag.trim() == maker);
+        let is_ours =
+            configfs::read(view, &format!("{place}/tag")).is_ok_and(|tag| tag.trim() == maker);
         is_ours
             && match configfs::list(view, &place) {
                 Ok(names) => !names.unwrap_or_default().iter().any(|name| name.starts_with("lun_")),
@@ -128,7 +131,7 @@ fn links_in(view: &View, place: &str) -> Result<Vec<(String, String)>> {
     for name in configfs::list(view, place)?.unwrap_or_default() {
         let path = format!("{place}/{name}");
         // Everything else there is a directory or a file.
-        if let Ok(to) = view.read_link(&path) {
+        if let Some(to) = configfs::linked(view, &path)? {
             found.push((path, to.to_string_lossy().into_owned()));
         }
     }
@@ -139,7 +142,7 @@ impl Lio<'_> {
     /// Whether an initiator is logged in, by what the kernel says of it.
     pub(super) fn is_logged_in(&self, iqn: &str, initiator: &str) -> Result<bool> {
         let path = format!("{}/info", directory(iqn, initiator));
-        match self.view.read(&path) {
+        match configfs::read(self.view, &path) {
             Ok(info) => Ok(!info.starts_with("No active")),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(err) => Err(err).with_context(|| format!("cannot read {path}")),

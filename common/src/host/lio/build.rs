@@ -157,7 +157,7 @@ pub fn store(
         identify(system, &path, wanted)?;
     }
     for Attribute { name, value, is_optional } in &wanted.attributes {
-        if !system.exists(format!("{path}/attrib/{name}"))? {
+        if !configfs::exists(system, &format!("{path}/attrib/{name}"))? {
             system.warn(format_args!("LIO has no setting {name}; ignored"));
         } else if let Err(err) = set(&format!("attrib/{name}"), value) {
             match is_optional {
@@ -180,7 +180,7 @@ fn identify(system: &System<'_>, path: &str, wanted: &NewStore) -> Result<()> {
     }
     for (name, text) in texts {
         if let Some(text) = text
-            && system.exists(format!("{path}/{name}"))?
+            && configfs::exists(system, &format!("{path}/{name}"))?
         {
             set(name, text)?;
         }
@@ -274,7 +274,7 @@ pub fn parameter(system: &System<'_>, iqn: &str, name: &str, value: &str) -> Res
 pub fn setting(system: &System<'_>, iqn: &str, name: &str, value: &str) -> Result<bool> {
     for place in ["param", "attrib"] {
         let path = format!("{}/{place}/{name}", Target::group(iqn));
-        if system.exists(&path)? {
+        if configfs::exists(system, &path)? {
             configfs::set(system, &path, value)?;
             return Ok(true);
         }
@@ -299,7 +299,7 @@ pub fn open(system: &System<'_>, iqn: &str, is_open: bool) -> Result<()> {
     let path = format!("{}/enable", Target::group(iqn));
     let value = if is_open { "1" } else { "0" };
     // The value that it has already is refused.
-    match system.exists(&path)? && configfs::get(system, &path)? != value {
+    match configfs::exists(system, &path)? && configfs::get(system, &path)? != value {
         true => configfs::set_apart(system, &path, value),
         false => Ok(()),
     }
@@ -355,7 +355,7 @@ pub fn remove_lun(system: &System<'_>, iqn: &str, number: u64) -> Result<()> {
 fn remove_lun_at(system: &System<'_>, lun: &str) -> Result<()> {
     for name in configfs::list(system, lun)?.unwrap_or_default() {
         let path = format!("{lun}/{name}");
-        if system.read_link(&path).is_ok() {
+        if configfs::linked(system, &path)?.is_some() {
             configfs::unlink(system, &path)?;
         }
     }

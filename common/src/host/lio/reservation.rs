@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 /// Where the kernel keeps the files. One that cannot be asked has them where all
 /// had them first.
 fn directory(view: &View) -> String {
-    let root = view.read(format!("{ROOT}/dbroot")).unwrap_or_default();
+    let root = configfs::read(view, &format!("{ROOT}/dbroot")).unwrap_or_default();
     let root = root.trim();
     format!("{}/pr", if root.is_empty() { "/var/target" } else { root })
 }
