@@ -69,6 +69,7 @@ static META: Meta = Meta {
         "LIO does not know who may log in by address: an entry of initiators.allow or initiators.deny that is more than ALL is refused, by its line; a firewall can do that.",
         "The serial number of a disk is its ScsiSN, else its ScsiId, else made of the target's name and the number, and so the same on each node. Links in /dev/disk/by-id begin with scsi-36001405 instead of scsi-1IET, as LIO has an identity that udev prefers; UUIDs and labels of file systems stay.",
         "Type=fileio on a block device is served as a block device: with IOMode=wt nothing is acknowledged that is not on disk. IOMode=wb acknowledges what is in memory, as it did.",
+        "Where no IncomingUser stands before the first Target, LIO turns away initiators that want to give a password at discovery; IET let them in.",
         "MaxSessions, NOPInterval, NOPTimeout, QueuedCommands, Wthreads and iSNS are read and have no effect; explain lists them.",
         "A start where nothing can be served fails: the init script ended well with ISCSITARGET_ENABLE=false, and without the file.",
     ],
@@ -224,7 +225,18 @@ impl Extras for Iscsitarget {
             .ignored
             .iter()
             .map(|remark| Fact::new("no effect", format!("{} {remark}", self.config.display())));
-        of_file.chain(beside.ignored.into_iter().map(|text| Fact::new("no effect", text))).collect()
+        let open = (file.incoming.is_none() && !file.targets.is_empty()).then(|| {
+            Fact::new(
+                "discovery",
+                "asks for no password, and LIO turns away an initiator that wants to give one \
+                 (discovery.sendtargets.auth.authmethod = CHAP in its iscsid.conf): take that out \
+                 there, or put its user before the first Target here, as IncomingUser",
+            )
+        });
+        of_file
+            .chain(open)
+            .chain(beside.ignored.into_iter().map(|text| Fact::new("no effect", text)))
+            .collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod held;
 mod journal;
 mod kill;
 mod layers;
+mod lun;
 mod module;
 mod nfsserver;
 mod node;

@@ -2,7 +2,7 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, exports, group, held, journal, kill, layers, module, nfsserver, peer, score,
+    Drill, disk, exports, group, held, journal, kill, layers, lun, module, nfsserver, peer, score,
     split, stacked, target, tester,
 };
 use anyhow::Result;
@@ -100,6 +100,36 @@ pub const ALL: &[Drill] = &[
         60,
         "iscsitarget: a stop that is killed at any moment is mended by the next stop or start",
         |stand| target::kills(stand, "stop"),
+    ),
+    more(
+        "kill/iSCSI-start",
+        90,
+        "iSCSITarget, iSCSILogicalUnit: a start that is killed at any moment is mended by the next stop or start",
+        |stand| lun::kills(stand, "start"),
+    ),
+    more(
+        "kill/iSCSI-stop",
+        90,
+        "iSCSITarget, iSCSILogicalUnit: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| lun::kills(stand, "stop"),
+    ),
+    core(
+        "target/session",
+        8,
+        "iSCSITarget: who has the password logs in and writes; a stop with a session open ends it, and leaves nothing",
+        lun::ends_a_session,
+    ),
+    core(
+        "target/held",
+        8,
+        "iSCSILogicalUnit: where a disk does not answer, a stop ends in its time with what hangs, and the other disks go on",
+        lun::is_held,
+    ),
+    more(
+        "target/reservation",
+        8,
+        "iSCSILogicalUnit: a reservation that was to outlive a loss of power outlives stop and start",
+        lun::keeps_a_reservation,
     ),
     core(
         "target/dangling",

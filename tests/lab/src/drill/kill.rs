@@ -40,6 +40,11 @@ pub fn of_call(stand: &Stand, call: Call, action: &str, subject: Subject) -> Res
     follow(stand, vec![victim_of(call, action, subject)])
 }
 
+/// Two calls, each on a node of its own, at the same time.
+pub fn of_two(stand: &Stand, calls: [(Call, Subject); 2], action: &str) -> Result<String> {
+    follow(stand, calls.map(|(call, subject)| victim_of(call, action, subject)).to_vec())
+}
+
 /// Each victim on its node, all at once, with its share of the kills.
 fn follow(stand: &Stand, victims: Vec<Victim>) -> Result<String> {
     let count = victims.len() as u32;

@@ -110,7 +110,11 @@ impl<'a> Node<'a> {
 
     /// An agent with its first parameter, in the words of Pacemaker.
     pub fn agent(&self, agent: &str, first: &str) -> Agent<'a> {
-        let name = call::object(agent);
+        self.named(agent, call::object(agent), first)
+    }
+
+    /// The same, where it is said which parameter that is.
+    pub fn named(&self, agent: &str, name: &str, first: &str) -> Agent<'a> {
         Agent {
             node: *self,
             call: Call {

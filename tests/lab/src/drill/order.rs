@@ -57,12 +57,25 @@ pub enum Subject {
         /// How many there are when all are active.
         count: usize,
     },
-    /// An iSCSI target of an ietd.conf.
+    /// An iSCSI target.
     Target {
         /// Its name.
         iqn: String,
         /// How many LUNs it has when it serves.
         luns: usize,
+        /// With which the names of their stores begin.
+        stores: String,
+    },
+    /// A LUN of a target that stays.
+    Lun {
+        /// The target's name.
+        iqn: String,
+        /// The LUN's number.
+        number: u32,
+        /// The name of its store.
+        store: String,
+        /// The initiator that is to see it.
+        initiator: String,
     },
 }
 
@@ -119,6 +132,16 @@ impl Subject {
         match (is_open, stores) {
             (None, 0) => Real::Gone,
             (Some(true), stores) if luns == wanted && stores == wanted => Real::Active,
+            _ => Real::Torn,
+        }
+    }
+
+    /// What a LUN comes to: whether there is one, what of it leads to a store, how
+    /// many stores there are, and whether the initiator sees it.
+    pub fn lun(is_there: bool, is_linked: bool, stores: usize, is_seen: bool) -> Real {
+        match (is_there || is_seen, stores) {
+            (false, 0) => Real::Gone,
+            (_, 1) if is_linked && is_seen => Real::Active,
             _ => Real::Torn,
         }
     }
@@ -224,6 +247,15 @@ mod tests {
         assert_eq!(Subject::target(2, Some(false), 2, 2), Real::Torn);
         assert_eq!(Subject::target(2, None, 0, 1), Real::Torn);
         assert_eq!(Subject::target(2, None, 0, 0), Real::Gone);
+    }
+
+    #[test]
+    fn a_lun_that_nobody_sees_or_that_leads_nowhere_is_torn() {
+        assert_eq!(Subject::lun(true, true, 1, true), Real::Active);
+        assert_eq!(Subject::lun(true, true, 1, false), Real::Torn);
+        assert_eq!(Subject::lun(true, false, 0, false), Real::Torn);
+        assert_eq!(Subject::lun(false, false, 1, false), Real::Torn);
+        assert_eq!(Subject::lun(false, false, 0, false), Real::Gone);
     }
 
     #[test]

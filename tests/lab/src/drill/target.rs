@@ -30,7 +30,7 @@ node.session.timeo.replacement_timeout = 5
 ";
 
 /// A target of somebody else's.
-const FOREIGN: &str = "\
+pub(super) const FOREIGN: &str = "\
 C=/sys/kernel/config/target; S=$C/core/fileio_0/foreign; \
 T=$C/iscsi/iqn.2003-01.org.linux-iscsi:foreign/tpgt_1; \
 modprobe -a target_core_file iscsi_target_mod; \
@@ -49,7 +49,7 @@ fn set_up(stand: &Stand) -> Result<()> {
 }
 
 fn subject() -> Subject {
-    Subject::Target { iqn: IQN.into(), luns: 2 }
+    Subject::Target { iqn: IQN.into(), luns: 2, stores: "ietd-".into() }
 }
 
 /// See the catalogue.

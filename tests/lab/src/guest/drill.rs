@@ -261,10 +261,21 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             let seen = format!("{} of {count} volumes with {} that work", there, work);
             Ok((Subject::volumes(*count, work, there), seen))
         }
-        Subject::Target { iqn, luns } => {
-            let (is_open, shown, stores) = target(iqn);
+        Subject::Target { iqn, luns, stores } => {
+            let (is_open, shown, stores) = target(iqn, stores);
             let seen = format!("target open: {is_open:?}, {shown} LUNs, {stores} stores");
             Ok((Subject::target(*luns, is_open, shown, stores), seen))
+        }
+        Subject::Lun { iqn, number, store, initiator } => {
+            let group = format!("{LIO}/iscsi/{iqn}/tpgt_1");
+            let place = format!("{group}/lun/lun_{number}");
+            let acl = format!("{group}/acls/{initiator}/lun_{number}");
+            let (is_there, is_seen) = (fs::exists(&place).unwrap_or(true), has_link(&acl));
+            let (is_linked, stores) = (has_link(&place), stores_of(store));
+            let seen = format!(
+                "LUN there: {is_there}, linked: {is_linked}, {stores} stores, seen: {is_seen}"
+            );
+            Ok((Subject::lun(is_there, is_linked, stores, is_seen), seen))
         }
     }
 }
@@ -311,26 +322,34 @@ fn volumes(group: &str) -> (usize, usize) {
     (there, work)
 }
 
+/// Where the kernel's target has its directories.
+const LIO: &str = "/sys/kernel/config/target";
+
+fn names(path: &str) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn has_link(place: &str) -> bool {
+    names(place).iter().any(|name| fs::read_link(format!("{place}/{name}")).is_ok())
+}
+
+/// How many stores there are whose names begin so.
+fn stores_of(beginning: &str) -> usize {
+    let core = format!("{LIO}/core");
+    let stores = names(&core).into_iter().flat_map(|adapter| names(&format!("{core}/{adapter}")));
+    stores.filter(|name| name.starts_with(beginning)).count()
+}
+
 /// Whether the target is there and open, how many LUNs it shows, and how many
-/// stores of an ietd.conf there are.
-fn target(iqn: &str) -> (Option<bool>, usize, usize) {
-    const ROOT: &str = "/sys/kernel/config/target";
-    let names = |path: String| -> Vec<String> {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    };
-    let target = format!("{ROOT}/iscsi/{iqn}");
+/// stores there are of it.
+fn target(iqn: &str, stores: &str) -> (Option<bool>, usize, usize) {
+    let target = format!("{LIO}/iscsi/{iqn}");
     let enable = fs::read_to_string(format!("{target}/tpgt_1/enable")).unwrap_or_default();
     let is_open = fs::exists(&target).unwrap_or(true).then_some(enable.trim() == "1");
-    let luns = names(format!("{target}/tpgt_1/lun"));
-    let is_linked = |lun: &&String| {
-        let place = format!("{target}/tpgt_1/lun/{lun}");
-        names(place.clone()).iter().any(|name| fs::read_link(format!("{place}/{name}")).is_ok())
-    };
-    let adapters = names(format!("{ROOT}/core")).into_iter();
-    let stores = adapters.flat_map(|adapter| names(format!("{ROOT}/core/{adapter}")));
-    let ours = stores.filter(|name| name.starts_with("ietd-")).count();
-    (is_open, luns.iter().filter(is_linked).count(), ours)
+    let luns = names(&format!("{target}/tpgt_1/lun"));
+    let is_linked = |lun: &&String| has_link(&format!("{target}/tpgt_1/lun/{lun}"));
+    (is_open, luns.iter().filter(is_linked).count(), stores_of(stores))
 }
 
 /// Waits until DRBD is connected with good disks.
