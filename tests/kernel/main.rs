@@ -19,6 +19,7 @@ mod filesystem_safety;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod ipaddr;
+mod iscsi;
 mod itself;
 mod lvm;
 mod nfsserver;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         under_way::cases(cases);
         exportfs::cases(cases);
         nfsserver::cases(cases);
+        iscsi::cases(cases);
         vblade::cases(cases);
         portblock::cases(cases);
     })

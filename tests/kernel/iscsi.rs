@@ -1,0 +1,111 @@
+//! `iSCSITarget` and `iSCSILogicalUnit`, as far as that needs no LIO, which is
+//! one for the whole machine: the rest is in the lab.
+
+use crate::harness::{Call, Case, Cases, Machine};
+
+const IQN: &str = "iqn.2001-04.com.example:not-there";
+const SECRET: &str = "1234567890ab";
+
+pub fn cases(cases: &mut Cases) {
+    let mut add = |name: &str, run: fn(&Machine)| cases.push(Case::new(name, run));
+    add("iSCSITarget: what is not there is stopped, in every dialect", no_target);
+    add("iSCSILogicalUnit: what is not there is stopped, in every dialect", no_disk);
+    add("iSCSITarget: what is wrong is refused by its name, with code 6", wrong_target);
+    add("iSCSILogicalUnit: what is wrong is refused by its name, with code 6", wrong_disk);
+    add("iSCSITarget: a password is in nothing that is said", secret);
+    add("iSCSILogicalUnit: without its target a start fails, and says what comes first", orphan);
+    add("iSCSILogicalUnit: a stop needs neither the target nor the device", gone);
+}
+
+fn target(machine: &Machine) -> Call {
+    machine.agent("iSCSITarget").set("iqn", IQN)
+}
+
+fn disk(machine: &Machine, path: &str) -> Call {
+    machine.agent("iSCSILogicalUnit").with(&[("target_iqn", IQN), ("lun", "1"), ("path", path)])
+}
+
+fn no_target(machine: &Machine) {
+    let agent = target(machine);
+    agent.action("monitor").exits(7);
+    agent.probe().exits(7);
+    agent.heartbeat(&[IQN, "status"]).exits(3);
+    agent.action("stop").exits(0);
+}
+
+fn no_disk(machine: &Machine) {
+    let agent = disk(machine, "/dev/not-there");
+    agent.action("monitor").exits(7);
+    agent.probe().exits(7);
+    agent.heartbeat(&[IQN, "1", "/dev/not-there", "status"]).exits(3);
+    agent.action("stop").exits(0);
+}
+
+fn wrong_target(machine: &Machine) {
+    for (name, value, told) in [
+        ("implementation", "scst", "implementation=lio-t"),
+        ("implementation", "tgt", "implementation=lio-t"),
+        ("implementation", "iet", "implementation=lio-t"),
+        ("implementation", "other", "implementation"),
+        ("portals", "storage.example.com:3260", "portals"),
+        ("portals", "10.0.0.9 0.0.0.0", "portals"),
+        ("allowed_initiators", "client", "allowed_initiators"),
+        ("incoming_username", "someone", "incoming_password"),
+        ("incoming_password", SECRET, "incoming_username"),
+        ("additional_parameters", "../enable=0", "additional_parameters"),
+        ("iqn", "storage", "iqn"),
+    ] {
+        let agent = target(machine).set(name, value);
+        agent.action("validate-all").exits(6).because(told);
+        agent.action("start").exits(6).because(told);
+        agent.action("stop").exits(0);
+    }
+}
+
+fn wrong_disk(machine: &Machine) {
+    for (name, value, told) in [
+        ("implementation", "scst", "implementation=lio-t"),
+        ("lun", "16384", "lun"),
+        ("lun", "one", "lun"),
+        ("block_size", "520", "block_size"),
+        ("write_cache", "2", "write_cache"),
+        ("liot_bstype", "ramdisk", "liot_bstype"),
+        ("scst_bstype", "vdisk_fileio", "SCST"),
+        ("scsi_sn", "\u{e4}", "scsi_sn"),
+        ("additional_parameters", "emulate_write_cache=1", "write_cache"),
+    ] {
+        let agent = disk(machine, "/dev/not-there").set(name, value);
+        agent.action("validate-all").exits(6).because(told);
+        agent.action("start").exits(6).because(told);
+        agent.action("stop").exits(0);
+    }
+}
+
+fn secret(machine: &Machine) {
+    let trace = "/tmp/trace";
+    machine.must("mkdir", &["-m", "700", trace]);
+    let agent = target(machine)
+        .with(&[("incoming_username", "someone"), ("incoming_password", SECRET)])
+        .with(&[("outgoing_username", "target"), ("outgoing_password", SECRET)])
+        .set("trace_ra", "1")
+        .set("trace_dir", trace);
+    // Both are the same, which is refused, so that nothing is made.
+    let refused = agent.action("start").exits(6).because("outgoing_password");
+    assert!(!refused.stderr.contains(SECRET) && !refused.stdout.contains(SECRET));
+    let traced = machine.must("grep", &["-r", "", trace]);
+    assert!(traced.contains("incoming_password"), "{traced}");
+    assert!(!traced.contains(SECRET), "{traced}");
+}
+
+fn orphan(machine: &Machine) {
+    let disk_of = machine.disk(4);
+    let agent = disk(machine, disk_of.path());
+    agent.action("start").exits(1).because("its iSCSITarget has to be started first");
+    agent.probe().exits(7);
+}
+
+fn gone(machine: &Machine) {
+    for path in ["/dev/not-there", "/not/there/file"] {
+        disk(machine, path).set("liot_bstype", "fileio").action("stop").exits(0);
+    }
+}
