@@ -62,7 +62,7 @@ params! {
         /// Block device or file to serve.
         ///
         /// A file needs liot_bstype=fileio.
-        [required, position = 3] path: PathBuf,
+        [required, position = 3] path: Option<PathBuf>,
         /// Serial number of the disk.
         ///
         /// What clients know it by, on whichever node it is: their names for the disk are made of its hexadecimal digits, so no two disks may have the same. By default the first 8 digits of the MD5 sum of the resource's name.
@@ -166,6 +166,8 @@ static META: Meta = Meta {
 /// One disk of a target.
 pub struct ISCSILogicalUnit {
     params: ISCSILogicalUnitParams,
+    /// What is served; empty where a stop is not told.
+    path: PathBuf,
     /// The resource's name.
     resource: String,
     /// What its store is called.
@@ -214,7 +216,8 @@ impl Agent for ISCSILogicalUnit {
             false => resource.clone(),
         };
         let mark = format!("{MAKER} {} {}", params.target_iqn.0, params.lun);
-        Ok(Self { params, resource, name, mark, made: RefCell::default() })
+        let path = params.path.clone().unwrap_or_default();
+        Ok(Self { params, path, resource, name, mark, made: RefCell::default() })
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -416,7 +419,7 @@ impl ISCSILogicalUnit {
             return Ok(maker == self.mark);
         }
         let told = lio.told(store)?;
-        Ok(told.is_empty() || told == self.params.path.to_string_lossy())
+        Ok(told.is_empty() || told == self.path.to_string_lossy())
     }
 
     /// What is wrong with what is shown.
@@ -430,7 +433,7 @@ impl ISCSILogicalUnit {
             return Ok(Some(format!(
                 "{} shows a disk that is gone: {device}, once {}",
                 self.lun(),
-                self.params.path.display()
+                self.path.display()
             )));
         }
         let iqn = self.iqn(lio)?;
@@ -445,7 +448,7 @@ impl ISCSILogicalUnit {
     /// What the path means now, where that is another device than is served.
     /// Only what lies below /dev is looked at: there nobody has to be asked.
     fn moved(&self, view: &View, backing: &Backing) -> Option<String> {
-        let (served, path) = (backing.device?, &self.params.path);
+        let (served, path) = (backing.device?, &self.path);
         if !path.starts_with("/dev") {
             return None;
         }
@@ -533,7 +536,7 @@ impl ISCSILogicalUnit {
 
     /// How LIO is to reach the disk.
     fn kind(&self, view: &View) -> Result<Kind> {
-        start::kind(view, &self.params)
+        start::kind(view, &self.params, &self.path)
     }
 }
 

@@ -28,7 +28,7 @@ params! {
         /// Name of the target.
         ///
         /// As iqn.YEAR-MONTH.DOMAIN:NAME, in small letters as it goes over the wire.
-        [required, unique, position = 1] iqn: Iqn,
+        [required, names, unique, position = 1] iqn: Iqn,
         /// Addresses to listen at.
         ///
         /// With blanks between them, each with or without a port: 10.0.0.9:3260, [fd00::9]:3260. Without brackets, what is behind the last colon of an IPv6 address is the port. The default means all addresses of both kinds, as far as this host has them; an address that is named has to be listened at.

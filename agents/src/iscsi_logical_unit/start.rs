@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use common::host::lio::build::{self, Attribute, Kind, Model, NewStore};
 use common::host::lio::{Lio, acl, name, reservation};
 use common::{Plan, System, View, configured, installed};
+use std::path::Path;
 
 impl ISCSILogicalUnit {
     pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
@@ -54,7 +55,7 @@ impl ISCSILogicalUnit {
                 Ok(())
             });
         }
-        let path = self.params.path.display();
+        let path = self.path.display();
         let serial = wanted.serial.clone();
         plan.step(format!("open {path} as store {}", self.name), move |system| {
             let note = |adapter: &str| system.write_record(&self.record_name(), adapter);
@@ -119,7 +120,7 @@ impl ISCSILogicalUnit {
         Ok(NewStore {
             name: self.name.clone(),
             kind: self.kind(view)?,
-            path: params.path.to_string_lossy().into_owned(),
+            path: self.path.to_string_lossy().into_owned(),
             is_read_only: false,
             serial: self.serial(),
             vendor: params.vendor_id.clone(),
@@ -160,20 +161,19 @@ impl ISCSILogicalUnit {
 }
 
 /// How LIO is to reach the disk.
-pub(super) fn kind(view: &View, params: &ISCSILogicalUnitParams) -> Result<Kind> {
-    let path = params.path.display();
-    let found =
-        build::kind_of(&view.path(&params.path)).map_err(|err| installed(format!("{err:#}")))?;
+pub(super) fn kind(view: &View, params: &ISCSILogicalUnitParams, path: &Path) -> Result<Kind> {
+    let shown = path.display();
+    let found = build::kind_of(&view.path(path)).map_err(|err| installed(format!("{err:#}")))?;
     match (params.liot_bstype, found) {
         (Backstore::Block, Kind::Block) => Ok(Kind::Block),
         (Backstore::Pscsi, Kind::Block) => Ok(Kind::Passthrough),
         (Backstore::Fileio, _) if params.write_cache == 1 => Ok(Kind::BufferedFile),
         (Backstore::Fileio, _) => Ok(Kind::File),
         (Backstore::Block, _) => {
-            Err(installed(format!("{path} is a file: set liot_bstype=fileio to serve it")))
+            Err(installed(format!("{shown} is a file: set liot_bstype=fileio to serve it")))
         }
         (Backstore::Pscsi, _) => {
-            Err(installed(format!("{path} is a file, and liot_bstype=pscsi is for SCSI disks")))
+            Err(installed(format!("{shown} is a file, and liot_bstype=pscsi is for SCSI disks")))
         }
     }
 }
