@@ -500,13 +500,19 @@ impl ISCSILogicalUnit {
     }
 
     /// The adapter that a start has noted before it made it: whether that has no
-    /// store.
+    /// store. It has nothing open, so a record that cannot be read leaves no
+    /// doubt: it is forgotten.
     fn take_record(&self, view: &View, state: &mut State) -> Result<()> {
-        let Some(noted) = view.record(&self.record_name()) else { return Ok(()) };
-        state.has_record = true;
-        let adapter = noted.trim().to_owned();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if !adapter.is_empty() && adapter.bytes().all(is_plain) && build::is_bare(view, &adapter)? {
+        let parse = |text: &str| {
+            let adapter = text.trim().to_owned();
+            (!adapter.is_empty() && adapter.bytes().all(is_plain)).then_some(adapter)
+        };
+        let noted = view.record(&self.record_name(), parse);
+        state.has_record = !matches!(noted, Ok(None));
+        if let Ok(Some(adapter)) = noted
+            && build::is_bare(view, &adapter)?
+        {
             state.bare = Some(adapter);
         }
         Ok(())
