@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `ietd.rs` | the file, read line by line |
 //! | `beside.rs` | the files beside it: defaults, and who may log in |
+//! | `disk.rs` | whether a disk is there, and how it is served |
 //! | `serve.rs` | making the targets, and taking them apart |
 //!
 //! A target is known as ours by the mark in the links of its LUNs, and by the
@@ -17,20 +18,20 @@
 //! renamed.
 
 mod beside;
+mod disk;
 mod ietd;
 mod serve;
 
 use anyhow::{Context, Result};
 use beside::Beside;
 use common::host::configfs;
-use common::host::lio::build::Kind;
 use common::host::lio::{Lio, Store, Target};
 use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
 };
-use ietd::{Ietd, Mode, digest};
+use ietd::{Ietd, digest};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
 use std::path::PathBuf;
@@ -195,7 +196,7 @@ impl Agent for Iscsitarget {
                 )));
             }
         }
-        check_disks(view, &file)?;
+        disk::check_all(view, &file)?;
         let mut plan = Plan::new();
         // What a start that was cut short has left, or what is not as it should
         // be.
@@ -216,7 +217,7 @@ impl Extras for Iscsitarget {
 
     fn suits(&self, view: &View) -> Result<()> {
         let (file, _) = self.read(view)?;
-        check_disks(view, &file)
+        disk::check_all(view, &file)
     }
 
     fn advice(&self, view: &View, _: &State) -> Vec<Fact> {
@@ -329,22 +330,6 @@ impl Iscsitarget {
     fn has_made(&self, store: &Store) -> bool {
         store.name.strip_prefix(&self.mark).is_some_and(|rest| rest.starts_with('-'))
     }
-}
-
-/// Whether each disk is there, and can be served as the file says.
-fn check_disks(view: &View, file: &Ietd) -> Result<()> {
-    for lun in file.targets.iter().flat_map(|target| &target.luns) {
-        let line = lun.line;
-        let kind =
-            serve::kind(view, lun).map_err(|err| installed(format!("line {line}: {err:#}")))?;
-        if lun.mode == Mode::ReadOnly && kind != Kind::Block {
-            return Err(configured(format!(
-                "line {line}: LIO cannot keep writers from a file; make {} a read-only loop device",
-                lun.path
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 impl Exportfs {
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let (record, damaged) = match Record::of(self, view) {
+        let (record, damaged) = match Record::of(view, &self.request.instance) {
             Ok(record) => (record, None),
             Err(damaged) => (None, Some(damaged)),
         };

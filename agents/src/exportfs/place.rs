@@ -6,7 +6,6 @@
 //! path are those of the root file system. So start writes down on which mount
 //! each directory lies, and everything that comes later is held against that.
 
-use super::Exportfs;
 use anyhow::{Context, Result};
 use common::host::block::Number;
 use common::host::mount::table::unescaped;
@@ -104,8 +103,29 @@ const VERSION: &str = "1";
 
 impl Record {
     /// What the instance has recorded since the machine is up.
-    pub(super) fn of(agent: &Exportfs, view: &View) -> Result<Option<Self>, Damaged> {
-        Self::read(view, &agent.record_name())
+    pub(super) fn of(view: &View, instance: &str) -> Result<Option<Self>, Damaged> {
+        Self::read(view, &name(instance))
+    }
+
+    pub(super) fn keep(&self, system: &System<'_>, instance: &str) -> Result<()> {
+        let text = self.text(&life(system));
+        system.write_record(&name(instance), &text)?;
+        system.write_record(&place_name(instance), &text)
+    }
+
+    /// Where the directories lay is kept.
+    pub(super) fn forget(system: &System<'_>, instance: &str) -> Result<()> {
+        system.remove_record(&name(instance))
+    }
+
+    /// Where the directory lay when the instance exported it last, since the
+    /// machine is up.
+    pub(super) fn place_before(view: &View, instance: &str, path: &Path) -> Option<Place> {
+        let record = Self::read(view, &place_name(instance)).unwrap_or_else(|damaged| {
+            view.warn(format_args!("{damaged}: where the directory lay before is not known"));
+            None
+        });
+        Some(record?.made.into_iter().find(|made| made.path == path)?.place)
     }
 
     fn read(view: &View, name: &str) -> Result<Option<Self>, Damaged> {
@@ -200,31 +220,15 @@ impl Made {
     }
 }
 
-impl Exportfs {
-    pub(super) fn record_name(&self) -> String {
-        format!("exportfs-{}.state", self.request.instance)
-    }
+/// What the record of an instance is called.
+fn name(instance: &str) -> String {
+    format!("exportfs-{instance}.state")
+}
 
-    /// Where the directories lay when they were last exported: kept also when
-    /// they are not any more.
-    pub(super) fn place_name(&self) -> String {
-        format!("exportfs-{}.place", self.request.instance)
-    }
-
-    pub(super) fn remember(&self, system: &System<'_>, record: &Record) -> Result<()> {
-        let text = record.text(&life(system));
-        system.write_record(&self.record_name(), &text)?;
-        system.write_record(&self.place_name(), &text)
-    }
-
-    /// Where the directory lay when it was exported last, since the machine is up.
-    pub(super) fn place_before(&self, view: &View, path: &Path) -> Option<Place> {
-        let record = Record::read(view, &self.place_name()).unwrap_or_else(|damaged| {
-            view.warn(format_args!("{damaged}: where the directory lay before is not known"));
-            None
-        });
-        Some(record?.made.into_iter().find(|made| made.path == path)?.place)
-    }
+/// Where the directories lay when they were last exported: kept also when they
+/// are not any more.
+fn place_name(instance: &str) -> String {
+    format!("exportfs-{instance}.place")
 }
 
 #[cfg(test)]

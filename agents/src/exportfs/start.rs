@@ -39,7 +39,7 @@ impl Exportfs {
         let mut plan = Plan::new();
         let record = Record { made };
         plan.step("write down where the directories lie", move |system| {
-            self.remember(system, &record)
+            record.keep(system, &self.request.instance)
         });
         let is_leftover = from.absent.is_some();
         for seen in from.exports.iter().filter(|seen| seen.entry.is_none() || is_leftover) {
@@ -79,7 +79,7 @@ impl Exportfs {
             }
             let record = Record { made };
             plan.step("write down where the directories lie", move |system| {
-                self.remember(system, &record)
+                record.keep(system, &self.request.instance)
             });
         }
         if !state.others.is_empty() {
@@ -97,7 +97,7 @@ impl Exportfs {
                 mount.display()
             );
         }
-        if let Some(before) = self.place_before(view, path)
+        if let Some(before) = Record::place_before(view, &self.request.instance, path)
             && before.mount != Path::new("/")
             && table.uppermost(&before.mount).is_none()
         {
@@ -132,13 +132,14 @@ impl Exportfs {
         if asked.client.is_listed_as(&entry.client) {
             return Ok(());
         }
-        let mut record = Record::of(self, system)?.context("what was written down is gone")?;
+        let mut record =
+            Record::of(system, &self.request.instance)?.context("what was written down is gone")?;
         for made in &mut record.made {
             if made.path == path && made.asked == asked.client.to_string() {
                 made.client.clone_from(&entry.client);
             }
         }
-        self.remember(system, &record)
+        record.keep(system, &self.request.instance)
     }
 
     fn plan_clients<'a>(&'a self, from: &State, plan: &mut Plan<'a>) {

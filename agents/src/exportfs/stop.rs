@@ -93,7 +93,9 @@ impl Exportfs {
             })
         };
         let record = Record { made: from.exports.iter().filter_map(made).collect() };
-        plan.step("write the record anew", move |system| self.remember(system, &record));
+        plan.step("write the record anew", move |system| {
+            record.keep(system, &self.request.instance)
+        });
     }
 
     /// The directories, and where they lay when they were exported.
@@ -213,7 +215,7 @@ impl Exportfs {
             return Ok(());
         }
         system.remove_record(&self.clients_name())?;
-        system.remove_record(&self.record_name())
+        Record::forget(system, &self.request.instance)
     }
 
     fn clients_name(&self) -> String {

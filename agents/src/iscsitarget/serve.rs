@@ -5,12 +5,13 @@
 //! there, and a target goes only when no address is listened at any more.
 
 use super::beside::Beside;
+use super::disk;
 use super::ietd::{self, Ietd, Mode, digest};
 use super::{Iscsitarget, State};
 use anyhow::{Context, Result};
-use common::host::lio::build::{self, Kind, Model, NewStore};
+use common::host::lio::build::{self, Model, NewStore};
 use common::host::lio::{Lio, Store, Target, discovery};
-use common::{Plan, System, View};
+use common::{Plan, System};
 
 impl Iscsitarget {
     /// The steps that make and open the targets.
@@ -69,7 +70,7 @@ impl Iscsitarget {
     }
 
     fn wanted(&self, system: &System<'_>, iqn: &str, lun: &ietd::Lun) -> Result<NewStore> {
-        let kind = kind(system, lun)?;
+        let kind = disk::kind(system, lun)?;
         Ok(NewStore {
             name: format!("{}-{:08x}-{}", self.mark, digest(iqn) as u32, lun.number),
             kind,
@@ -135,16 +136,6 @@ impl Iscsitarget {
     fn discovery_record_name(&self) -> String {
         format!("{}.discovery", self.record_name())
     }
-}
-
-/// How LIO is to reach the disk of a LUN.
-pub(super) fn kind(view: &View, lun: &ietd::Lun) -> Result<Kind> {
-    let is_disk = build::kind_of(&view.path(&lun.path))? == Kind::Block;
-    Ok(match lun.mode {
-        Mode::WriteBack if !lun.is_blockio => Kind::BufferedFile,
-        _ if is_disk && lun.block_size.is_none() => Kind::Block,
-        _ => Kind::File,
-    })
 }
 
 /// At the first of the places that this host has.

@@ -3,7 +3,8 @@
 //! `exportfs -r` would take down what other resources have exported, and one
 //! directory that is missing makes it fail for all.
 
-use super::{Nfsserver, record::Record};
+use super::Nfsserver;
+use super::record::{Made, Record};
 use crate::advice::haresources;
 use anyhow::{Context, Result, anyhow, bail};
 use common::host::mount::Table;
@@ -31,32 +32,6 @@ pub(super) struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", self.path.display(), self.client)
-    }
-}
-
-/// An entry that a start has exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Made {
-    /// The directory, without links.
-    pub(super) path: PathBuf,
-    /// The client as the table has it, or, before it is there, as it was asked for.
-    pub(super) client: String,
-}
-
-impl fmt::Display for Made {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.path.display(), self.client)
-    }
-}
-
-impl Made {
-    /// Whether it is this entry of the table.
-    fn is(&self, export: &Export) -> bool {
-        let is_client = || {
-            let client = Client::parse(&self.client);
-            client.is_ok_and(|client| client.is_listed_as(&export.client))
-        };
-        self.path == export.path && (self.client == export.client || is_client())
     }
 }
 

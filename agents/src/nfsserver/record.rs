@@ -4,15 +4,16 @@
 //! up. What a start was about to do is in it, so that whoever finds one that
 //! was cut short knows what to take down.
 
-use super::exports::Made;
 use common::View;
 use common::host::block::Number;
 use common::host::mount::table::{escaped, unescaped};
 use common::host::nfs::daemon::{Daemon, Running};
+use common::host::nfs::exports::Export;
+use common::host::nfs::exports::client::Client;
 use common::host::nfs::state_dir::Origin;
 use common::host::process::Process;
 use common::host::record::Damaged;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 /// The first line, so that a later release knows what it reads.
@@ -35,6 +36,32 @@ pub(super) struct Record {
     pub(super) again: Vec<Daemon>,
     /// What is exported for the entries of /etc/exports.
     pub(super) exports: Vec<Made>,
+}
+
+/// An entry that a start has exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    /// The directory, without links.
+    pub(super) path: PathBuf,
+    /// The client as the table has it, or, before it is there, as it was asked for.
+    pub(super) client: String,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.path.display(), self.client)
+    }
+}
+
+impl Made {
+    /// Whether it is this entry of the table.
+    pub(super) fn is(&self, export: &Export) -> bool {
+        let is_client = || {
+            let client = Client::parse(&self.client);
+            client.is_ok_and(|client| client.is_listed_as(&export.client))
+        };
+        self.path == export.path && (self.client == export.client || is_client())
+    }
 }
 
 impl Record {

@@ -5,8 +5,8 @@ use super::NfsserverParams;
 use super::service::{Manager, Wanted as Daemons};
 use anyhow::{Context, Result};
 use common::host::nfs::conf::Conf;
-use common::host::nfs::control::{Address, Wanted};
 use common::host::nfs::daemon::Daemon;
+use common::host::nfs::wanted::{Address, Wanted};
 use common::{View, configured};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

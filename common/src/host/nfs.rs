@@ -5,6 +5,8 @@
 //! |----------------|-------------------------------------------------------------|
 //! | `server.rs`    | the server's threads: whether there are any, and whose      |
 //! | `control.rs`   | how they are started and ended                              |
+//! | `wanted.rs`    | what they are to be, told to the child that starts them     |
+//! | `told.rs`      | what they are, told by the child that has asked             |
 //! | `netlink.rs`   | the kernel's family of that name (Linux 6.10)               |
 //! | `proc.rs`      | the same by /proc/fs/nfsd, which older kernels have         |
 //! | `daemon.rs`    | mountd, nfsdcld, statd and the like, as processes           |
@@ -24,4 +26,6 @@ mod proc;
 pub mod server;
 pub mod state_dir;
 pub mod tasks;
+mod told;
 pub mod unlock;
+pub mod wanted;

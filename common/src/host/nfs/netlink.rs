@@ -4,8 +4,8 @@
 use crate::host::clock::Deadline;
 use crate::host::genl::{self, Attributes, Family, Genl};
 use crate::host::netlink as line;
-use crate::host::nfs::control::{Address, Wanted};
-use crate::host::nfs::server::Told;
+use crate::host::nfs::told::Told;
+use crate::host::nfs::wanted::{Address, Wanted};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::io;

@@ -1,8 +1,8 @@
 //! The server by /proc/fs/nfsd: all there is before Linux 6.10.
 
 use crate::host::file;
-use crate::host::nfs::control::{Address, Wanted};
-use crate::host::nfs::server::Told;
+use crate::host::nfs::told::Told;
+use crate::host::nfs::wanted::{Address, Wanted};
 use crate::host::system::View;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};

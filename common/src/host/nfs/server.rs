@@ -9,11 +9,12 @@
 use crate::host::absence::Absent;
 use crate::host::child;
 use crate::host::module;
+use crate::host::nfs::told::Told;
 use crate::host::nfs::{netlink, proc};
 use crate::host::process;
 use crate::host::sockets;
 use crate::host::system::View;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -134,28 +135,6 @@ pub(crate) fn look_in_child() -> Result<()> {
         None => proc::told_here()?,
     };
     io::stdout().write_all(told.text().as_bytes()).context("nobody takes it")
-}
-
-/// What the kernel says, on its way from the child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) threads: u32,
-    pub(crate) scope: Option<String>,
-}
-
-impl Told {
-    fn text(&self) -> String {
-        let scope = self.scope.as_ref().map(|scope| format!("scope {scope}\n"));
-        format!("threads {}\n{}", self.threads, scope.unwrap_or_default())
-    }
-
-    fn parse(text: &str) -> Result<Self> {
-        let value = |word: &str| text.lines().find_map(|line| line.strip_prefix(word));
-        let Some(threads) = value("threads ").and_then(|count| count.parse().ok()) else {
-            bail!("no count of threads in `{}`", text.trim_end());
-        };
-        Ok(Self { threads, scope: value("scope ").map(str::to_owned) })
-    }
 }
 
 #[cfg(test)]
