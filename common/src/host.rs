@@ -55,3 +55,44 @@ pub mod tasks;
 pub mod tickle;
 pub mod traffic;
 pub mod xml;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// The words of the table's second column.
+    fn named() -> BTreeSet<String> {
+        let text = include_str!("../../ARCHITECTURE.md");
+        let rows =
+            text.lines().skip_while(|line| !line.starts_with("| facility | files |")).skip(2);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+        words.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_table_of_facilities_has_each_file_and_nothing_else() {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/host");
+        let names = |directory: &Path| -> BTreeSet<String> {
+            let entries = std::fs::read_dir(directory).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned())).collect()
+        };
+        let (named, files) = (named(), names(&home));
+        // What the text above the table is about.
+        let is_named = |file: &str| {
+            let below = format!("{file}/");
+            file == "system" || named.iter().any(|word| word == file || word.starts_with(&below))
+        };
+        let unnamed: Vec<&String> = files.iter().filter(|file| !is_named(file)).collect();
+        assert!(unnamed.is_empty(), "ARCHITECTURE.md does not name {unnamed:?}");
+        let is_below = |word: &str| files.iter().any(|file| home.join(file).join(word).exists());
+        let is_file = |word: &str| {
+            let file = format!("{word}.rs");
+            home.join(&file).exists() || is_below(&file)
+        };
+        let unknown: Vec<&String> = named.iter().filter(|word| !is_file(word)).collect();
+        assert!(unknown.is_empty(), "ARCHITECTURE.md names {unknown:?}, which are no files");
+    }
+}

@@ -61,25 +61,28 @@ const ENTRIES: &[Entry] = &[
         file: "README.md",
         after: "| agent | keeps |",
         before: "\n",
-        line: "| `@NAME@` | what it keeps, in a few words | `ocf:heartbeat:@NAME@` |\n",
+        line: "| `@NAME@` | @TEXT@: what it keeps | `ocf:heartbeat:@NAME@` |\n",
     },
     Entry {
         file: "CHANGELOG.md",
         after: "## ",
         before: "- `cargo xtask demo`",
-        line: "- `@NAME@`: what it keeps, in a few words.\n",
+        line: "- `@NAME@`: @TEXT@: what it keeps.\n",
     },
 ];
+
+const USAGE: &str = "Usage: cargo xtask new NAME    # as Pacemaker shall call it: Symlink";
 
 /// What is left to its author.
 const LEFT: &str = "\
 What is left, in this order:
-  agents/src/@MODULE@.rs          parameters, State, observe, start, stop; a facility that is new
-                                  goes to common/src/host/, with its tests
+  agents/src/@MODULE@.rs          parameters, State, observe, start, stop
+  common/src/host/                a facility that is new: its file with its tests, `pub mod` in
+                                  host.rs, its word in the table of ARCHITECTURE.md
   tests/contract/sample.rs        parameters that work on a machine of the tests; can_run, if it can
-  tests/kernel/@MODULE@.rs        the real kernel; kills in tests/kernel/crash.rs
+  tests/kernel/@MODULE@.rs        the real kernel, and what is up to whoever kills it
   README.md, CHANGELOG.md         the words for it
-Then:
+Texts that are to be written say `@TEXT@`, and a case fails until they are. Then:
   cargo test --package agents --test contract -- @NAME@
   cargo test --package agents --test kernel -- @NAME@
 ";
@@ -94,11 +97,16 @@ struct Names {
 
 /// Lays the skeleton, below the workspace.
 pub fn run(words: &[String]) -> Result<()> {
+    let asks_for_help = words.iter().any(|word| matches!(word.as_str(), "-h" | "--help"));
     let [name] = words else {
-        eprintln!("Usage: cargo xtask new NAME    # as Pacemaker shall call it: Symlink");
-        ensure!(words.iter().any(|word| matches!(word.as_str(), "-h" | "--help")), "one name");
+        eprintln!("{USAGE}");
+        ensure!(asks_for_help, "one name is needed");
         return Ok(());
     };
+    if asks_for_help {
+        println!("{USAGE}");
+        return Ok(());
+    }
     let left = lay(&host::workspace(), name)?;
     // The lists are sorted as rustfmt has them.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -169,6 +177,7 @@ impl Names {
 
     fn fill(&self, template: &str) -> String {
         template
+            .replace("@TEXT@", &format!("TO BE WRITTEN ({})", self.name))
             .replace("@NAME@", &self.name)
             .replace("@MODULE@", &self.module)
             .replace("@TYPE@", &self.type_name)
@@ -217,7 +226,7 @@ mod tests {
         assert!(read("agents/src/lib.rs").contains("\npub mod symlink;\n"));
         assert!(read("agents/src/lib.rs").contains("    meta_of::<symlink::Symlink>(),\n];"));
         assert!(read("tests/kernel/main.rs").contains("        symlink::cases(cases);\n    })"));
-        assert!(read("README.md").contains("| `Symlink` |"));
+        assert!(read("README.md").contains("| `Symlink` | TO BE WRITTEN (Symlink): "));
         for file in ["agents/src/symlink.rs", "agents/src/bin/symlink.rs"] {
             assert!(!read(file).contains('@'), "{file}");
         }
@@ -237,8 +246,17 @@ mod tests {
     }
 
     #[test]
+    fn help_is_no_name() {
+        for word in ["--help", "-h"] {
+            run(&[word.to_owned()]).unwrap();
+        }
+        assert!(!host::workspace().join("agents/src/__help.rs").exists());
+        assert!(run(&[]).is_err());
+    }
+
+    #[test]
     fn what_is_no_name_changes_nothing() {
-        for bad in ["", "7z", "Sym link", "../X", "X-", "-x", "x--y"] {
+        for bad in ["", "--help", "7z", "Sym link", "../X", "X-", "-x", "x--y"] {
             assert!(Names::of(bad).is_err(), "{bad}");
         }
     }
