@@ -1,6 +1,6 @@
 //! The agents' actions on the stage.
 
-use super::measure::{self, Case, Cost, Figures, Row, Run, Turns};
+use super::measure::{self, Case, Cost, Figures, Row, Run, Turn, Turns};
 use super::stage::{Stage, Subject};
 use anyhow::Result;
 
@@ -15,7 +15,8 @@ pub fn monitor(
     stage.set_up(subject)?;
     let ours = stage.ours(subject, "monitor");
     let noop = stage.noop(&ours);
-    let shell = stage.shell(subject, "monitor");
+    let ours = Turn::alone(ours);
+    let shell = stage.shell(subject, "monitor").map(Turn::alone);
     let row = Turns { case, ours, noop, shell, times, shell_times }.take()?;
     stage.tear_down(subject)?;
     Ok(row)

@@ -8,7 +8,7 @@
 mod subject;
 
 use super::guest::PART;
-use crate::measure::{Case, Effort, Row, Turns};
+use crate::measure::{Case, Effort, Row, Run, Turn, Turns};
 use crate::sheet::Sheet;
 use anyhow::{Context, Result, ensure};
 use lab::boot;
@@ -77,11 +77,19 @@ impl Bench<'_> {
                 rows.push(self.row(subject, scale)?);
             }
             self.act(&subject::LVM, "stop")?;
+            if scale == 1 {
+                rows.extend(self.changes(&subject::LVM, scale)?);
+                // From here on the group has an owner: this machine.
+                self.shell(OWNERS, LIMIT)?;
+                rows.extend(self.changes(&subject::OWNED, scale)?);
+            }
         }
         for scale in [1, MANY] {
             self.more_resources(scale)?;
             rows.extend([self.row(&subject::DRBD, scale)?, self.row(&subject::DRBDDISK, scale)?]);
         }
+        self.act(&subject::DRBD, "stop")?;
+        rows.extend(self.changes(&subject::DRBD, MANY)?);
         Ok(Sheet { machine: self.describe()?, rows })
     }
 
@@ -140,10 +148,10 @@ impl Bench<'_> {
 
     /// Has our agent do something besides what is measured.
     fn act(&self, subject: &Subject, action: &str) -> Result<()> {
-        let run = subject.ours();
+        let run = subject.ours(action);
         let env = run.env.iter().map(|(name, value)| format!("{name}={value}"));
         let mut words: Vec<String> = ["env", "-i"].map(String::from).to_vec();
-        words.extend(env.chain([run.program.display().to_string(), action.to_owned()]));
+        words.extend(env.chain([run.program.display().to_string()]).chain(run.args));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.machine.run(&words, LONG)?.success(&format!("{} {action}", subject.name))?;
         Ok(())
@@ -161,26 +169,63 @@ impl Bench<'_> {
         )
     }
 
-    /// Has the machine take the turns of one row.
+    /// A monitor of what runs.
     fn row(&self, subject: &Subject, scale: usize) -> Result<Row> {
+        let [ours, shell] = [subject.ours("monitor"), subject.shell("monitor")].map(Turn::alone);
+        self.measure(subject, "monitor", scale, [ours, shell])
+    }
+
+    /// Start and stop of what is stopped, over and over.
+    fn changes(&self, subject: &Subject, scale: usize) -> Result<[Row; 2]> {
+        let [ours, shell]: [&dyn Fn(&str) -> Run; 2] =
+            [&|action| subject.ours(action), &|action| subject.shell(action)];
+        let start = |run: &dyn Fn(&str) -> Run| Turn {
+            run: run("start"),
+            before: None,
+            after: Some(run("stop")),
+        };
+        let stop = |run: &dyn Fn(&str) -> Run| Turn {
+            run: run("stop"),
+            before: Some(run("start")),
+            after: None,
+        };
+        Ok([
+            self.measure(subject, "start", scale, [start(ours), start(shell)])?,
+            self.measure(subject, "stop", scale, [stop(ours), stop(shell)])?,
+        ])
+    }
+
+    /// Has the machine take the turns of one row.
+    fn measure(
+        &self,
+        subject: &Subject,
+        action: &str,
+        scale: usize,
+        [ours, shell]: [Turn; 2],
+    ) -> Result<Row> {
         let Subject { name, objects, shell_name, .. } = *subject;
-        let what = format!("{name} beside {shell_name}, {scale} {objects}");
+        let what = format!("{name} {action} beside {shell_name}, {scale} {objects}");
         self.progress.show("measure", &what);
-        let ours = subject.ours();
+        // They take a thousand times as long as a monitor.
+        let few = self.effort.shell / 5;
+        let (times, shell_times) = match action {
+            "monitor" => (self.effort.ours, self.effort.shell),
+            _ => (few, few),
+        };
         let turns = Turns {
             case: Case {
                 agent: name.into(),
-                action: "monitor".into(),
+                action: action.into(),
                 scale,
                 objects: objects.into(),
                 load: 0,
                 shell: shell_name.into(),
             },
-            noop: ours.with(Path::new(OURS).join("noop")),
-            shell: Some(subject.shell()),
+            noop: ours.run.with(Path::new(OURS).join("noop")),
+            shell: Some(shell),
             ours,
-            times: self.effort.ours,
-            shell_times: self.effort.shell,
+            times,
+            shell_times,
         };
         let order = serde_json::to_vec(&turns)?;
         let said = self.machine.run_with(&[SELF, PART], &order, Duration::from_secs(3600))?;
@@ -217,6 +262,9 @@ drbdadm connect r0
 pvcreate -y /dev/drbd0
 vgcreate -s 512k bench /dev/drbd0
 mkdir -p /run/resource-agents";
+
+/// This machine's name is its system ID.
+const OWNERS: &str = "echo 'global { system_id_source = \"uname\" }' >> /etc/lvm/lvmlocal.conf";
 
 const DESCRIBE: &str = "\
 dmesg | grep -q 'Hypervisor detected: KVM' && echo 'a processor under KVM' || echo 'a processor emulated by QEMU that takes a nanosecond for each instruction'

@@ -25,6 +25,31 @@ impl Run {
     }
 }
 
+/// A command, and what brings about what it needs and undoes what it does.
+/// Neither is measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Turn {
+    pub run: Run,
+    pub before: Option<Run>,
+    pub after: Option<Run>,
+}
+
+impl Turn {
+    /// One that can be repeated as it is.
+    pub fn alone(run: Run) -> Self {
+        Self { run, before: None, after: None }
+    }
+
+    /// Runs it, and `measure` at its place.
+    fn take<T>(&self, measure: impl FnOnce(&Run) -> Result<T>) -> Result<T> {
+        let aside = |run: &Option<Run>| run.as_ref().map(once).transpose().map(drop);
+        aside(&self.before)?;
+        let measured = measure(&self.run)?;
+        aside(&self.after)?;
+        Ok(measured)
+    }
+}
+
 /// How often each command is run.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -87,13 +112,13 @@ impl Row {
     }
 }
 
-/// Commands that can be repeated as they are, to be compared.
+/// Commands that are to be compared.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Turns {
     pub case: Case,
-    pub ours: Run,
+    pub ours: Turn,
     pub noop: Run,
-    pub shell: Option<Run>,
+    pub shell: Option<Turn>,
     pub times: usize,
     /// The shell agent's turn comes less often, since it takes so much longer.
     pub shell_times: usize,
@@ -106,9 +131,9 @@ impl Turns {
         let every = (self.times / self.shell_times.max(1)).max(1);
         let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..self.times + 3 {
-            let (noop_cost, ours_cost) = (once(noop)?, once(ours)?);
+            let (noop_cost, ours_cost) = (once(noop)?, ours.take(once)?);
             let shell_cost = match shell {
-                Some(shell) if turn % every == 0 => Some(once(shell)?),
+                Some(shell) if turn % every == 0 => Some(shell.take(once)?),
                 _ => None,
             };
             // The first turns warm the caches.
@@ -122,9 +147,9 @@ impl Turns {
         Ok(Row {
             case: self.case.clone(),
             to_noop: median(ratios.collect()),
-            ours: figures(&a, ours)?,
+            ours: ours.take(|run| figures(&a, run))?,
             noop: typical(b.iter().map(|cost| cost.wall)),
-            shell: shell.as_ref().map(|shell| figures(&c, shell)).transpose()?,
+            shell: shell.as_ref().map(|it| it.take(|run| figures(&c, run))).transpose()?,
         })
     }
 }

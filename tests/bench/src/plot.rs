@@ -3,7 +3,7 @@
 
 use super::measure::Row;
 use super::sheet::Report;
-use super::table::ms;
+use super::table::{ms, times};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn bars(out: &mut String, row: &Row, y: f64) {
         case.scale,
         case.objects,
     );
-    let gain = row.gain().map_or(String::new(), |gain| format!("  {gain:.0}x"));
+    let gain = row.gain().map_or(String::new(), |gain| format!("  {}x", times(gain)));
     bar(out, y, OURS, row.ours.median, "");
     bar(out, y + 12.0, NOOP, row.noop, "");
     if let Some(shell) = &row.shell {

@@ -35,9 +35,10 @@ const LAB: &str = "\
 Written by `cargo xtask bench --lab`, on the kernel's own DRBD and LVM. The DRBD resource is Primary
 on a disk and without its peer; the others of two hundred have no disk. The logical volumes lie in
 one group on DRBD. The programs that write a promotion score end at once, which is to the shell
-agent's advantage: it calls one with every monitor. IPaddr is there to compare with the first table:
-an emulated processor has no caches to miss, so that what a program does weighs more in it, beside
-what it costs to start one.";
+agent's advantage: it calls one with every monitor. No udev runs, so that nobody is waited for but
+the programs that an action calls; those of lvm read every disk and are nearly all of its start.
+IPaddr is there to compare with the first table: an emulated processor has no caches to miss, so that
+what a program does weighs more in it, beside what it costs to start one.";
 
 fn rows(out: &mut String, rows: &[Row]) {
     *out += "| agent: action | objects | load | ours, ms (p99) | no-op, ms | ours / no-op \
@@ -62,7 +63,7 @@ fn rows(out: &mut String, rows: &[Row]) {
             row.to_noop,
             case.shell,
             shell(&|figures| format!("{} ({})", ms(figures.median), ms(figures.p99))),
-            row.gain().map_or("-".into(), |gain| format!("{gain:.0}")),
+            row.gain().map_or("-".into(), times),
             ms(row.ours.cpu),
             shell(&|figures| ms(figures.cpu)),
             row.ours.processes,
@@ -81,7 +82,7 @@ pub fn terminal(sheet: &Sheet) -> String {
         let case = &row.case;
         let name = format!("{}: {}", case.agent, case.action);
         let shell = row.shell.map_or("-".into(), |figures| ms(figures.median));
-        let gain = row.gain().map_or("-".into(), |gain| format!("{gain:.0}x"));
+        let gain = row.gain().map_or("-".into(), |gain| format!("{}x", times(gain)));
         let _ = writeln!(
             out,
             "{name:<22} {:>7} {:>4} {:>8} {:>8} {:>5.2} {shell:>9} {gain:>5}",
@@ -93,6 +94,11 @@ pub fn terminal(sheet: &Sheet) -> String {
         );
     }
     out
+}
+
+/// How many times, with as many digits as they are worth.
+pub fn times(times: f64) -> String {
+    if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") }
 }
 
 /// Milliseconds, with as many digits as they are worth.

@@ -13,7 +13,7 @@ pub(super) const HARESOURCES: &str = "/run/bench/ha.d/resource.d";
 /// The volume group.
 pub(super) const GROUP: &str = "bench";
 
-/// A monitor of one agent.
+/// One agent beside another.
 #[derive(Clone, Copy)]
 pub(super) struct Subject {
     /// What it is called in the table.
@@ -26,6 +26,7 @@ pub(super) struct Subject {
     shell: &'static str,
     /// Under Pacemaker the parameters, none under heartbeat.
     env: &'static [(&'static str, &'static str)],
+    /// What a monitor of ours ends with.
     code: i32,
 }
 
@@ -37,6 +38,8 @@ pub(super) const DRBD: Subject = Subject {
     shell: "/usr/lib/ocf/resource.d/linbit/drbd",
     env: &[
         ("OCF_RESKEY_drbd_resource", "r0"),
+        // There is no peer to be waited for.
+        ("OCF_RESKEY_wfc_timeout", "no"),
         ("OCF_RESKEY_CRM_meta_clone", "0"),
         ("OCF_RESKEY_CRM_meta_clone_max", "2"),
         ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
@@ -95,6 +98,18 @@ pub(super) const VOLUME: Subject = Subject {
     ..LVM_ACTIVATE
 };
 
+/// The group again, taken over by its owner's name: LVM-activate starts no
+/// group that nobody is kept from.
+pub(super) const OWNED: Subject = Subject {
+    name: "LVM, by system ID",
+    env: &[
+        ("OCF_RESKEY_vgname", GROUP),
+        ("OCF_RESKEY_vg_access_mode", "system_id"),
+        ("OCF_RESKEY_CRM_meta_interval", "30000"),
+    ],
+    ..LVM_ACTIVATE
+};
+
 /// Measured outside of the lab too, so that one can tell what a time in it is
 /// worth.
 pub(super) const ADDRESS: Subject = Subject {
@@ -114,21 +129,21 @@ pub(super) const ADDRESS: Subject = Subject {
 
 impl Subject {
     /// Our agent's call.
-    pub(super) fn ours(&self) -> Run {
+    pub(super) fn ours(&self, action: &str) -> Run {
         let home = if self.is_ocf() { OURS } else { HARESOURCES };
-        self.run(Path::new(home).join(self.agent))
+        self.run(Path::new(home).join(self.agent), action)
     }
 
     /// The shell agent's.
-    pub(super) fn shell(&self) -> Run {
-        self.run(self.shell.into())
+    pub(super) fn shell(&self, action: &str) -> Run {
+        self.run(self.shell.into(), action)
     }
 
     fn is_ocf(&self) -> bool {
         !self.env.is_empty()
     }
 
-    fn run(&self, program: PathBuf) -> Run {
+    fn run(&self, program: PathBuf, action: &str) -> Run {
         let all = [
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HA_RSCTMP", "/run/resource-agents"),
@@ -145,12 +160,18 @@ impl Subject {
         ];
         let ocf = ocf.iter().filter(|_| self.is_ocf()).chain(self.env);
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let args: &[&str] = if self.is_ocf() { &["monitor"] } else { &["r0", "status"] };
+        let is_monitor = action == "monitor";
+        let args = match self.is_ocf() {
+            true => vec![action],
+            false => vec!["r0", if is_monitor { "status" } else { action }],
+        };
+        // A cluster that starts or stops calls for nothing at intervals.
+        let is_meant = |(name, _): &&(&str, &str)| is_monitor || !name.ends_with("_interval");
         Run {
             program,
             args: args.iter().map(|word| (*word).to_owned()).collect(),
-            env: all.iter().chain(ocf).map(own).collect(),
-            code: self.code,
+            env: all.iter().chain(ocf).filter(is_meant).map(own).collect(),
+            code: if is_monitor { self.code } else { 0 },
         }
     }
 }
