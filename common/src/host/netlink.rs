@@ -89,7 +89,7 @@ impl Netlink {
     /// Has something done.
     pub(crate) fn tell(&self, order: Message) -> io::Result<()> {
         // The confirmation repeats the order, or its header.
-        let mut room = vec![0; PART];
+        let mut room = Vec::with_capacity(PART);
         match self.hear(order, &mut room, |_, _| ControlFlow::Break(()))? {
             Heard::End => Ok(()),
             _ => Err(garbled()),
@@ -116,7 +116,7 @@ impl Netlink {
         if sent != bytes.len() {
             return Err(garbled());
         }
-        let (mut room, mut confirmed) = (vec![0; PART], 0);
+        let (mut room, mut confirmed) = (Vec::with_capacity(PART), 0);
         while confirmed < wanted {
             let length = self.receive(&mut room)?;
             let part = room.get(..length).ok_or_else(garbled)?;
@@ -148,8 +148,8 @@ impl Netlink {
         let mut fresh = None;
         until_whole(self.deadline, |size| {
             let (line, mut taken) = (fresh.as_ref().unwrap_or(self), T::default());
-            let heard =
-                line.hear(question(), &mut vec![0; size], |_, body| take(&mut taken, body))?;
+            let mut room = Vec::with_capacity(size);
+            let heard = line.hear(question(), &mut room, |_, body| take(&mut taken, body))?;
             if heard.is_to_be_repeated() {
                 // The rest of that answer is not waited for.
                 fresh = Some(Self::to(self.protocol, self.deadline)?);
@@ -163,7 +163,7 @@ impl Netlink {
     fn hear(
         &self,
         question: Message,
-        room: &mut [u8],
+        room: &mut Vec<u8>,
         mut each: impl FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> io::Result<Heard> {
         self.asked.set(self.asked.get() + 1);
@@ -186,11 +186,23 @@ impl Netlink {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel's answer has no end"))
     }
 
-    /// The length of the next datagram, also where there was no room for it.
-    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+    /// The length of the next datagram, also where there is no room for it. It
+    /// is all that is written: room that is made ready first is memory that the
+    /// kernel has to find, for answers that are mostly short.
+    #[allow(unsafe_code)]
+    fn receive(&self, room: &mut Vec<u8>) -> io::Result<usize> {
+        room.clear();
         loop {
-            match socket::recv(self.socket.as_raw_fd(), room, MsgFlags::MSG_TRUNC) {
-                Ok(length) => return Ok(length),
+            // SAFETY: the pointer is to as many bytes as are given, and those that
+            // the kernel says it has written are made part of the vector.
+            let received = unsafe {
+                let (into, size) = (room.as_mut_ptr().cast(), room.capacity());
+                let length = libc::recv(self.socket.as_raw_fd(), into, size, libc::MSG_TRUNC);
+                room.set_len(usize::try_from(length).unwrap_or(0).min(size));
+                length
+            };
+            match Errno::result(received) {
+                Ok(length) => return Ok(length.cast_unsigned()),
                 Err(Errno::EAGAIN) => self.wait()?,
                 Err(Errno::EINTR) => {}
                 Err(err) => return Err(err.into()),
@@ -325,7 +337,8 @@ mod tests {
     #[test]
     fn the_kernel_cuts_what_there_is_no_room_for() {
         let line = Netlink::open().unwrap();
-        let heard = line.hear(links(), &mut [0; 64], |_, _| panic!("64 bytes are not enough"));
+        let mut room = Vec::with_capacity(64);
+        let heard = line.hear(links(), &mut room, |_, _| panic!("64 bytes are not enough"));
         assert!(matches!(heard.unwrap(), Heard::Cut(length) if length > 64));
         assert!(Netlink::open().unwrap().list(links, name).unwrap().contains(&"lo".to_owned()));
     }
