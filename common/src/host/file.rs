@@ -16,12 +16,16 @@ const USUAL: usize = 16 << 10;
 pub fn read(path: &Path) -> io::Result<String> {
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY).open(path)?;
-    read_all(file)
+    read_all(file, 0)
 }
 
-fn read_all(file: File) -> io::Result<String> {
-    let mut bytes = Vec::with_capacity(USUAL);
+fn read_all(file: File, size: u64) -> io::Result<String> {
+    // One byte more, so that the end is seen without more room being made.
+    let size = usize::try_from(size.min(LARGEST)).unwrap_or(0) + 1;
+    let mut bytes = Vec::with_capacity(size.max(USUAL));
     file.take(LARGEST).read_to_end(&mut bytes)?;
+    // What is taken next lies close to it: few pages are touched.
+    bytes.shrink_to_fit();
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned()))
 }
@@ -30,8 +34,8 @@ fn read_all(file: File) -> io::Result<String> {
 pub fn read_trusted(path: &Path) -> Result<String> {
     let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    check_ours(&file, path)?;
-    Ok(read_all(file)?)
+    let size = check_ours(&file, path)?;
+    Ok(read_all(file, size)?)
 }
 
 /// Opens a file for locking, made if it is not there.
@@ -50,8 +54,9 @@ pub fn open_lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A regular file of ours with one name, which nobody else may write.
-fn check_ours(file: &File, path: &Path) -> Result<()> {
+/// A regular file of ours with one name, which nobody else may write: how large
+/// it is.
+fn check_ours(file: &File, path: &Path) -> Result<u64> {
     let found = file.metadata()?;
     let ours = nix::unistd::geteuid().as_raw();
     ensure!(
@@ -59,7 +64,7 @@ fn check_ours(file: &File, path: &Path) -> Result<()> {
         "{} is not a file that only we can write",
         path.display()
     );
-    Ok(())
+    Ok(found.len())
 }
 
 /// Makes the directory if it is not there, and checks that nobody else can
