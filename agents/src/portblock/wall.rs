@@ -70,7 +70,8 @@ impl Seen {
 /// Where the rules are, and those there are; nowhere yet where nobody has made
 /// any with iptables.
 enum Found {
-    Tables(Whole<Rule>),
+    /// And whether their table has been put to sleep.
+    Tables(Whole<Rule>, bool),
     Chains(Whole<Rule>),
     Nothing(Absent),
 }
@@ -80,8 +81,8 @@ fn family(name: &Name) -> Family {
 }
 
 fn find(view: &View, name: &Name) -> Result<Found> {
-    let absent = match nftables::rules(view, TABLE)? {
-        Ok(rules) => return Ok(Found::Tables(rules)),
+    let absent = match nftables::rules_and_sleep(view, TABLE)? {
+        Ok((rules, sleeps)) => return Ok(Found::Tables(rules, sleeps)),
         Err(absent) => absent,
     };
     Ok(match iptables::rules(view, family(name))? {
@@ -104,10 +105,10 @@ pub(super) fn check(view: &View, name: &Name) -> Result<()> {
 /// Looks.
 pub(super) fn look(view: &View, name: &Name) -> Result<Seen> {
     match find(view, name)? {
-        Found::Tables(rules) => {
+        Found::Tables(rules, sleeps) => {
             let mut seen = seen(&rules, name);
             if let Wall::Closed(_) = seen.wall
-                && nftables::sleeps(view, TABLE)?
+                && sleeps
             {
                 seen.wall = Wall::Gap("its table is dormant".into());
             }
@@ -132,20 +133,20 @@ fn has(rule: &Rule, comment: &str) -> bool {
 fn seen(rules: &Whole<Rule>, name: &Name) -> Seen {
     let block = name.comment(Purpose::Block);
     let strays = [Purpose::Drain, Purpose::Reset].map(|purpose| name.comment(purpose));
-    let marks =
-        |action| Stage::ALL.map(|stage| (stage, name.comment(Purpose::Mark(stage, action))));
-    let stage = |action| {
-        let marked = |(_, mark): &(Stage, String)| rules.iter().any(|rule| has(rule, mark));
-        marks(action).into_iter().find(marked).map(|(stage, _)| stage)
+    let marked = |action| {
+        let marks = Stage::ALL.map(|stage| (stage, name.comment(Purpose::Mark(stage, action))));
+        let is_there = |(_, mark): &&(Stage, String)| rules.iter().any(|rule| has(rule, mark));
+        let stage = marks.iter().find(is_there).map(|(stage, _)| *stage);
+        (stage, rules.lacks(|rule| marks.iter().any(|(_, mark)| has(rule, mark))))
     };
-    let unmarked =
-        |action| rules.lacks(|rule| marks(action).iter().any(|(_, mark)| has(rule, mark)));
+    let (blocks, no_block) = marked(Effect::Block);
+    let (unblocks, no_unblock) = marked(Effect::Unblock);
     Seen {
         wall: wall(rules, name, &block),
-        block: stage(Effect::Block),
-        unblock: stage(Effect::Unblock),
-        no_block: unmarked(Effect::Block),
-        no_unblock: unmarked(Effect::Unblock),
+        block: blocks,
+        unblock: unblocks,
+        no_block,
+        no_unblock,
         strays: rules.iter().filter(|rule| strays.iter().any(|stray| has(rule, stray))).count(),
     }
 }
@@ -229,7 +230,7 @@ pub(super) fn change(
     let is_ours = |rule: &&Rule| ours.iter().any(|comment| has(rule, comment));
     let new = New::of(name, action, stage, wanted);
     match find(system, name)? {
-        Found::Tables(rules) => in_table(system, &rules, is_ours, &new),
+        Found::Tables(rules, _) => in_table(system, &rules, is_ours, &new),
         Found::Chains(rules) => in_chains(system, &rules, is_ours, &new, family(name)),
         Found::Nothing(_) => in_chains(system, &[], is_ours, &new, family(name)),
     }

@@ -146,6 +146,27 @@ fn none() -> Absent {
 /// The rules of a table, in order; none where there is no such table. Absent
 /// where the kernel has no nf_tables.
 pub fn rules(view: &View, table: Table) -> Result<Result<Whole<Rule>, Absent>> {
+    let told = line(view).and_then(|line| listed(view, &line, table));
+    whole(told, table)
+}
+
+/// The same, and whether they have been put to sleep: they are listed, and hold
+/// nothing.
+pub fn rules_and_sleep(view: &View, table: Table) -> Result<Result<(Whole<Rule>, bool), Absent>> {
+    let line = match line(view) {
+        Ok(line) => line,
+        Err(err) => return Ok(whole(Err(err), table)?.map(|rules| (rules, false))),
+    };
+    Ok(match whole(listed(view, &line, table), table)? {
+        Ok(rules) => {
+            let sleeps = !rules.is_empty() && sleeps(view, &line, table)?;
+            Ok((rules, sleeps))
+        }
+        Err(absent) => Err(absent),
+    })
+}
+
+fn listed(view: &View, line: &Netlink, table: Table) -> io::Result<Vec<Rule>> {
     let question = || {
         Message::new(GET_RULE, libc::NLM_F_DUMP, &header(table.family as u8, 0))
             .with(RULE_TABLE, &name(table.name))
@@ -156,10 +177,12 @@ pub fn rules(view: &View, table: Table) -> Result<Result<Whole<Rule>, Absent>> {
         let of = Attributes(body.get(HEADER..)?).find(|(kind, _)| *kind == RULE_TABLE)?.1;
         (of == wanted).then_some(())
     };
-    let told = line(view).and_then(|line| {
-        line.list(question, |body| is_of_it(body).and_then(|()| Rule::read(body)))
-    });
+    let told = line.list(question, |body| is_of_it(body).and_then(|()| Rule::read(body)));
     view.note(format_args!("rules of table {} = {told:?}", table.name));
+    told
+}
+
+fn whole(told: io::Result<Vec<Rule>>, table: Table) -> Result<Result<Whole<Rule>, Absent>> {
     match told {
         Ok(rules) => Ok(Ok(Whole::told("rules", rules))),
         Err(err) if is_unknown(&err) => Ok(Err(none())),
@@ -169,16 +192,12 @@ pub fn rules(view: &View, table: Table) -> Result<Result<Whole<Rule>, Absent>> {
     }
 }
 
-/// Whether the table is there and its rules have been put to sleep: they are
-/// listed, and hold nothing.
-pub fn sleeps(view: &View, table: Table) -> Result<bool> {
+fn sleeps(view: &View, line: &Netlink, table: Table) -> Result<bool> {
     let question = Message::new(GET_TABLE, 0, &header(table.family as u8, 0))
         .with(TABLE_NAME, &name(table.name));
-    let flags = line(view).and_then(|line| {
-        line.ask(question, |body| {
-            let flags = Attributes(body.get(HEADER..)?).find(|(kind, _)| *kind == TABLE_FLAGS);
-            Some(flags.and_then(|(_, value)| u32_at(value, 0)).map_or(0, u32::from_be))
-        })
+    let flags = line.ask(question, |body| {
+        let flags = Attributes(body.get(HEADER..)?).find(|(kind, _)| *kind == TABLE_FLAGS);
+        Some(flags.and_then(|(_, value)| u32_at(value, 0)).map_or(0, u32::from_be))
     });
     view.note(format_args!("flags of table {} = {flags:?}", table.name));
     match flags {
