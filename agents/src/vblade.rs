@@ -173,12 +173,12 @@ impl Agent for Vblade {
             };
             Fact::new("export", format!("{}: {}, {by}", noted.place(), noted.path.display()))
         };
-        let mut facts: Vec<Fact> = state.exports.iter().take(SHOWN).map(shown).collect();
-        if state.exports.len() > SHOWN {
-            facts.push(Fact::new("exports", format!("{} in all", state.exports.len())));
+        let mut facts: Vec<Fact> = state.exports().iter().take(SHOWN).map(shown).collect();
+        if state.exports().len() > SHOWN {
+            facts.push(Fact::new("exports", format!("{} in all", state.exports().len())));
         }
         facts.extend(state.strays.iter().map(|stray| Fact::new("besides", stray.shown())));
-        if state.absent.is_none() && state.exports.is_empty() && state.strays.is_empty() {
+        if state.absent.is_none() && state.exports().is_empty() && state.strays.is_empty() {
             facts.push(Fact::new("doubt", state.doubt()));
         }
         facts
@@ -254,7 +254,7 @@ impl Extras for Vblade {
     fn upkeep<'a>(&'a self, _view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         if !state.is_noted {
-            let noted: Vec<Noted> = state.exports.iter().map(|seen| seen.noted.clone()).collect();
+            let noted: Vec<Noted> = state.exports().iter().map(|seen| seen.noted.clone()).collect();
             plan.step("note what is served", move |system| {
                 // Without it the next look takes longer, and that is all.
                 if let Err(err) = self.remember(system, &noted) {
@@ -305,7 +305,7 @@ impl Vblade {
         let ours: Vec<Found> =
             find()?.iter().filter(|found| found.note.is_some()).cloned().collect();
         daemon::end(system, &ours, PATIENCE)?;
-        let record = self.record(system).unwrap_or_default();
+        let record = self.record(system).unwrap_or_default().and_then(|record| record.exports());
         system.until("vblade to end", || {
             let state = self.look_closely(system, record.clone())?;
             Ok(match state.has_some() {

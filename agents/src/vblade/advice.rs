@@ -38,7 +38,7 @@ pub(super) fn advice(agent: &Vblade, view: &View, state: &State) -> Vec<Fact> {
             "{script} starts vblade at boot, before the cluster does: update-rc.d vblade remove"
         ));
     }
-    for seen in &state.exports {
+    for seen in state.exports() {
         if let Thing::Device(number) = seen.noted.thing
             && !agent.params.sync
             && has_volatile_cache(view, number)

@@ -10,7 +10,7 @@
 //! them with nobody.
 
 use super::Vblade;
-use super::record::{Noted, Server};
+use super::record::{Host, Noted, Record, Server, Serving};
 use anyhow::Result;
 use common::host::absence::Whole;
 use common::host::aoe::{self, Address, Detail, Socket};
@@ -19,13 +19,16 @@ use common::host::link::{self, Link, shown};
 use common::host::opened::{self, Open};
 use common::host::process::is_halted;
 use common::{Absent, Role, Status, View};
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct State {
     /// What is to be served, as far as it is known, and what is wrong with it.
-    pub(super) exports: Vec<Seen>,
+    exports: OnceCell<Vec<Seen>>,
+    /// The record, where each export in it has been found served as it was.
+    sound: Option<Record>,
     /// Processes of ours that serve nothing of it.
     pub(super) strays: Vec<Ours>,
     /// Those that are ours or may be, and are on their way out.
@@ -34,6 +37,8 @@ pub struct State {
     pub(super) orphans: Vec<Socket>,
     /// The interfaces.
     pub(super) links: Vec<(u32, Option<Link>)>,
+    /// From where what is sound answers, each once.
+    hosts: Vec<Host>,
     /// Whether what is served is noted as it is.
     pub(super) is_noted: bool,
     /// Whether a start has noted anything.
@@ -68,18 +73,19 @@ pub(super) struct Ours {
 impl Vblade {
     pub(super) fn look(&self, view: &View) -> Result<State> {
         // Ours are known by their mark: without the record a look takes longer.
-        let (record, is_damaged) = match self.record(view) {
+        let (record, is_there) = match self.record(view) {
             Ok(record) => (record, false),
             Err(_) => (None, true),
         };
-        if let Some(record) = &record {
-            let sockets = aoe::sockets(view, Detail::State)?;
-            if let Some(state) = glance(view, record, &sockets)? {
-                return Ok(state);
-            }
-        }
-        let mut state = self.look_closely(view, record)?;
-        state.has_record |= is_damaged;
+        let (noted, is_there) = match record {
+            Some(record) => match glance(view, &record)? {
+                Some(state) => return Ok(State { sound: Some(record), ..state }),
+                None => (record.exports(), true),
+            },
+            None => (None, is_there),
+        };
+        let mut state = self.look_closely(view, noted)?;
+        state.has_record |= is_there;
         Ok(state)
     }
 
@@ -118,7 +124,8 @@ impl Vblade {
                 noted
             }
         };
-        state.links = links(view, &wanted)?;
+        state.links = links(view, wanted.iter().map(|noted| noted.index))?;
+        let mut exports = Vec::with_capacity(wanted.len());
         for mut noted in wanted {
             let (serving, rest): (Vec<Ours>, Vec<Ours>) =
                 ours.into_iter().partition(|one| one.serves(&noted));
@@ -130,45 +137,62 @@ impl Vblade {
                 state.strays.extend(serving);
                 noted.server = None;
             }
-            state.exports.push(Seen { noted, fault });
+            exports.push(Seen { noted, fault });
         }
+        state.exports = exports.into();
         state.strays.extend(ours);
         Ok(state)
     }
 }
 
 /// All of it, if each export has the socket that was noted.
-fn glance(view: &View, record: &[Noted], sockets: &[Socket]) -> Result<Option<State>> {
-    let mut known: Vec<(u64, &Socket)> =
-        sockets.iter().map(|socket| (socket.cookie, socket)).collect();
-    known.sort_unstable_by_key(|(cookie, _)| *cookie);
-    let socket_of = |noted: &Noted| {
-        let server = noted.server?;
-        let at = known.binary_search_by_key(&server.cookie, |(cookie, _)| *cookie).ok()?;
-        let socket = known.get(at)?.1;
-        let is_it = server.has(socket) && socket.is_running && socket.index == Some(noted.index);
-        // What stands still lets its frames wait.
-        let halted = socket.is_waited_for && is_halted(&view.path("/proc"), server.pid);
-        (is_it && !halted).then_some(())
+fn glance(view: &View, record: &Record) -> Result<Option<State>> {
+    let Some((mut noted, hosts)) = record.serving().filter(|(noted, _)| !noted.is_empty()) else {
+        return Ok(None);
     };
-    if record.is_empty() || !record.iter().all(|noted| socket_of(noted).is_some()) {
+    // The kernel has numbered its sockets as they were made, and lists them so.
+    let order = |one: &Serving| one.cookie;
+    if !noted.is_sorted_by_key(order) {
+        noted.sort_unstable_by_key(order);
+    }
+    let mut next = 0;
+    let mut sound = aoe::picked(view, Detail::State, |socket| {
+        let is_next = noted.get(next).is_some_and(|one| one.cookie == socket.cookie);
+        let at = match is_next {
+            true => next,
+            false => noted.binary_search_by_key(&socket.cookie, order).ok()?,
+        };
+        next = at + 1;
+        let one = noted[at];
+        let is_here = socket.index == Some(hosts[one.host].0);
+        let is_it = one.has(&socket) && socket.is_running && is_here;
+        // What stands still lets its frames wait.
+        let halted = socket.is_waited_for && is_halted(&view.path("/proc"), one.pid);
+        (is_it && !halted).then_some(at)
+    })?;
+    view.note(format_args!("{} of {} exports are served as noted", sound.len(), noted.len()));
+    // A list that comes in parts may have one of them twice.
+    if !sound.is_sorted() {
+        sound.sort_unstable();
+    }
+    sound.dedup();
+    if sound.len() != noted.len() {
         return Ok(None);
     }
-    let exports = record.iter().map(|noted| Seen { noted: noted.clone(), fault: None });
     Ok(Some(State {
-        exports: exports.collect(),
-        links: links(view, record)?,
+        links: links(view, hosts.iter().map(|(index, _)| *index))?,
+        hosts,
         is_noted: true,
         has_record: true,
         ..State::default()
     }))
 }
 
-fn links(view: &View, exports: &[Noted]) -> Result<Vec<(u32, Option<Link>)>> {
+fn links(view: &View, indexes: impl Iterator<Item = u32>) -> Result<Vec<(u32, Option<Link>)>> {
     let mut links: Vec<(u32, Option<Link>)> = Vec::new();
-    for noted in exports {
-        if !links.iter().any(|(index, _)| *index == noted.index) {
-            links.push((noted.index, link::by_index(view, noted.index)?));
+    for index in indexes {
+        if !links.iter().any(|(known, _)| *known == index) {
+            links.push((index, link::by_index(view, index)?));
         }
     }
     Ok(links)
@@ -296,6 +320,14 @@ fn fault(
 }
 
 impl State {
+    /// What is to be served, and what is wrong with it.
+    pub(super) fn exports(&self) -> &[Seen] {
+        self.exports.get_or_init(|| {
+            let noted = self.sound.as_ref().and_then(Record::exports).unwrap_or_default();
+            noted.into_iter().map(|noted| Seen { noted, fault: None }).collect()
+        })
+    }
+
     /// Whether something of ours is there, or may be.
     pub(super) fn has_some(&self) -> bool {
         self.absent.is_none()
@@ -303,12 +335,15 @@ impl State {
 
     /// The processes that serve.
     pub(super) fn servers(&self) -> impl Iterator<Item = (&Noted, Server)> {
-        self.exports.iter().filter_map(|seen| Some((&seen.noted, seen.noted.server?)))
+        self.exports().iter().filter_map(|seen| Some((&seen.noted, seen.noted.server?)))
     }
 
     pub(super) fn status(&self, probe: bool) -> Status {
         let failed = |reason: String| Status::Failed(Role::Started, reason);
-        let first = self.exports.iter().find_map(|seen| seen.fault.clone());
+        if self.sound.is_some() {
+            return self.linked(self.hosts.iter().copied());
+        }
+        let first = self.exports().iter().find_map(|seen| seen.fault.clone());
         if let Some(absent) = &self.absent {
             return match first.filter(|_| !probe) {
                 // A probe, a start and a stop ask whether it runs; a monitor
@@ -321,7 +356,7 @@ impl State {
             return failed(self.and_more(fault));
         }
         if self.unknown > 0 {
-            let (served, all) = (self.exports.len(), self.exports.len() + self.unknown);
+            let (served, all) = (self.exports().len(), self.exports().len() + self.unknown);
             return failed(format!(
                 "{served} of {all} exports are served, and what the others are is not known"
             ));
@@ -329,14 +364,14 @@ impl State {
         if let Some(stray) = self.strays.first() {
             return failed(format!("{} serves nothing that it should", stray.shown()));
         }
-        if self.exports.is_empty() {
+        if self.exports().is_empty() {
             return failed(self.doubt());
         }
-        self.linked()
+        self.linked(self.exports().iter().map(|seen| (seen.noted.index, seen.noted.mac)))
     }
 
     fn and_more(&self, fault: String) -> String {
-        match self.exports.iter().filter(|seen| seen.fault.is_some()).count() {
+        match self.exports().iter().filter(|seen| seen.fault.is_some()).count() {
             0 | 1 => fault,
             some => format!("{fault}; and {} more", some - 1),
         }
@@ -360,17 +395,19 @@ impl State {
     }
 
     /// Whether clients can be reached, where all is served.
-    fn linked(&self) -> Status {
-        for Seen { noted, .. } in &self.exports {
-            let link = self.links.iter().find(|(index, _)| *index == noted.index);
+    fn linked(&self, hosts: impl Iterator<Item = Host>) -> Status {
+        for (index, mac) in hosts {
+            let link = self.links.iter().find(|(known, _)| *known == index);
             let Some(link) = link.and_then(|(_, link)| link.as_ref()) else { continue };
-            if link.address != noted.mac {
+            if link.address != mac {
+                let is_one = |seen: &&Seen| (seen.noted.index, seen.noted.mac) == (index, mac);
+                let place = self.exports().iter().find(is_one).map(|seen| seen.noted.place());
                 return Status::Failed(
                     Role::Started,
                     format!(
                         "{} answers from {}, which was {}'s hardware address and is {} now",
-                        noted.place(),
-                        shown(&noted.mac),
+                        place.unwrap_or_default(),
+                        shown(&mac),
                         link.name,
                         shown(&link.address)
                     ),

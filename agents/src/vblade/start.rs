@@ -174,14 +174,14 @@ impl Vblade {
         let mut plan = Plan::new();
         let place = |noted: &Noted| (noted.address, noted.index);
         let is_good = |noted: &Noted| {
-            from.exports.iter().any(|seen| {
+            from.exports().iter().any(|seen| {
                 place(&seen.noted) == place(noted)
                     && seen.fault.is_none()
                     && seen.noted.server.is_some()
             })
         };
         let kept: Vec<Noted> = from
-            .exports
+            .exports()
             .iter()
             .filter(|seen| seen.fault.is_none() && seen.noted.server.is_some())
             .map(|seen| seen.noted.clone())
@@ -225,7 +225,7 @@ impl Vblade {
 
     /// What does not serve as it should is in the way of what will.
     fn plan_end_bad<'a>(&'a self, plan: &mut Plan<'a>, from: &State) {
-        let bad = from.exports.iter().filter(|seen| seen.fault.is_some());
+        let bad = from.exports().iter().filter(|seen| seen.fault.is_some());
         let pids: Vec<i32> = bad.filter_map(|seen| Some(seen.noted.server?.pid)).collect();
         let strays: Vec<i32> = from.strays.iter().map(|stray| stray.found.process.pid).collect();
         let doomed: Vec<i32> = pids.into_iter().chain(strays).collect();

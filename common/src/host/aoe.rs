@@ -89,23 +89,31 @@ const FILTER: u16 = 7;
 /// What is in the list is there. A long list comes in parts, between which
 /// others may close theirs, so for what is *not* in it use [`all`].
 pub fn sockets(view: &View, detail: Detail) -> Result<Vec<Socket>> {
-    if !view.is_real() {
-        return in_file(view);
-    }
-    let found = match asked(view, detail) {
-        // The kernel has no such list, or does not load it.
-        Err(err)
-            if matches!(
-                errno(&err),
-                Some(Errno::ENOENT | Errno::EINVAL | Errno::EPROTONOSUPPORT)
-            ) =>
-        {
-            in_file(view)
-        }
-        found => found.context("cannot list the packet sockets"),
-    };
+    let found = picked(view, detail, Some)?;
     view.note(format_args!("AoE sockets = {found:?}"));
-    found
+    Ok(found)
+}
+
+/// Of the same list, what `pick` makes of each socket that it wants. There may
+/// be hundreds, of which a monitor needs little more than that they are there.
+pub fn picked<T>(
+    view: &View,
+    detail: Detail,
+    mut pick: impl FnMut(Socket) -> Option<T>,
+) -> Result<Vec<T>> {
+    if view.is_real() {
+        match asked(view, detail, &mut pick) {
+            // The kernel has no such list, or does not load it.
+            Err(err)
+                if matches!(
+                    errno(&err),
+                    Some(Errno::ENOENT | Errno::EINVAL | Errno::EPROTONOSUPPORT)
+                ) => {}
+            found => return found.context("cannot list the packet sockets"),
+        }
+    }
+    let text = view.read(FILE).context("cannot list the packet sockets")?;
+    Ok(listed(&text).into_iter().filter_map(pick).collect())
 }
 
 /// All of them, by two looks that agree.
@@ -130,7 +138,11 @@ pub fn all(view: &View, detail: Detail) -> Result<Whole<Socket>> {
     }
 }
 
-fn asked(view: &View, detail: Detail) -> io::Result<Vec<Socket>> {
+fn asked<T>(
+    view: &View,
+    detail: Detail,
+    mut pick: impl FnMut(Socket) -> Option<T>,
+) -> io::Result<Vec<T>> {
     const BY_FAMILY: u16 = 20;
     let more = if detail == Detail::Filters { SHOW_FILTER } else { 0 };
     // A `struct packet_diag_req`.
@@ -138,7 +150,8 @@ fn asked(view: &View, detail: Detail) -> io::Result<Vec<Socket>> {
     header[0] = libc::AF_PACKET as u8;
     header[8..12].copy_from_slice(&(SHOW_INFO | SHOW_MEMORY | more).to_ne_bytes());
     let question = || Message::new(BY_FAMILY, libc::NLM_F_DUMP, &header);
-    Netlink::to(SockProtocol::NetlinkSockDiag, view.deadline())?.list(question, read)
+    Netlink::to(SockProtocol::NetlinkSockDiag, view.deadline())?
+        .list(question, |body| read(body).and_then(&mut pick))
 }
 
 /// Reads a `struct packet_diag_msg` and what comes with it.
@@ -190,14 +203,8 @@ fn filtered(filter: &[u8]) -> Option<Address> {
     Some(Address { shelf: shelf.try_into().ok()?, slot: slot.try_into().ok()? })
 }
 
+/// Where the kernel has no list. It tells the interface by its number too.
 const FILE: &str = "/proc/net/packet";
-
-/// What the file has, where the kernel has no list. It tells the interface by
-/// its number too.
-fn in_file(view: &View) -> Result<Vec<Socket>> {
-    let text = view.read(FILE).context("cannot list the packet sockets")?;
-    Ok(listed(&text))
-}
 
 fn listed(text: &str) -> Vec<Socket> {
     let read = |line: &str| {
@@ -503,8 +510,8 @@ mod tests {
         let lo = link::by_name(&view, "lo").unwrap().unwrap();
         // Without root there is no such socket, and nothing to be listed.
         let Ok(line) = Line::hearing(&lo) else { return };
-        let by_list = asked(&view, Detail::Filters).unwrap();
-        let by_file = in_file(&view).unwrap();
+        let by_list = asked(&view, Detail::Filters, Some).unwrap();
+        let by_file = listed(&view.read(FILE).unwrap());
         for found in [by_list, by_file, all(&view, Detail::State).unwrap().into_items()] {
             assert!(found.iter().any(|one| one.index == Some(lo.index)), "{found:?}");
         }

@@ -45,13 +45,22 @@ impl View {
         name: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Damaged> {
+        self.record_whole(name, |text| parse(&text))
+    }
+
+    /// The same, for one of which most is read later, if ever.
+    pub fn record_whole<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(String) -> Option<T>,
+    ) -> Result<Option<T>, Damaged> {
         let path = self.run_dir().join(name);
         let read = file::read_trusted(&path);
         let shown = read.as_ref().map(|text| text.trim_end());
         self.note(format_args!("record {name} = {shown:?}"));
         let damaged = |why: String| Damaged { path: path.clone(), why };
         match read {
-            Ok(text) => parse(&text).map(Some).ok_or_else(|| damaged("it makes no sense".into())),
+            Ok(text) => parse(text).map(Some).ok_or_else(|| damaged("it makes no sense".into())),
             Err(err) if is_absence(&err) => Ok(None),
             Err(err) => Err(damaged(format!("{err:#}"))),
         }
@@ -59,7 +68,7 @@ impl View {
 
     /// A record without a form of its own.
     pub fn record_text(&self, name: &str) -> Result<Option<String>, Damaged> {
-        self.record(name, |text| Some(text.to_owned()))
+        self.record_whole(name, Some)
     }
 
     /// The names of the records that begin and end so.
