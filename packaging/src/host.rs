@@ -84,9 +84,19 @@ fn is_there(witness: &str) -> bool {
 
 /// Builds the agents as they are shipped and returns the directory they lie in.
 pub fn build_agents() -> Result<PathBuf> {
+    build(&["--bins"])
+}
+
+/// The same for these alone; the others may be older.
+pub fn build_some_agents(names: &[&str]) -> Result<PathBuf> {
+    build(&names.iter().flat_map(|name| ["--bin", name]).collect::<Vec<_>>())
+}
+
+fn build(which: &[&str]) -> Result<PathBuf> {
     let output = cargo()
         .current_dir(workspace())
-        .args(["build", "--release", "--package", "agents", "--bins"])
+        .args(["build", "--release", "--package", "agents"])
+        .args(which)
         .arg("--message-format=json-render-diagnostics")
         .args(["--config", &same_paths_everywhere()?])
         .stderr(Stdio::inherit())

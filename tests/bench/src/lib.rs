@@ -23,11 +23,12 @@ use packaging::host;
 use sheet::Sheet;
 use stage::{Stage, Subject};
 
-const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick]
+const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick] [AGENT...]
 
-  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr, Filesystem and
-           exportfs, on this machine
-  --quick  fewer runs of each, for a first impression";
+  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr, Filesystem, exportfs,
+           portblock and vblade, on this machine
+  --quick  fewer runs of each, for a first impression
+  AGENT    these alone, on this machine; the rows of the others stay as they were";
 
 /// What the comparison needs besides the agents.
 const NEEDS: &[(&str, &str, &str)] = &[
@@ -41,11 +42,13 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("fuser", "psmisc", "what the shell agent for file systems calls"),
     ("exportfs", "nfs-kernel-server", "what both agents for exports call"),
     ("modprobe", "kmod", "what the shell agent for file systems calls"),
+    ("iptables", "iptables", "what the shell agent for ports calls"),
+    ("vblade", "vblade", "what both agents for ATA over Ethernet call"),
 ];
 
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
-    let (mut in_lab, mut quick) = (false, false);
+    let (mut in_lab, mut quick, mut wanted) = (false, false, Vec::new());
     for word in words {
         match word.as_str() {
             "--lab" => in_lab = true,
@@ -54,7 +57,10 @@ pub fn run(words: &[String]) -> Result<()> {
                 println!("{USAGE}");
                 return Ok(());
             }
-            _ => bail!("{word}?\n{USAGE}"),
+            _ => match SUBJECTS.iter().find(|(subject, _)| subject.agent() == word) {
+                Some(subject) => wanted.push(*subject),
+                None => bail!("{word}?\n{USAGE}"),
+            },
         }
     }
     let effort = match quick {
@@ -67,34 +73,59 @@ pub fn run(words: &[String]) -> Result<()> {
         report.lab.insert(in_lab::measure(effort)?)
     } else {
         host::become_root("bench", words, "it works in namespaces of its own")?;
-        report.host.insert(here(effort)?)
+        let all = wanted.is_empty();
+        let new = here(effort, if all { SUBJECTS } else { &wanted })?;
+        let sheet = match report.host.take() {
+            Some(before) if !all => before.renewed(new),
+            _ => new,
+        };
+        report.host.insert(sheet)
     };
     print!("{}", table::terminal(sheet));
     document::write(&report)
 }
 
-fn here(effort: Effort) -> Result<Sheet> {
+/// What is measured on this machine, and beside how many others of its kind.
+const SUBJECTS: &[(Subject, &[usize])] = &[
+    (Subject::Address, &[1, 1_000, 10_000]),
+    (Subject::Mount, &[1, 1_000, 10_000]),
+    (Subject::Export, &[1, 1_000, 10_000]),
+    (Subject::Port, &[1]),
+    (Subject::Aoe, &[1, 500]),
+    (Subject::Drbd, &[1]),
+];
+
+fn here(effort: Effort, subjects: &[(Subject, &[usize])]) -> Result<Sheet> {
     host::install(NEEDS)?;
     eprintln!("building the agents");
-    let built = host::build_agents()?;
+    let mut programs = vec!["noop"];
+    programs.extend(subjects.iter().map(|(subject, _)| subject.agent()));
+    let built = host::build_some_agents(&programs)?;
     let stage = Stage::enter(&built)?;
-    let rows = compare(&stage, effort)?;
+    let mut rows = Vec::new();
+    for (subject, scales) in subjects {
+        rows.extend(compare(&stage, effort, *subject, scales)?);
+    }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     Ok(Sheet { machine: format!("{cores} cores, {}", sheet::system()), rows })
 }
 
-fn compare(stage: &Stage, effort: Effort) -> Result<Vec<Row>> {
+fn compare(stage: &Stage, effort: Effort, subject: Subject, scales: &[usize]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for subject in [Subject::Address, Subject::Mount, Subject::Export] {
+    if subject != Subject::Drbd {
+        stage.crowd(subject, 1)?;
         rows.extend(actions::changes(stage, subject, effort.shell)?);
-        for scale in [1, 1_000, 10_000] {
-            stage.crowd(subject, scale)?;
-            rows.push(actions::monitor(stage, (subject, scale, 0), effort.ours, effort.shell)?);
-        }
+    }
+    for scale in scales {
+        stage.crowd(subject, *scale)?;
+        rows.push(actions::monitor(stage, (subject, *scale, 0), effort.ours, effort.shell)?);
+    }
+    if let [.., most] = scales
+        && *most >= 10_000
+    {
         let _busy = stage::Busy::start(16)?;
         let (times, shell_times) = (effort.under_load, effort.under_load.min(8));
-        rows.push(actions::monitor(stage, (subject, 10_000, 16), times, shell_times)?);
+        rows.push(actions::monitor(stage, (subject, *most, 16), times, shell_times)?);
     }
-    rows.push(actions::monitor(stage, (Subject::Drbd, 1, 0), effort.ours, effort.shell)?);
     Ok(rows)
 }

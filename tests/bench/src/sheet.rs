@@ -13,6 +13,16 @@ pub struct Sheet {
     pub rows: Vec<Row>,
 }
 
+impl Sheet {
+    /// With the rows of agents that were measured anew in the place of their
+    /// older ones.
+    pub fn renewed(self, new: Self) -> Self {
+        let is_older = |row: &Row| new.rows.iter().all(|other| other.case.agent != row.case.agent);
+        let rows = self.rows.into_iter().filter(is_older).collect::<Vec<_>>();
+        Self { machine: new.machine, rows: rows.into_iter().chain(new.rows).collect() }
+    }
+}
+
 /// Everything.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {

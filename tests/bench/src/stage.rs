@@ -15,6 +15,8 @@ pub enum Subject {
     Address,
     Mount,
     Export,
+    Port,
+    Aoe,
     Drbd,
 }
 
@@ -24,6 +26,8 @@ impl Subject {
             Self::Address => "IPaddr",
             Self::Mount => "Filesystem",
             Self::Export => "exportfs",
+            Self::Port => "portblock",
+            Self::Aoe => "vblade",
             Self::Drbd => "drbddisk",
         }
     }
@@ -33,6 +37,8 @@ impl Subject {
             Self::Address => "addresses",
             Self::Mount => "mounts",
             Self::Export => "exports",
+            Self::Port => "ports",
+            Self::Aoe => "lines",
             Self::Drbd => "resources",
         }
     }
@@ -43,6 +49,8 @@ impl Subject {
             Self::Address => "ocf:heartbeat:IPaddr2",
             Self::Mount => "ocf:heartbeat:Filesystem",
             Self::Export => "ocf:heartbeat:exportfs",
+            Self::Port => "ocf:heartbeat:portblock",
+            Self::Aoe => "ocf:heartbeat:AoEtarget",
             Self::Drbd => "drbddisk",
         }
     }
@@ -52,6 +60,8 @@ impl Subject {
             Self::Address => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
             Self::Mount => "/usr/lib/ocf/resource.d/heartbeat/Filesystem",
             Self::Export => "/usr/lib/ocf/resource.d/heartbeat/exportfs",
+            Self::Port => "/usr/lib/ocf/resource.d/heartbeat/portblock",
+            Self::Aoe => "/usr/lib/ocf/resource.d/heartbeat/AoEtarget",
             Self::Drbd => "/etc/ha.d/resource.d/drbddisk",
         }
     }
@@ -60,6 +70,11 @@ impl Subject {
 /// The address and the nic that is measured; the crowd fills 10.0.0.0/10.
 const ADDRESS: &str = "10.200.0.1";
 const NIC: &str = "bench0";
+
+/// What is exported by ATA over Ethernet: files of these names, by lines of this
+/// one. The shell agent exports one of its own, since it knows no lines.
+const DISKS: &str = "/mnt/disks";
+const LINES: &str = "/mnt/vblade.conf";
 
 /// The table of exports.
 const TABLE: &str = "/mnt/nfs/etab";
@@ -82,7 +97,7 @@ impl Stage {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none)?;
-        for dir in ["/mnt/run", "/mnt/data", "/mnt/crowd", "/mnt/export", "/mnt/nfs"] {
+        for dir in ["/mnt/run", "/mnt/data", "/mnt/crowd", "/mnt/export", "/mnt/nfs", DISKS] {
             fs::create_dir(dir)?;
         }
         mount(Some("/mnt/nfs"), "/var/lib/nfs", none, MsFlags::MS_BIND, none)?;
@@ -100,7 +115,8 @@ impl Stage {
             Subject::Address => addresses(scale - 1),
             Subject::Mount => mounts(scale - 1),
             Subject::Export => exports(scale - 1),
-            Subject::Drbd => Ok(()),
+            Subject::Aoe => lines(scale),
+            Subject::Port | Subject::Drbd => Ok(()),
         }
     }
 
@@ -119,6 +135,9 @@ impl Stage {
                 super::measure::once(&self.ours(subject, "start"))?;
                 Ok(fs::write(REMEMBERED, "")?)
             }
+            // Each agent knows what it has made itself. Ours comes first: it takes
+            // away what the shell agent has left.
+            Subject::Port | Subject::Aoe => self.both(subject, "start"),
             Subject::Drbd => Ok(()),
         }
     }
@@ -136,9 +155,15 @@ impl Stage {
                 super::measure::once(&self.ours(subject, "stop"))?;
                 let _ = fs::remove_file(REMEMBERED);
             }
+            Subject::Port | Subject::Aoe => self.both(subject, "stop")?,
             Subject::Drbd => {}
         }
         Ok(())
+    }
+
+    fn both(&self, subject: Subject, action: &str) -> Result<()> {
+        super::measure::once(&self.ours(subject, action))?;
+        self.shell(subject, action).map_or(Ok(()), |run| super::measure::once(&run).map(drop))
     }
 
     /// Our agent's call.
@@ -154,6 +179,11 @@ impl Stage {
         if subject == Subject::Drbd {
             run.args = vec!["r0".into(), "status".into()];
             run.code = 3;
+        }
+        if subject == Subject::Aoe {
+            let own = [("shelf", "9"), ("slot", "9"), ("nic", NIC), ("pid", "/mnt/run/shell.pid")];
+            run.env.extend(own.iter().map(reskey));
+            run.env.push(reskey(&("device", &format!("{DISKS}/shell"))));
         }
         Some(run)
     }
@@ -190,14 +220,22 @@ impl Stage {
                 ("fsid", "17"),
                 ("options", "rw"),
             ],
+            Subject::Port => {
+                &[("protocol", "tcp"), ("portno", "2049"), ("action", "block"), ("ip", ADDRESS)]
+            }
+            Subject::Aoe if program.starts_with(&self.built) => &[("config", LINES)],
+            Subject::Aoe => &[],
             Subject::Drbd => &[("drbd_resource", "r0")],
         };
-        let reskey =
-            |(name, value): &(&str, &str)| (format!("OCF_RESKEY_{name}"), (*value).to_owned());
         env.extend(params.iter().map(reskey));
         let code = if subject == Subject::Drbd { 7 } else { 0 };
         Run { program, args: vec![action.to_owned()], env, code }
     }
+}
+
+/// A parameter as the environment has it.
+fn reskey((name, value): &(&str, &str)) -> (String, String) {
+    (format!("OCF_RESKEY_{name}"), (*value).to_owned())
 }
 
 fn ip(words: &[&str]) -> Result<()> {
@@ -226,6 +264,17 @@ fn exports(count: usize) -> Result<()> {
         format!("/srv/exports/{number}\t10.{high}.{low}.0/24({OPTIONS},fsid={})\n", number + 100)
     };
     Ok(fs::write(TABLE, (0..count).map(line).collect::<String>())?)
+}
+
+fn lines(count: usize) -> Result<()> {
+    const SIZE: u64 = 1 << 20;
+    let mut lines = String::new();
+    for number in 0..count {
+        fs::File::create(format!("{DISKS}/{number}"))?.set_len(SIZE)?;
+        lines += &format!("{NIC} {} {} {DISKS}/{number}\n", number / 200, number % 200);
+    }
+    fs::File::create(format!("{DISKS}/shell"))?.set_len(SIZE)?;
+    Ok(fs::write(LINES, lines)?)
 }
 
 fn mounts(count: usize) -> Result<()> {
