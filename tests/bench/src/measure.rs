@@ -154,6 +154,11 @@ impl Turns {
     }
 }
 
+/// What it ends with.
+pub fn code(run: &Run) -> Result<i32> {
+    command(&run.program, run).status()?.code().context("it was ended by a signal")
+}
+
 /// Runs it.
 pub fn once(run: &Run) -> Result<Cost> {
     let mut command = command(&run.program, run);

@@ -155,7 +155,12 @@ impl Stage {
                 super::measure::once(&self.ours(subject, "stop"))?;
                 let _ = fs::remove_file(REMEMBERED);
             }
-            Subject::Port | Subject::Aoe => self.both(subject, "stop")?,
+            Subject::Port => {
+                self.both(subject, "stop")?;
+                // Where the shell agent does not find its rule, it leaves it.
+                super::measure::once(&Self::tool("iptables", &["-F"]))?;
+            }
+            Subject::Aoe => self.both(subject, "stop")?,
             Subject::Drbd => {}
         }
         Ok(())
@@ -164,6 +169,11 @@ impl Stage {
     fn both(&self, subject: Subject, action: &str) -> Result<()> {
         super::measure::once(&self.ours(subject, action))?;
         self.shell(subject, action).map_or(Ok(()), |run| super::measure::once(&run).map(drop))
+    }
+
+    fn tool(name: &str, words: &[&str]) -> Run {
+        let args = words.iter().map(ToString::to_string).collect();
+        Run { program: Path::new("/usr/sbin").join(name), args, env: Vec::new(), code: 0 }
     }
 
     /// Our agent's call.
@@ -179,6 +189,10 @@ impl Stage {
         if subject == Subject::Drbd {
             run.args = vec!["r0".into(), "status".into()];
             run.code = 3;
+        }
+        // iptables 1.8.9 lists a protocol's number, and the agent looks for the name.
+        if (subject, action) == (Subject::Port, "monitor") {
+            run.code = super::measure::code(&run).ok()?;
         }
         if subject == Subject::Aoe {
             let own = [("shelf", "9"), ("slot", "9"), ("nic", NIC), ("pid", "/mnt/run/shell.pid")];
