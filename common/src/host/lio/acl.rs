@@ -21,7 +21,11 @@ pub fn initiators(view: &View, iqn: &str) -> Result<Vec<String>> {
 
 /// Whether the initiator sees the LUN.
 pub fn sees(view: &View, iqn: &str, initiator: &str, number: u64) -> Result<bool> {
-    Ok(!links_to(view, &directory(iqn, initiator), number)?.is_empty())
+    let place = directory(iqn, initiator);
+    let end = format!("/lun/lun_{number}");
+    // Most often by the same number, and others may be many.
+    let same = links_in(view, &format!("{place}/lun_{number}"))?;
+    Ok(same.iter().any(|(_, to)| to.ends_with(&end)) || !links_to(view, &place, number)?.is_empty())
 }
 
 /// Lists an initiator, which from then on may log in with these.
