@@ -1,6 +1,6 @@
 //! One case: a scene, parameters, steps, and the two agents that go through it.
 
-use crate::harness::{self, Call, Machine, Outcome, STOCK, STOCK_HARESOURCES, State};
+use crate::harness::{self, Call, Machine, Outcome, STOCK, STOCK_HARESOURCES};
 use crate::intended::List;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,14 @@ use std::time::Duration;
 /// Makes a machine what the case needs; returns what is called differently on
 /// each machine and what to call it in a transcript.
 pub type Scene = fn(&Machine) -> Vec<(String, String)>;
+
+/// What is left out of the kernel's state, and what is seen instead.
+#[derive(Clone, Copy)]
+pub struct Sight {
+    /// What the lines begin with that are left out.
+    pub instead_of: &'static str,
+    pub see: fn(&Machine) -> String,
+}
 
 /// How the agents are called.
 #[derive(Clone)]
@@ -28,6 +36,9 @@ pub struct Pair {
     pub dialect: Dialect,
     pub parameters: Vec<(String, String)>,
     pub scene: Scene,
+    /// What is seen of the resource besides, where the kernel's state is not to be
+    /// the same: in another table, by another program.
+    pub sight: Option<Sight>,
     /// `start`, `probe`, `monitor`, `monitor@20`, ... or `! ` and a shell line.
     pub steps: Vec<String>,
 }
@@ -47,12 +58,18 @@ impl Pair {
             dialect: Dialect::Ocf,
             parameters: Vec::new(),
             scene: |_| Vec::new(),
+            sight: None,
             steps: Vec::new(),
         }
     }
 
     pub fn scene(mut self, scene: Scene) -> Self {
         self.scene = scene;
+        self
+    }
+
+    pub fn sight(mut self, sight: Sight) -> Self {
+        self.sight = Some(sight);
         self
     }
 
@@ -78,6 +95,8 @@ impl Pair {
         let program = match (&self.dialect, self.theirs) {
             (Dialect::Words(_), "drbddisk") => "/etc/ha.d/resource.d/drbddisk",
             (Dialect::Words(_), _) => "/etc/ha.d/resource.d/hto-mapfuncs",
+            (_, "exportfs") => "exportfs",
+            (_, "portblock") => "iptables",
             _ => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
         };
         [program].into_iter()
@@ -134,7 +153,13 @@ impl Pair {
                 None => self.step(&call, step, &names),
             };
             let after = machine.state();
-            transcript.add(step, &self.judge(step, &result), &before, &after, &names);
+            let mut changes = before.changes(&after);
+            let mut judged = self.judge(step, &result);
+            if let Some(Sight { instead_of, see }) = self.sight {
+                changes.retain(|change| !change[2..].starts_with(instead_of));
+                judged += &format!(", {}", see(machine));
+            }
+            transcript.add(step, &judged, &changes, &names);
             transcript.hear(step, &result);
             before = after;
         }
@@ -231,16 +256,8 @@ struct Transcript {
 type Step = (String, String);
 
 impl Transcript {
-    fn add(
-        &mut self,
-        step: &str,
-        result: &str,
-        before: &State,
-        after: &State,
-        names: &[(String, String)],
-    ) {
+    fn add(&mut self, step: &str, result: &str, changes: &[String], names: &[(String, String)]) {
         let mut result = result.to_owned();
-        let changes = before.changes(after);
         if !changes.is_empty() {
             let changes = changes.iter().map(|change| replace(change, names, |(a, b)| (a, b)));
             // In the order of the names, not of the devices behind them.

@@ -70,8 +70,8 @@ impl Machine {
         self.mounts().into_iter().filter(|mount| mount.directory == directory).collect()
     }
 
-    /// Addresses, routes, rules, the firewall's too, links and mounts at this moment, and the files
-    /// in `/run/witness`.
+    /// Addresses, routes, rules, the firewall's too, links, mounts and exports at this moment, and
+    /// the files in `/run/witness`.
     pub fn state(&self) -> State {
         let mut lines = BTreeSet::new();
         lines.extend(self.addresses().iter().map(|address| format!("address {address}")));
@@ -88,6 +88,10 @@ impl Machine {
         if Path::new("/usr/sbin/nft").exists() {
             add("rules", self.must("nft", &["list", "ruleset"]));
         }
+        // Who is given what; with which options is each agent's own affair.
+        let exports = std::fs::read_to_string("/var/lib/nfs/etab").unwrap_or_default();
+        let exports = exports.lines().filter_map(|line| line.split('(').next());
+        add("export", exports.map(|line| line.replace('\t', " ") + "\n").collect());
         // What a pretended program keeps for a kernel.
         for file in std::fs::read_dir("/run/witness").into_iter().flatten().flatten() {
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();

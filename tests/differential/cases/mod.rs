@@ -1,10 +1,12 @@
 //! The tables of cases, a file for each agent.
 
 mod drbddisk;
+mod exportfs;
 mod filesystem;
 mod haresources;
 mod ipaddr;
 mod ipaddr2;
+mod portblock;
 
 use crate::pair::Pair;
 
@@ -16,6 +18,8 @@ pub fn all() -> Vec<Pair> {
         haresources::pairs(),
         filesystem::pairs(),
         drbddisk::pairs(),
+        exportfs::pairs(),
+        portblock::pairs(),
     ]
     .concat()
 }
