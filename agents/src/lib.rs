@@ -23,6 +23,10 @@ pub mod lvm2;
 pub mod nfs_common;
 pub mod nfs_kernel_server;
 pub mod nfsserver;
+mod nvmet;
+pub mod nvmet_namespace;
+pub mod nvmet_port;
+pub mod nvmet_subsystem;
 pub mod portblock;
 pub mod vblade;
 
@@ -50,6 +54,9 @@ pub const ALL: &[&Meta] = &[
     meta_of::<iscsi_logical_unit::ISCSILogicalUnit>(),
     meta_of::<vblade::Vblade>(),
     meta_of::<portblock::Portblock>(),
+    meta_of::<nvmet_subsystem::NvmetSubsystem>(),
+    meta_of::<nvmet_namespace::NvmetNamespace>(),
+    meta_of::<nvmet_port::NvmetPort>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

@@ -35,6 +35,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nfs;
 pub mod nftables;
+pub mod nvmet;
 pub(crate) mod openat2;
 pub mod opened;
 pub mod pidfd;

@@ -37,11 +37,20 @@ pub struct Param {
     pub doc: &'static [&'static str],
 }
 
+/// The name of a field that would be a word of Rust's: `r#type`.
+const fn unescaped(name: &'static str) -> &'static str {
+    let [b'r', b'#', rest @ ..] = name.as_bytes() else { return name };
+    match std::str::from_utf8(rest) {
+        Ok(name) => name,
+        Err(_) => name,
+    }
+}
+
 impl Param {
     /// A plain optional string of this name.
     pub const fn new(name: &'static str, doc: &'static [&'static str]) -> Self {
         Self {
-            name,
+            name: unescaped(name),
             kind: Kind::String,
             canonical: <String as crate::Value>::canonical,
             default: None,
@@ -465,6 +474,8 @@ mod tests {
             /// By a start.
             [required] owner: Option<u32>,
             [doc = SHARED] shared: Option<String>,
+            /// A word of Rust's.
+            [] r#type: Option<String>,
         }
     }
 
@@ -538,6 +549,13 @@ mod tests {
         assert!(device.required && device.unique && device.position == Some(1));
         assert_eq!(device.shortdesc(), "Needed");
         assert_eq!(device.longdesc(), ["Needed.", "In every case."]);
+    }
+
+    #[test]
+    fn a_word_of_rusts_is_a_name_like_another() {
+        let given = given(&[("device", "x"), ("owner", "1"), ("type", "tcp")]);
+        let sample = Sample::read(&mut Reading::strict(&given)).unwrap();
+        assert_eq!(sample.r#type.as_deref(), Some("tcp"));
     }
 
     #[test]

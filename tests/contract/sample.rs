@@ -51,6 +51,9 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "iSCSILogicalUnit" => iscsi_logical_unit(machine),
         "vblade" => vblade(machine),
         "portblock" => portblock(),
+        "nvmet-subsystem" => one("nqn", "nqn.2014-08.com.example:one"),
+        "nvmet-namespace" => nvmet_namespace(machine),
+        "nvmet-port" => nvmet_port(),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }
@@ -126,6 +129,20 @@ fn iscsi_logical_unit(machine: &Machine) -> Sample {
     machine.keep(disk);
     let names = ["target_iqn", "lun", "path"];
     Sample { parameters: names.into_iter().zip(words.clone()).collect(), words }
+}
+
+fn nvmet_namespace(machine: &Machine) -> Sample {
+    let disk = machine.disk(4);
+    let uuid = "8b0c6a5e-0e1a-4c57-9d1a-5b7a3a2f4e10".to_owned();
+    let words = vec!["nqn.2014-08.com.example:one".to_owned(), disk.path().to_owned(), uuid];
+    machine.keep(disk);
+    let names = ["nqn", "backing_path", "uuid"];
+    Sample { parameters: names.into_iter().zip(words.clone()).collect(), words }
+}
+
+fn nvmet_port() -> Sample {
+    let words = vec!["10.0.0.9".to_owned(), "nqn.2014-08.com.example:one".to_owned()];
+    Sample { parameters: ["addr", "nqns"].into_iter().zip(words.clone()).collect(), words }
 }
 
 fn vblade(machine: &Machine) -> Sample {

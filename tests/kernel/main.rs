@@ -23,6 +23,9 @@ mod iscsi;
 mod itself;
 mod lvm;
 mod nfsserver;
+mod nvmet_namespace;
+mod nvmet_port;
+mod nvmet_subsystem;
 mod pacemaker;
 mod portblock;
 mod under_way;
@@ -46,5 +49,8 @@ fn main() -> std::process::ExitCode {
         iscsi::cases(cases);
         vblade::cases(cases);
         portblock::cases(cases);
+        nvmet_subsystem::cases(cases);
+        nvmet_namespace::cases(cases);
+        nvmet_port::cases(cases);
     })
 }

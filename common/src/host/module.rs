@@ -32,6 +32,15 @@ pub(crate) fn absent(
     Ok(Some(Absent::seen(format!("none of the kernel's {} modules is {module}", modules.len()))))
 }
 
+/// Whether the kernel's own list of what is built into it has the module. Where
+/// there is no list, nothing is known of any.
+pub(crate) fn is_built_in(view: &View, module: &str) -> bool {
+    let Ok(release) = view.read("/proc/sys/kernel/osrelease") else { return false };
+    let list = format!("/lib/modules/{}/modules.builtin", release.trim());
+    let end = format!("/{module}.ko");
+    view.read(list).is_ok_and(|text| text.lines().any(|line| line.trim_end().ends_with(&end)))
+}
+
 /// Loads the module, or says why that cannot be.
 pub fn load(system: &System<'_>, module: &str) -> Result<()> {
     let state = system.read(format!("/sys/module/{module}/initstate")).unwrap_or_default();
