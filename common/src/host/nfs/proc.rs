@@ -77,12 +77,16 @@ fn listen(addresses: &[Address]) -> Result<()> {
     for Address { transport, at } in addresses {
         let shown = || format!("cannot listen on {transport} {at}");
         match at {
-            // The kernel takes any address, of both families.
-            SocketAddr::V4(any) if any.ip().is_unspecified() => {
+            // RDMA is told by its port, and takes any address of both families.
+            at if transport == "rdma" && !at.ip().is_unspecified() => {
+                bail!("{}: RDMA has no addresses here", shown())
+            }
+            SocketAddr::V4(any) if transport == "rdma" => {
                 write("portlist", &format!("{transport} {}\n", any.port())).with_context(shown)?;
             }
-            SocketAddr::V6(any) if any.ip().is_unspecified() => {}
-            _ if transport == "rdma" => bail!("{}: RDMA has no addresses here", shown()),
+            SocketAddr::V6(_) if transport == "rdma" => {}
+            // A socket that the kernel makes from a port is not told to rpcbind, by
+            // which clients of NFSv3 find the server; one that it is handed is.
             at => {
                 let socket = bound(transport, at).with_context(shown)?;
                 write("portlist", &format!("{}\n", socket.as_raw_fd())).with_context(shown)?;
