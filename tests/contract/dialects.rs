@@ -99,14 +99,15 @@ fn by_hand(machine: &Machine, name: &'static str) {
     state.unchanged(machine);
 }
 
-/// As a root shell finds it. Where a parameter is missing, that is the answer.
+/// As a root shell finds it. Where what names the resource is missing, that is
+/// the answer.
 fn by_name(machine: &Machine, name: &'static str) {
     let sample = sample::prepare(machine, name);
     let state = machine.state();
     let link = format!("/usr/sbin/{name}");
     machine.must("ln", &["-sf", &format!("{}/{name}", crate::harness::AGENTS), &link]);
     let meta = agents::ALL.iter().find(|meta| meta.name == name).unwrap();
-    let lacking = meta.params.iter().find(|param| param.required);
+    let lacking = meta.params.iter().find(|param| param.required && param.names);
     for called in [name, &link] {
         let said = Program::new(called).args(["status"]).run();
         match lacking {
