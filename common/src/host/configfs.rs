@@ -11,9 +11,11 @@
 //! long as nobody has it they are made here, and otherwise by a child, until a
 //! deadline.
 
+use crate::host::absence::Absent;
 use crate::host::child;
 use crate::host::clock::Pace;
 use crate::host::file;
+use crate::host::module;
 use crate::host::pidlock::whole;
 use crate::host::stuck;
 use crate::host::system::{System, View};
@@ -99,6 +101,15 @@ pub fn get(view: &View, path: &str) -> Result<String> {
     Ok(read.trim_end().to_owned())
 }
 
+/// The same; nothing where there is no such value.
+pub fn find(view: &View, path: &str) -> Result<Option<String>> {
+    match read(view, path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
+    }
+}
+
 /// A value as it is.
 pub fn read(view: &View, path: &str) -> io::Result<String> {
     match is_held(view) {
@@ -144,6 +155,31 @@ pub fn list(view: &View, path: &str) -> Result<Option<Vec<String>>> {
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err).with_context(|| format!("cannot list {path}")),
     }
+}
+
+/// Proof that the kernel lacks what its `module` would show here, `entry` among
+/// it; nothing where it is there. It is not loaded by asking.
+pub(crate) fn absent(
+    view: &View,
+    module: &str,
+    shown: &str,
+    root: &str,
+    entry: &str,
+) -> Result<Option<Absent>> {
+    if list(view, root)?.is_some_and(|found| found.iter().any(|name| name == entry)) {
+        return Ok(None);
+    }
+    let absent = module::absent(view, module, shown, root)?;
+    // One that is built in is in no list of modules.
+    let is_unmounted =
+        || Ok::<_, anyhow::Error>(list(view, ROOT)?.is_some_and(|all| all.is_empty()));
+    if absent.is_none() || is_unmounted()? && module::is_built_in(view, module) {
+        // Its objects outlive the mount.
+        bail!(
+            "{shown} is in the kernel, and what it serves cannot be seen: mount -t configfs configfs {ROOT}"
+        );
+    }
+    Ok(absent)
 }
 
 /// The lock that a child holds as long as it changes something.

@@ -19,9 +19,9 @@ pub mod reservation;
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
+use crate::host::configfs;
 use crate::host::system::View;
-use crate::host::{configfs, module};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// Where LIO's configfs is.
 pub const ROOT: &str = "/sys/kernel/config/target";
@@ -109,18 +109,8 @@ impl<'v> Lio<'v> {
     /// The kernel's target, or the proof that it has none. It is not loaded by
     /// asking.
     pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
-        if let Some(absent) = module::absent(view, "target_core_mod", "LIO", ROOT)? {
-            return Ok(Err(absent));
-        }
-        // Its objects outlive the mount.
-        let found = configfs::list(view, ROOT)?.unwrap_or_default();
-        if !found.iter().any(|name| name == "core") {
-            bail!(
-                "LIO is loaded, and what it serves cannot be seen: mount -t configfs configfs {}",
-                configfs::ROOT
-            );
-        }
-        Ok(Ok(Self { view }))
+        let absent = configfs::absent(view, "target_core_mod", "LIO", ROOT, "core")?;
+        Ok(absent.map_or(Ok(Self { view }), Err))
     }
 
     /// The names of all iSCSI targets.
@@ -159,8 +149,7 @@ impl<'v> Lio<'v> {
         }
         let group = Target::group(iqn);
         let is_set = |name: &str| -> Result<bool> {
-            let path = format!("{group}/{name}");
-            Ok(configfs::exists(self.view, &path)? && configfs::get(self.view, &path)? == "1")
+            Ok(configfs::find(self.view, &format!("{group}/{name}"))?.as_deref() == Some("1"))
         };
         if configfs::list(self.view, &group)?.is_none() {
             // Between the making of the one and the other.
@@ -232,34 +221,22 @@ impl<'v> Lio<'v> {
 
     /// Who has made a store, where that was written down in it.
     pub fn maker(&self, store: &Store) -> Result<String> {
-        self.text(&format!("{}/alias", store.path()))
+        Ok(configfs::find(self.view, &format!("{}/alias", store.path()))?.unwrap_or_default())
     }
 
     /// What a store was told to open, which is only a text: nothing where it was
     /// not told yet.
     pub fn told(&self, store: &Store) -> Result<String> {
-        self.text(&format!("{}/udev_path", store.path()))
-    }
-
-    /// A value, or nothing where there is none.
-    fn text(&self, path: &str) -> Result<String> {
-        match configfs::read(self.view, path) {
-            Ok(text) => Ok(text.trim().to_owned()),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
-        }
+        Ok(configfs::find(self.view, &format!("{}/udev_path", store.path()))?.unwrap_or_default())
     }
 
     /// The initiators that are logged in.
     pub fn sessions(&self, iqn: &str) -> Result<Vec<String>> {
         let group = Target::group(iqn);
         let mut names = Vec::new();
-        match configfs::read(self.view, &format!("{group}/dynamic_sessions")) {
-            // Names with NUL or line feed behind each.
-            Ok(text) => names.extend(text.split(['\0', '\n']).map(str::to_owned)),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
-            Err(err) => return Err(err).with_context(|| format!("cannot read {group}")),
-        }
+        let told = configfs::find(self.view, &format!("{group}/dynamic_sessions"))?;
+        // Names with NUL or line feed behind each.
+        names.extend(told.iter().flat_map(|text| text.split(['\0', '\n'])).map(str::to_owned));
         names.retain(|name| !name.trim().is_empty());
         for acl in configfs::list(self.view, &format!("{group}/acls"))?.unwrap_or_default() {
             if self.is_logged_in(iqn, &acl)? {

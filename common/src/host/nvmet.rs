@@ -15,10 +15,9 @@ use crate::host::absence::{Absent, Whole};
 use crate::host::block::Number;
 use crate::host::sockets::Listener;
 use crate::host::system::View;
-use crate::host::{block, configfs, module};
+use crate::host::{block, configfs};
 use anyhow::{Context, Result, bail};
 use std::fmt;
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -183,27 +182,8 @@ impl<'v> Nvmet<'v> {
     /// The kernel's target, or the proof that it has none. It is not loaded by
     /// asking.
     pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
-        let found = configfs::list(view, ROOT)?.unwrap_or_default();
-        if found.iter().any(|name| name == "subsystems") {
-            return Ok(Ok(Self { view }));
-        }
-        // Its objects outlive the mount.
-        let unseen = format!(
-            "nvmet is in the kernel, and what it serves cannot be seen: mount -t configfs configfs {}",
-            configfs::ROOT
-        );
-        match module::absent(view, "nvmet", "nvmet", ROOT)? {
-            None => bail!(unseen),
-            Some(absent) => {
-                // One that is built in is in no list of modules.
-                let is_hidden =
-                    configfs::list(view, configfs::ROOT)?.is_some_and(|all| all.is_empty());
-                if is_hidden && module::is_built_in(view, "nvmet") {
-                    bail!(unseen);
-                }
-                Ok(Err(absent))
-            }
-        }
+        let absent = configfs::absent(view, "nvmet", "nvmet", ROOT, "subsystems")?;
+        Ok(absent.map_or(Ok(Self { view }), Err))
     }
 
     /// The names of all subsystems.
@@ -218,14 +198,15 @@ impl<'v> Nvmet<'v> {
         let Some(hosts) = configfs::list(self.view, &format!("{place}/allowed_hosts"))? else {
             return Ok(None);
         };
-        let Some(admits) = optional(self.view, &format!("{place}/attr_allow_any_host"))? else {
+        let Some(admits) = configfs::find(self.view, &format!("{place}/attr_allow_any_host"))?
+        else {
             return Ok(None);
         };
         Ok(Some(Subsystem {
             admits_all: admits == "1",
             hosts,
-            serial: optional(self.view, &format!("{place}/attr_serial"))?.unwrap_or_default(),
-            model: optional(self.view, &format!("{place}/attr_model"))?,
+            serial: configfs::find(self.view, &format!("{place}/attr_serial"))?.unwrap_or_default(),
+            model: configfs::find(self.view, &format!("{place}/attr_model"))?,
         }))
     }
 
@@ -246,10 +227,10 @@ impl<'v> Nvmet<'v> {
     /// What there is of a namespace; nothing of one that is not there.
     pub fn namespace(&self, nqn: &str, id: u32) -> Result<Option<Namespace>> {
         let place = namespace(nqn, id);
-        let Some(enabled) = optional(self.view, &format!("{place}/enable"))? else {
+        let Some(enabled) = configfs::find(self.view, &format!("{place}/enable"))? else {
             return Ok(None);
         };
-        let get = |name: &str| optional(self.view, &format!("{place}/{name}"));
+        let get = |name: &str| configfs::find(self.view, &format!("{place}/{name}"));
         let path = get("device_path")?.filter(|path| !path.is_empty() && path != "(null)");
         let id = |text: Option<String>| text.and_then(|text| Id::parse(&text));
         Ok(Some(Namespace {
@@ -273,7 +254,7 @@ impl<'v> Nvmet<'v> {
 
     /// What there is of a port; nothing of one that is not there.
     pub fn port(&self, id: u16) -> Result<Option<Port>> {
-        let get = |name: &str| optional(self.view, &format!("{}/addr_{name}", port(id)));
+        let get = |name: &str| configfs::find(self.view, &format!("{}/addr_{name}", port(id)));
         let Some(transport) = get("trtype")? else { return Ok(None) };
         let address = Address {
             transport,
@@ -288,11 +269,8 @@ impl<'v> Nvmet<'v> {
     /// has at hand also while it closes another one's connections.
     pub fn shows(&self, id: u16, nqn: &str) -> Result<bool> {
         let link = format!("{}/subsystems/{nqn}", port(id));
-        match self.view.read_link(&link) {
-            Ok(_) => Ok(true),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(false),
-            Err(err) => Err(err).with_context(|| format!("cannot look at {link}")),
-        }
+        let to = configfs::linked(self.view, &link);
+        Ok(to.with_context(|| format!("cannot look at {link}"))?.is_some())
     }
 
     /// The subsystems that a port shows.
@@ -315,15 +293,6 @@ fn number(name: &str) -> Result<u32> {
         None => name.parse(),
     };
     parsed.with_context(|| format!("odd name of a directory of nvmet's: {name}"))
-}
-
-/// A value, without the blanks at its end; nothing where it is not there.
-fn optional(view: &View, path: &str) -> Result<Option<String>> {
-    match view.read(path) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::host::configfs;
 use crate::host::lio::discovery::{self, Credentials};
 use crate::host::lio::{Lio, Target};
 use crate::host::system::{System, View};
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 fn directory(iqn: &str, initiator: &str) -> String {
     format!("{}/acls/{initiator}", Target::group(iqn))
@@ -146,10 +146,7 @@ impl Lio<'_> {
     /// Whether an initiator is logged in, by what the kernel says of it.
     pub(super) fn is_logged_in(&self, iqn: &str, initiator: &str) -> Result<bool> {
         let path = format!("{}/info", directory(iqn, initiator));
-        match configfs::read(self.view, &path) {
-            Ok(info) => Ok(!info.starts_with("No active")),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(err) => Err(err).with_context(|| format!("cannot read {path}")),
-        }
+        let told = configfs::find(self.view, &path)?;
+        Ok(told.is_some_and(|info| !info.starts_with("No active")))
     }
 }

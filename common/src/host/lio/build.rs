@@ -299,7 +299,7 @@ pub fn open(system: &System<'_>, iqn: &str, is_open: bool) -> Result<()> {
     let path = format!("{}/enable", Target::group(iqn));
     let value = if is_open { "1" } else { "0" };
     // The value that it has already is refused.
-    match configfs::exists(system, &path)? && configfs::get(system, &path)? != value {
+    match configfs::find(system, &path)?.is_some_and(|found| found != value) {
         true => configfs::set_apart(system, &path, value),
         false => Ok(()),
     }

@@ -81,6 +81,16 @@ fn what_configfs_does_not_show_is_in_doubt() {
 }
 
 #[test]
+fn one_that_is_built_in_is_not_absent_because_no_list_has_it() {
+    let fake = Fake::new();
+    fake.dir("/sys/kernel/config").file("/proc/sys/kernel/osrelease", "6.1.0\n");
+    assert!(Lio::open(&fake.view()).unwrap().is_err());
+    let list = "/lib/modules/6.1.0/modules.builtin";
+    fake.file(list, "kernel/drivers/target/target_core_mod.ko\n");
+    assert!(Lio::open(&fake.view()).is_err());
+}
+
+#[test]
 fn a_target_that_is_half_made_is_there() {
     let fake = Fake::with_target();
     std::fs::remove_dir_all(fake.at(&Target::group(IQN))).unwrap();

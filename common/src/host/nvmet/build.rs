@@ -62,7 +62,7 @@ pub fn subsystem(system: &System<'_>, nqn: &str) -> Result<()> {
 /// until the first client has asked.
 pub fn describe(system: &System<'_>, nqn: &str, name: &str, value: &str) -> Result<()> {
     let path = format!("{}/attr_{name}", nvmet::subsystem(nqn));
-    if !system.exists(&path)? {
+    if !configfs::exists(system, &path)? {
         bail!("this kernel's nvmet has no {name} to be set");
     }
     if configfs::get(system, &path)? == value {
@@ -89,7 +89,7 @@ pub fn admit(system: &System<'_>, nqn: &str, hosts: &[String]) -> Result<()> {
     for host in hosts.iter().filter(|host| !found.contains(host)) {
         let _lock = system.hold(HOSTS)?;
         let at = format!("{ROOT}/hosts/{host}");
-        if !system.exists(&at)? {
+        if !configfs::exists(system, &at)? {
             system.write_record(&format!("{HOST}{host}"), nqn)?;
             configfs::make(system, &at)?;
         }
@@ -199,7 +199,7 @@ fn by_number(system: &System<'_>, number: block::Number) -> Option<(String, bool
 /// Closes the disk once what is under way on it has ended.
 pub fn disable(system: &System<'_>, nqn: &str, id: u32) -> Result<()> {
     let path = format!("{}/enable", nvmet::namespace(nqn, id));
-    match system.exists(&path)? && configfs::get(system, &path)? != "0" {
+    match configfs::find(system, &path)?.is_some_and(|value| value != "0") {
         true => configfs::set_apart(system, &path, "0"),
         false => Ok(()),
     }
