@@ -5,6 +5,7 @@
 use super::name::Name;
 use super::params::Direction;
 use anyhow::{Result, ensure};
+use common::host::iptables;
 use common::host::nftables::{self, Change, Family, Rule, Table, Verdict};
 use common::host::traffic::{End, Protocol, ports_text};
 use common::{Plan, System, View};
@@ -12,7 +13,7 @@ use common::{Plan, System, View};
 /// Where iptables has its rules when it speaks to nf_tables, and where nft has
 /// those of the shell agent.
 fn tables(name: &Name) -> [Table; 2] {
-    let family = if name.network.ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let family = name.family();
     [Table { family, name: "filter" }, Table { family: Family::Inet, name: "portblock" }]
 }
 
@@ -69,19 +70,18 @@ fn is_left(rule: &Rule, family: Family, name: &Name) -> bool {
         && sense.ports.as_ref().is_some_and(|(of, ports)| *of == end && *ports == name.ports)
 }
 
-/// Whether iptables of old has a table of filters here. It is not asked for one:
-/// that would make it.
+/// Whether a shell agent's rules are among those of iptables of old. None where
+/// the kernel cannot be asked for them: it is only an offer.
 fn has_legacy(view: &View, name: &Name) -> bool {
-    let list = match name.network.ip.is_ipv4() {
-        true => "/proc/net/ip_tables_names",
-        false => "/proc/net/ip6_tables_names",
-    };
-    view.read(list).is_ok_and(|names| names.lines().any(|name| name == "filter"))
+    let family = name.family();
+    let Ok(Ok(rules)) = iptables::rules(view, family) else { return false };
+    rules.iter().any(|rule| is_left(rule, family, name))
 }
 
 /// Has iptables delete what is exactly so, as often as it is there.
 fn remove_legacy(system: &System<'_>, name: &Name) -> Result<()> {
-    let program = legacy_program(system, name);
+    let program = iptables::program(system, name.family(), "")?;
+    let program = program.to_string_lossy();
     for rule in legacy_rules(name) {
         let words = |what: &'static str| {
             let rule = rule.iter().map(String::as_str);
@@ -93,13 +93,6 @@ fn remove_legacy(system: &System<'_>, name: &Name) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn legacy_program(view: &View, name: &Name) -> String {
-    let plain = if name.network.ip.is_ipv4() { "iptables" } else { "ip6tables" };
-    let legacy = format!("{plain}-legacy");
-    // Before there were two of them, the one had the other's name.
-    if view.program(&legacy).is_ok() { legacy } else { plain.to_owned() }
 }
 
 /// The rules that shell agents of all ages have made, in iptables' words.

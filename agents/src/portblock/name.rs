@@ -2,7 +2,7 @@
 //! belongs to it have one name: they speak of the same ports.
 
 use super::params::{Direction, Effect, PortblockParams};
-use common::host::nftables::Hook;
+use common::host::nftables::{Family, Hook};
 use common::host::traffic::{End, Network, Ports, Protocol, Traffic, ports_text};
 use std::fmt;
 
@@ -26,6 +26,13 @@ pub(super) struct Side {
 pub(super) const IN: Side = Side { chain: "input", hook: Hook::In, end: End::Destination };
 pub(super) const OUT: Side = Side { chain: "output", hook: Hook::Out, end: End::Source };
 
+impl Side {
+    /// Whether this is its chain, be it ours or the one of iptables.
+    pub(super) fn is(self, chain: &str) -> bool {
+        chain.eq_ignore_ascii_case(self.chain)
+    }
+}
+
 impl Name {
     pub(super) fn of(params: &PortblockParams) -> Self {
         Self {
@@ -34,6 +41,11 @@ impl Name {
             network: params.ip.0,
             direction: params.direction,
         }
+    }
+
+    /// Which table of iptables' is its.
+    pub(super) fn family(&self) -> Family {
+        if self.network.ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
     }
 
     pub(super) fn sides(&self) -> &'static [Side] {

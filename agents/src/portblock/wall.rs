@@ -76,16 +76,12 @@ enum Found {
     Nothing(Absent),
 }
 
-fn family(name: &Name) -> Family {
-    if name.network.ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-}
-
 fn find(view: &View, name: &Name) -> Result<Found> {
     let absent = match nftables::rules_and_sleep(view, TABLE)? {
         Ok((rules, sleeps)) => return Ok(Found::Tables(rules, sleeps)),
         Err(absent) => absent,
     };
-    Ok(match iptables::rules(view, family(name))? {
+    Ok(match iptables::rules(view, name.family())? {
         Ok(rules) => Found::Chains(rules),
         Err(either) => Found::Nothing(absent.and(either)),
     })
@@ -94,7 +90,7 @@ fn find(view: &View, name: &Name) -> Result<Found> {
 /// Fails where nothing here can hold packets back.
 pub(super) fn check(view: &View, name: &Name) -> Result<()> {
     let Err(absent) = nftables::rules(view, TABLE)? else { return Ok(()) };
-    match iptables::program(view, family(name)) {
+    match iptables::program(view, name.family(), iptables::RESTORE) {
         Ok(_) => Ok(()),
         Err(missing) => {
             Err(installed(format!("nothing here holds packets back: {absent}, and {missing}")))
@@ -162,10 +158,11 @@ fn wall(rules: &Whole<Rule>, name: &Name, comment: &str) -> Wall {
     let mut missing = 0;
     for side in name.sides() {
         for traffic in name.traffic(*side) {
-            missing +=
-                usize::from(!rules.iter().any(|rule| {
-                    is_meant(rule) && rule.chain == side.chain && holds(rule, &traffic)
-                }));
+            missing += usize::from(
+                !rules
+                    .iter()
+                    .any(|rule| is_meant(rule) && side.is(&rule.chain) && holds(rule, &traffic)),
+            );
         }
     }
     let wanted = name.sides().len() * name.ports.len();
@@ -177,13 +174,12 @@ fn wall(rules: &Whole<Rule>, name: &Name, comment: &str) -> Wall {
 
 /// The chain in which a rule stands before what is meant that may let packets
 /// through: iptables' chains are everybody's.
-fn lets_through(rules: &[Rule], is_meant: impl Fn(&Rule) -> bool) -> Option<&str> {
-    let meant = rules.iter().enumerate().filter(|(_, rule)| is_meant(rule));
-    let before = |(at, rule): (usize, &Rule)| {
-        let mut earlier = rules[..at].iter().filter(|other| other.chain == rule.chain);
-        earlier.find(|other| other.sense.verdict.is_none())
+fn lets_through(rules: &[Rule], is_meant: impl Fn(&Rule) -> bool) -> Option<&'static str> {
+    let stands_behind = |side: &Side| {
+        let mut here = rules.iter().filter(|rule| side.is(&rule.chain));
+        here.any(|rule| rule.sense.verdict.is_none()) && here.any(&is_meant)
     };
-    meant.filter_map(before).map(|rule| rule.chain.as_str()).next()
+    [IN, OUT].into_iter().find(stands_behind).map(|side| side.chain)
 }
 
 /// Whether the rule holds this traffic back, and all of it.
@@ -231,15 +227,15 @@ pub(super) fn change(
     let new = New::of(name, action, stage, wanted);
     match find(system, name)? {
         Found::Tables(rules, _) => in_table(system, &rules, is_ours, &new),
-        Found::Chains(rules) => in_chains(system, &rules, is_ours, &new, family(name)),
-        Found::Nothing(_) => in_chains(system, &[], is_ours, &new, family(name)),
+        Found::Chains(rules) => in_chains(system, &rules, is_ours, &new, name.family()),
+        Found::Nothing(_) => in_chains(system, &[], is_ours, &new, name.family()),
     }
 }
 
 /// The rules that are to be there.
 #[derive(Default)]
 struct New {
-    walls: Vec<(&'static str, String, Traffic, Of, Verdict)>,
+    walls: Vec<(Side, String, Traffic, Of, Verdict)>,
     mark: Option<String>,
 }
 
@@ -247,7 +243,7 @@ impl New {
     fn of(name: &Name, action: Effect, stage: Option<Stage>, wanted: Wanted) -> Self {
         let mut new = Self::default();
         let mut add = |side: Side, purpose: Purpose, of: Of, verdict: Verdict| {
-            let rule = |traffic| (side.chain, name.comment(purpose), traffic, of, verdict);
+            let rule = |traffic| (side, name.comment(purpose), traffic, of, verdict);
             new.walls.extend(name.traffic(side).map(rule));
         };
         if let Some(verdict) = wanted.wall {
@@ -292,8 +288,8 @@ fn in_table(
         change.chain(TABLE, MARKS, None);
     }
     rules.iter().filter(is_ours).for_each(|rule| change.delete(TABLE, rule));
-    for (chain, comment, traffic, of, verdict) in &new.walls {
-        change.rule(TABLE, chain, comment, Some((traffic, *of)), *verdict);
+    for (side, comment, traffic, of, verdict) in &new.walls {
+        change.rule(TABLE, side.chain, comment, Some((traffic, *of)), *verdict);
     }
     if let Some(mark) = &new.mark {
         change.rule(TABLE, MARKS, mark, None, Verdict::Continue);
@@ -310,11 +306,11 @@ fn in_chains(
 ) -> Result<()> {
     let mut change = iptables::Change::new();
     rules.iter().filter(is_ours).try_for_each(|rule| change.delete(rule))?;
-    for (chain, comment, traffic, of, verdict) in &new.walls {
-        change.rule(chain, comment, Some((traffic, *of)), *verdict);
+    for (side, comment, traffic, of, verdict) in &new.walls {
+        change.rule(side.hook, comment, Some((traffic, *of)), *verdict);
     }
     if let Some(mark) = &new.mark {
-        change.rule(IN.chain, mark, None, Verdict::Continue);
+        change.rule(IN.hook, mark, None, Verdict::Continue);
     }
     change.make(system, family, ORDERS)
 }

@@ -10,7 +10,7 @@
 
 use super::absence::{Absent, Whole};
 use super::netlink::{text, u16_at, u32_at};
-use super::nftables::{Family, Of, Rule, Sense, Verdict};
+use super::nftables::{Family, Hook, Of, Rule, Sense, Verdict};
 use super::program::Missing;
 use super::system::{System, View};
 use super::traffic::{End, Network, Protocol, Traffic};
@@ -158,12 +158,21 @@ fn ask(line: &OwnedFd, level: i32, option: i32, mut answer: Vec<u8>) -> io::Resu
     }
 }
 
+/// The chain of the packets that meet this hook.
+fn chain(hook: Hook) -> &'static str {
+    match hook {
+        Hook::In => "INPUT",
+        Hook::Out => "OUTPUT",
+    }
+}
+
 /// The rules of the two chains; nothing where the entries make no sense.
 fn read(layout: &Layout, info: &[u8], entries: &[u8]) -> Option<Vec<Rule>> {
     let begins = |hook: usize| u32_at(info, HOOKS_AT + 4 * hook).map(|at| at as usize);
     let ends = |hook: usize| u32_at(info, HOOKS_AT + 20 + 4 * hook).map(|at| at as usize);
     let mut rules = Vec::new();
-    for (hook, chain) in [(1, "input"), (3, "output")] {
+    for hook in [Hook::In, Hook::Out] {
+        let (chain, hook) = (chain(hook), hook as usize);
         let (mut at, end) = (begins(hook)?, ends(hook)?);
         let mut number = 0;
         // What stands at the end is what the chain does with the rest.
@@ -262,13 +271,15 @@ fn network(layout: &Layout, entry: &[u8], sense: &mut Sense) -> Option<()> {
     Some(())
 }
 
-/// The program that changes them all together, where there is one: that of the
-/// old form by its own name, or by the plain one from the time when there was
-/// only that.
-pub fn program(view: &View, family: Family) -> Result<PathBuf, Missing> {
+/// What the program that changes rules all together is called besides.
+pub const RESTORE: &str = "-restore";
+
+/// A program of iptables', where there is one: that of the old form by its own
+/// name, or by the plain one from the time when there was only that.
+pub fn program(view: &View, family: Family, part: &str) -> Result<PathBuf, Missing> {
     let plain = if family == Family::Ipv6 { "ip6tables" } else { "iptables" };
-    let legacy = view.program(&format!("{plain}-legacy-restore"));
-    legacy.or_else(|_| view.program(&format!("{plain}-restore")))
+    let legacy = view.program(&format!("{plain}-legacy{part}"));
+    legacy.or_else(|_| view.program(&format!("{plain}{part}")))
 }
 
 /// Changes, made all together or not at all.
@@ -309,10 +320,6 @@ fn words(comment: &str, traffic: Option<(&Traffic, Of)>, verdict: Verdict) -> St
     words
 }
 
-fn chain(of: &str) -> &'static str {
-    if of == "output" { "OUTPUT" } else { "INPUT" }
-}
-
 impl Change {
     /// None yet.
     pub fn new() -> Self {
@@ -322,20 +329,21 @@ impl Change {
     /// A rule at the chain's beginning, or at its end where it does nothing.
     pub fn rule(
         &mut self,
-        of: &str,
+        hook: Hook,
         comment: &str,
         traffic: Option<(&Traffic, Of)>,
         verdict: Verdict,
     ) {
         let how = if verdict == Verdict::Continue { "-A" } else { "-I" };
-        let _ = writeln!(self.added, "{how} {}{}", chain(of), words(comment, traffic, verdict));
+        let chain = chain(hook);
+        let _ = writeln!(self.added, "{how} {chain}{}", words(comment, traffic, verdict));
     }
 
     /// A rule less, by what it says: its number may be another's by then.
     pub fn delete(&mut self, rule: &Rule) -> Result<()> {
         let comment = rule.comment.as_deref().unwrap_or_default();
         let sense = &rule.sense;
-        let (chain, verdict) = (chain(&rule.chain), sense.verdict);
+        let (chain, verdict) = (&rule.chain, sense.verdict);
         let traffic = sense.traffic();
         let is_known = !sense.is_strange && (traffic.is_some() || sense.is_of_all());
         let Some(verdict) = verdict.filter(|_| is_known) else {
@@ -356,7 +364,7 @@ impl Change {
         if self.deleted.is_empty() && self.added.is_empty() {
             return Ok(());
         }
-        let program = program(system, family)?;
+        let program = program(system, family, RESTORE)?;
         let Self { deleted, added } = self;
         system.write_record(name, &format!("*{TABLE}\n{deleted}{added}COMMIT\n"))?;
         let (program, file) = (program.to_string_lossy(), system.run_dir().join(name));
@@ -440,7 +448,7 @@ mod tests {
         let [other, ours] = &rules[..] else { panic!("{rules:?}") };
         assert!(other.sense.is_strange && other.sense.verdict.is_none());
         assert_eq!(ours.comment.as_deref(), Some("block tcp 2049 10.0.0.9 in"));
-        assert_eq!((ours.handle, ours.chain.as_str()), (2, "input"));
+        assert_eq!((ours.handle, ours.chain.as_str()), (2, "INPUT"));
         assert_eq!(ours.sense.verdict, Some(Verdict::Drop));
         assert!(!ours.sense.is_strange);
         let traffic = ours.sense.traffic().unwrap();
