@@ -63,6 +63,32 @@ impl Pair {
     }
 }
 
+/// Closed, opened, closed again and let go; in the end the firewall has what it
+/// had `before`.
+fn round(machine: &Machine, pair: &Pair, rules: fn(&Machine) -> String, before: &str) {
+    let peer = network(machine);
+    let _server = listen(VIP, PORT);
+    pair.monitors(7, 7);
+    pair.block.action("stop").exits(0);
+    pair.block.action("start").exits(0);
+    pair.monitors(0, 7);
+    assert!(connects(&peer, VIP, PORT).is_none());
+    let held = rules(machine);
+    pair.block.action("start").exits(0);
+    assert_eq!(rules(machine), held);
+    pair.unblock.action("start").exits(0);
+    pair.monitors(0, 0);
+    assert!(connects(&peer, VIP, PORT).is_some());
+    pair.unblock.action("stop").exits(0);
+    pair.monitors(0, 7);
+    assert!(connects(&peer, VIP, PORT).is_none());
+    pair.unblock.action("stop").exits(0);
+    pair.block.action("stop").exits(0);
+    pair.monitors(7, 7);
+    assert!(connects(&peer, VIP, PORT).is_some());
+    assert_eq!(rules(machine), before);
+}
+
 /// A machine with the service's address, and its neighbour.
 fn network(machine: &Machine) -> Peer<'_> {
     machine.without_dad();

@@ -35,27 +35,7 @@ fn rules(machine: &Machine) -> String {
 }
 
 fn cycle(machine: &Machine) {
-    let peer = network(machine);
-    let _server = listen(VIP, PORT);
-    let pair = usual(machine);
-    pair.monitors(7, 7);
-    pair.block.action("stop").exits(0);
-    pair.block.action("start").exits(0);
-    pair.monitors(0, 7);
-    assert!(connects(&peer, VIP, PORT).is_none());
-    let held = rules(machine);
-    pair.block.action("start").exits(0);
-    assert_eq!(rules(machine), held);
-    pair.unblock.action("start").exits(0);
-    pair.monitors(0, 0);
-    assert!(connects(&peer, VIP, PORT).is_some());
-    pair.unblock.action("stop").exits(0);
-    pair.monitors(0, 7);
-    assert!(connects(&peer, VIP, PORT).is_none());
-    pair.block.action("stop").exits(0);
-    pair.monitors(7, 7);
-    assert!(connects(&peer, VIP, PORT).is_some());
-    assert_eq!(rules(machine), "");
+    super::round(machine, &usual(machine), rules, "");
 }
 
 fn untouched(machine: &Machine) {

@@ -34,26 +34,7 @@ pub fn cases(cases: &mut Cases) {
 }
 
 fn cycle(machine: &Machine) {
-    let peer = network(machine);
-    let _server = listen(VIP, PORT);
-    let before = ruleset(machine);
-    let pair = Pair::usual(machine);
-    pair.monitors(7, 7);
-    pair.block.action("start").exits(0);
-    pair.monitors(0, 7);
-    assert!(connects(&peer, VIP, PORT).is_none());
-    pair.block.action("start").exits(0);
-    pair.unblock.action("start").exits(0);
-    pair.monitors(0, 0);
-    assert!(connects(&peer, VIP, PORT).is_some());
-    pair.unblock.action("stop").exits(0);
-    pair.monitors(0, 7);
-    assert!(connects(&peer, VIP, PORT).is_none());
-    pair.unblock.action("stop").exits(0);
-    pair.block.action("stop").exits(0);
-    pair.monitors(7, 7);
-    assert!(connects(&peer, VIP, PORT).is_some());
-    assert_eq!(ruleset(machine), before);
+    super::round(machine, &Pair::usual(machine), ruleset, &ruleset(machine));
 }
 
 fn absent(machine: &Machine) {
