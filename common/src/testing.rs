@@ -96,3 +96,20 @@ impl Files {
         View::below(self.root(), Deadline::after(limit))
     }
 }
+
+/// A kind of machine made of files, with all that [`Files`] can do.
+#[macro_export]
+macro_rules! machine_of_files {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        struct $name($crate::testing::Files);
+
+        impl std::ops::Deref for $name {
+            type Target = $crate::testing::Files;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+    };
+}

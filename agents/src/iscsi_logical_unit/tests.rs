@@ -10,15 +10,9 @@ const INITIATOR: &str = "iqn.1993-08.org.debian:01:client";
 const INFO: &str = "Status: ACTIVATED  Max Queue Depth: 0\n iBlock device: drbd1  UDEV PATH: \
                     /dev/drbd1\n Major: 147 Minor: 1  CLAIMED: IBLOCK\n";
 
-/// A machine that looks as one with LIO does, as far as files can.
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
+common::machine_of_files! {
+    /// A machine that looks as one with LIO does, as far as files can.
+    Fake
 }
 
 impl Fake {

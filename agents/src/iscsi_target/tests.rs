@@ -8,15 +8,9 @@ use ocf_meta::{Given, Reading};
 const IQN: &str = "iqn.2001-04.com.example:storage";
 const INITIATOR: &str = "iqn.1993-08.org.debian:01:client";
 
-/// A machine that looks as one with LIO does, as far as files can.
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
+common::machine_of_files! {
+    /// A machine that looks as one with LIO does, as far as files can.
+    Fake
 }
 
 impl Fake {

@@ -8,15 +8,9 @@ const IQN: &str = "iqn.2008-04.local.home:storage.disk.0";
 const OTHER: &str = "iqn.2003-01.org.linux-iscsi:other";
 const PUBLISHED: &str = include_str!("../../../tests/lab/setups/iscsi/ietd.conf");
 
-/// A machine that looks as one with LIO does, as far as files can.
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
+common::machine_of_files! {
+    /// A machine that looks as one with LIO does, as far as files can.
+    Fake
 }
 
 impl Fake {

@@ -13,27 +13,16 @@ mod locks;
 mod programs;
 mod renamed;
 mod twins;
-use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 const GROUP: &str = "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG";
 
-struct Machine {
-    files: Files,
-}
-
-impl Deref for Machine {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.files
-    }
-}
+common::machine_of_files!(Machine);
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { files: Files::new() };
+        let machine = Self(Files::new());
         machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/sys/block/sda/dev", "8:0\n");
@@ -90,7 +79,7 @@ impl Machine {
             .collect();
         let beneath: Vec<(&str, &str)> =
             named.iter().map(|(name, at)| (name.as_str(), **at)).collect();
-        self.files.mapped(name, uuid, minor, &beneath);
+        self.0.mapped(name, uuid, minor, &beneath);
         self
     }
 

@@ -3,25 +3,14 @@
 use super::*;
 use common::testing::{Files, words};
 use ocf_meta::{Given, Reading};
-use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-struct Machine {
-    files: Files,
-}
-
-impl Deref for Machine {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.files
-    }
-}
+common::machine_of_files!(Machine);
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { files: Files::new() };
+        let machine = Self(Files::new());
         machine.file("/proc/misc", "236 device-mapper\n");
         machine.file("/sys/class/misc/device-mapper/dev", "10:236\n");
         machine.file("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");

@@ -312,15 +312,7 @@ mod tests {
         0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----\n\n \
         2: cs:WFConnection ro:Secondary/Unknown ds:Inconsistent/DUnknown C r-----\n";
 
-    struct Fake(Files);
-
-    impl std::ops::Deref for Fake {
-        type Target = Files;
-
-        fn deref(&self) -> &Files {
-            &self.0
-        }
-    }
+    crate::machine_of_files!(Fake);
 
     impl Fake {
         fn new() -> Self {

@@ -1,15 +1,7 @@
 use super::*;
 use crate::testing::Files;
 
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
-}
+crate::machine_of_files!(Fake);
 
 impl Fake {
     fn new() -> Self {

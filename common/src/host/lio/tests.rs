@@ -3,15 +3,9 @@ use crate::testing::Files;
 
 const IQN: &str = "iqn.2008-04.local.home:storage.disk.0";
 
-/// A machine that looks as one with LIO does.
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
+crate::machine_of_files! {
+    /// A machine that looks as one with LIO does.
+    Fake
 }
 
 impl Fake {

@@ -5,15 +5,9 @@ const NQN: &str = "nqn.2014-08.com.example:one";
 const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:1";
 const UUID: &str = "8b0c6a5e-0e1a-4c57-9d1a-5b7a3a2f4e10";
 
-/// A machine that looks as one with nvmet does.
-struct Fake(Files);
-
-impl std::ops::Deref for Fake {
-    type Target = Files;
-
-    fn deref(&self) -> &Files {
-        &self.0
-    }
+crate::machine_of_files! {
+    /// A machine that looks as one with nvmet does.
+    Fake
 }
 
 impl Fake {
