@@ -10,7 +10,6 @@
 //! has the device open; and a store that a start has left behind makes every
 //! later start fail.
 
-mod md5;
 mod start;
 
 use crate::iscsi::{Implementation, Initiators, Iqn, Settings};

@@ -1,10 +1,11 @@
 //! Making the store and showing it.
 
-use super::{ACLS, Backstore, ISCSILogicalUnit, ISCSILogicalUnitParams, MAKER, State, md5};
+use super::{ACLS, Backstore, ISCSILogicalUnit, ISCSILogicalUnitParams, MAKER, State};
 use anyhow::{Context, Result, bail};
 use common::host::lio::build::{self, Attribute, Kind, Model, NewStore};
 use common::host::lio::{Lio, acl, name, reservation};
 use common::{Plan, System, View, configured, installed};
+use md5::{Digest, Md5};
 use std::path::Path;
 
 impl ISCSILogicalUnit {
@@ -134,7 +135,8 @@ impl ISCSILogicalUnit {
     /// As the shell agent makes it, so that the names that clients have for the
     /// disk stay.
     pub(super) fn serial(&self) -> String {
-        let made = || md5::hex(self.resource.as_bytes())[..8].to_owned();
+        let made =
+            || Md5::digest(&self.resource)[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         self.params.scsi_sn.clone().unwrap_or_else(made)
     }
 
