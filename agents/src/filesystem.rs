@@ -155,6 +155,8 @@ pub struct Filesystem {
     kind: FsType,
     options: MountOptions,
     request: Request,
+    /// Why the record could not be read when it was last looked at.
+    damaged: RefCell<Option<Damaged>>,
     /// Who still held the file system when this stop was through with it here.
     held: RefCell<Option<String>>,
 }
@@ -234,8 +236,8 @@ impl Agent for Filesystem {
         if name.trim() != name {
             return Err(configured("parameter directory begins or ends with a blank"));
         }
-        let held = RefCell::default();
-        Ok(Self { params, device, kind, options, request: request.clone(), held })
+        let (damaged, held) = Default::default();
+        Ok(Self { params, device, kind, options, request: request.clone(), damaged, held })
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -324,7 +326,7 @@ impl Extras for Filesystem {
     fn upkeep<'a>(&'a self, view: &View, state: &State, level: u32) -> Result<Plan<'a>> {
         let mut plan = self.try_out(view, state, level);
         if let State::Mounted(mount) = state {
-            self.plan_repair(view, mount, &mut plan);
+            self.plan_repair(mount, &mut plan);
         }
         Ok(plan)
     }
@@ -410,13 +412,18 @@ impl Filesystem {
     /// The same, where a damaged record is as good as none: what is found by its
     /// device and directory is ours all the same.
     fn known(&self, view: &View) -> Option<Record> {
-        self.record(view).unwrap_or_default()
+        let (record, damaged) = match self.record(view) {
+            Ok(record) => (record, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
+        self.damaged.replace(damaged);
+        record
     }
 
-    /// Adds the writing of the record where it is damaged: from then on the mount
-    /// is known by its number again.
-    fn plan_repair<'a>(&'a self, view: &View, mount: &Mount, plan: &mut Plan<'a>) {
-        let Err(damaged) = self.record(view) else { return };
+    /// Adds the writing of the record where it was found damaged: from then on the
+    /// mount is known by its number again.
+    fn plan_repair<'a>(&'a self, mount: &Mount, plan: &mut Plan<'a>) {
+        let Some(damaged) = self.damaged.borrow().clone() else { return };
         let mount = mount.clone();
         plan.step(format!("write the record anew: {damaged}"), move |system| {
             system.warn(format_args!("{damaged}; it is written anew"));

@@ -33,7 +33,7 @@ impl Filesystem {
         match from {
             State::HeldElsewhere(who) => bail!("{who}"),
             State::Mounted(mount) | State::Failed(mount, _) => {
-                self.plan_repair(view, mount, &mut plan);
+                self.plan_repair(mount, &mut plan);
                 self.plan_way_down(view, mount, record.as_ref(), &mut plan)?;
                 self.plan_end(mount.directory.clone(), &mut plan);
             }
