@@ -412,10 +412,7 @@ impl Filesystem {
     /// The same, where a damaged record is as good as none: what is found by its
     /// device and directory is ours all the same.
     fn known(&self, view: &View) -> Option<Record> {
-        let (record, damaged) = match self.record(view) {
-            Ok(record) => (record, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (record, damaged) = Damaged::apart(self.record(view));
         self.damaged.replace(damaged);
         record
     }

@@ -117,10 +117,7 @@ impl Agent for Iscsitarget {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (noted, damaged) = match self.noted(view) {
-            Ok(noted) => (noted, None),
-            Err(damaged) => (Vec::new(), Some(damaged)),
-        };
+        let (noted, damaged) = Damaged::apart(self.noted(view));
         let mut state = State { noted, is_damaged: damaged.is_some(), ..State::default() };
         let lio = match Lio::open(view)? {
             Ok(lio) => lio,

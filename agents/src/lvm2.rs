@@ -109,10 +109,7 @@ impl Agent for Lvm2 {
 
     fn observe(&self, view: &View) -> Result<State> {
         let mut state = State::default();
-        let (taken, damaged) = match taken(view) {
-            Ok(taken) => (taken, None),
-            Err(damaged) => (Vec::new(), Some(damaged)),
-        };
+        let (taken, damaged) = Damaged::apart(taken(view));
         for group in &taken {
             state.groups.push(self.seen(view, group)?);
         }

@@ -126,10 +126,7 @@ impl Agent for NfsCommon {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (taken, damaged) = match view.record(&self.record, Taken::parse) {
-            Ok(taken) => (taken, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (taken, damaged) = Damaged::apart(view.record(&self.record, Taken::parse));
         let ours = taken.as_ref().map(|taken| taken.ours.clone()).unwrap_or_default();
         let running = daemon::running(view)?;
         // Each may be ours where it is not known which are.

@@ -144,10 +144,7 @@ impl Agent for Nfsserver {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (record, damaged) = match Record::of(view, &self.record) {
-            Ok(record) => (record, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (record, damaged) = Damaged::apart(Record::of(view, &self.record));
         let server = match record.as_ref().and_then(|record| record.cookie) {
             Some(cookie) if server::still_has(view, cookie) => Seen::Same,
             _ => match server::find(view)? {

@@ -13,6 +13,7 @@
 use crate::nvmet::Nqns;
 use anyhow::{Result, bail};
 use common::host::nvmet::{Address, Nvmet, Port, build};
+use common::host::record::Damaged;
 use common::host::{configfs, sockets, tasks::Tasks};
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
@@ -199,10 +200,7 @@ impl Agent for NvmetPort {
             return self.there(view, vec![Found { port, missing }]);
         }
         let ports = nvmet.ports()?;
-        let (noted, damaged) = match noted {
-            Ok(noted) => (noted, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (noted, damaged) = Damaged::apart(noted);
         let begun = build::begun(&nvmet, &self.address, noted)?;
         let mut ours = Vec::new();
         for port in ports.iter() {

@@ -13,10 +13,7 @@ use std::path::{Path, PathBuf};
 
 impl Exportfs {
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let (record, damaged) = match Record::of(view, &self.request.instance) {
-            Ok(record) => (record, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (record, damaged) = Damaged::apart(Record::of(view, &self.request.instance));
         let asked = self.asked(record.as_ref());
         let paths = self.paths(view, record.as_ref())?;
         let path = |asked: &Asked| {

@@ -14,6 +14,7 @@ use common::host::clock;
 use common::host::ifreq::Questions;
 use common::host::link::{self, Link};
 use common::host::netns::{self, Entered};
+use common::host::record::Damaged;
 use common::host::route::{self, Route};
 use common::{Absent, View};
 use std::net::IpAddr;
@@ -131,10 +132,7 @@ impl Ipaddr {
 
     /// Every place where the address is, and which of them count.
     pub(super) fn look(&self, view: &View) -> Result<State> {
-        let (record, damaged) = match self.record(view) {
-            Ok(record) => (record, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (record, damaged) = Damaged::apart(self.record(view));
         let added = record.as_ref().and_then(Record::added);
         let mut state = State { recorded: record.is_some(), ..State::default() };
         let entered = self.enter_namespace(view)?;

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use common::host::block::Number;
 use common::host::dm::Mapper;
 use common::host::lvm::{self, Volume, escaped, label};
+use common::host::record::Damaged;
 use common::{Absent, Fact, View};
 use std::fmt;
 use std::time::Duration;
@@ -137,10 +138,7 @@ impl Target {
 
     /// Looks at the device-mapper, and at the disks.
     pub(crate) fn look(&self, view: &View) -> Result<State> {
-        let (record, damaged) = match view.record(&self.record_name(), Record::parse) {
-            Ok(record) => (record, None),
-            Err(damaged) => (None, Some(damaged)),
-        };
+        let (record, damaged) = Damaged::apart(view.record(&self.record_name(), Record::parse));
         let mut state = State { record, is_damaged: damaged.is_some(), ..State::default() };
         let mapper = match Mapper::open(view)? {
             Ok(mapper) => mapper,

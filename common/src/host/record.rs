@@ -29,6 +29,14 @@ impl fmt::Display for Damaged {
 impl std::error::Error for Damaged {}
 
 impl Damaged {
+    /// What a record says, and why it says nothing: for those that look on without.
+    pub fn apart<T: Default>(read: Result<T, Self>) -> (T, Option<Self>) {
+        match read {
+            Ok(record) => (record, None),
+            Err(damaged) => (T::default(), Some(damaged)),
+        }
+    }
+
     /// Since the record cannot say whether it means `what`, a person has to. As
     /// a reason that says what to do next.
     pub fn doubt(&self, what: impl fmt::Display) -> String {
