@@ -35,7 +35,7 @@ pub fn cases(cases: &mut Cases) {
     add("clients of NFSv3 are kept with the data, and no link is followed", rmtab_is_kept);
     add("two exports with one fsid, as linstor-gateway makes them, go one by one", gateway);
     add("a resolver that is silent ends a start in its time, and no stop asks it", silent_resolver);
-    add("a monitor starts no process", monitor_spawns_nothing);
+    add("a monitor starts no process and reads no mount table", monitor_spawns_nothing);
 }
 
 fn exports(machine: &Machine, directory: &str, client: &str) -> Call {
@@ -463,6 +463,7 @@ fn silent_resolver(machine: &Machine) {
 
 fn monitor_spawns_nothing(machine: &Machine) {
     directories(machine, &["/srv/a"]);
+    machine.file("/var/lib/nfs/rmtab", "");
     let agent = exports(machine, "/srv/a", "*");
     agent.action("start").exits(0);
     agent.action("monitor").exits(0);
@@ -472,10 +473,14 @@ fn monitor_spawns_nothing(machine: &Machine) {
         "OCF_ROOT=/usr/lib/ocf OCF_RA_VERSION_MAJOR=1 OCF_RESOURCE_INSTANCE=test \
          OCF_RESKEY_CRM_meta_interval=10000 OCF_RESKEY_directory=/srv/a OCF_RESKEY_clientspec='*' \
          OCF_RESKEY_fsid=17 OCF_RESKEY_options=rw,no_subtree_check \
-         strace -f -e trace=process -o /run/trace {path} monitor"
+         strace -f -e trace=process,open,openat,openat2 -o /run/trace {path} monitor"
     );
     machine.must("sh", &["-c", &line]);
     let trace = fs::read_to_string("/run/trace").unwrap();
     let spawned = trace.lines().filter(|line| line.contains("clone") || line.contains("fork("));
     assert_eq!(spawned.count(), 0, "{trace}");
+    // There may be thousands of mounts. Kernels before 5.12 do not tell what they
+    // have in their cache, so that it takes the table to know whom one would wait for.
+    let is_told = !trace.contains("ENOSYS");
+    assert!(!is_told || !trace.contains("mountinfo"), "{trace}");
 }

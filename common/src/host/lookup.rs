@@ -10,7 +10,7 @@
 
 use crate::host::child;
 use crate::host::device_number::Number;
-use crate::host::mount::{Mount, Table};
+use crate::host::mount::{Mount, Table, statmount};
 use crate::host::openat2;
 use crate::host::statx::statx_at;
 use crate::host::system::{System, View, outcome};
@@ -335,6 +335,28 @@ fn look_by_child(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen
             }
         },
     }
+}
+
+/// Whether what is open lies in memory or on the root's file system. What lies
+/// elsewhere may do so as well, where the kernel does not tell.
+pub(crate) fn is_at_hand(open: BorrowedFd<'_>) -> bool {
+    let seen = |fd: BorrowedFd<'_>| {
+        let mask = libc::STATX_MNT_ID_UNIQUE;
+        statx_at(fd.as_raw_fd(), Path::new(""), libc::AT_EMPTY_PATH, mask).ok()
+    };
+    let root = openat2::cached(Path::new("/")).and_then(|root| seen(root.as_fd()));
+    let (Some(found), Some(root)) = (seen(open), root) else { return false };
+    let device = |found: &libc::statx| (found.stx_dev_major, found.stx_dev_minor);
+    if device(&found) == device(&root) {
+        return true;
+    }
+    let mount = |found: &libc::statx| {
+        let is_told = found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
+        is_told.then(|| statmount::by_id(found.stx_mnt_id)).flatten()
+    };
+    // A file of an overlay has another device than its mount.
+    let is_roots = |of: &Mount| mount(&root).is_some_and(|root| root.device == of.device);
+    mount(&found).is_some_and(|of| IN_MEMORY.contains(&of.fstype.as_str()) || is_roots(&of))
 }
 
 /// Whether somebody has to be asked on the way to a path, or for what lies

@@ -34,8 +34,8 @@ pub(crate) fn cached(path: &Path) -> Option<OwnedFd> {
 }
 
 /// The same for a file to be read, whose times are left as they are: to change
-/// them, its file system would be asked.
-pub(crate) fn cached_to_read(path: &Path) -> Option<OwnedFd> {
+/// them, its file system would be asked. That there is none may be known too.
+pub(crate) fn cached_to_read(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOATIME | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    open(libc::AT_FDCWD, path, flags, libc::RESOLVE_CACHED).ok()
+    open(libc::AT_FDCWD, path, flags, libc::RESOLVE_CACHED)
 }

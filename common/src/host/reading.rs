@@ -1,17 +1,19 @@
 //! Reading a file that may lie on a file system whose disk or server is gone.
 //!
 //! The kernel is first asked for what it has in memory, which is where a file
-//! that is in use nearly always is: then nobody is waited for, and no process is
-//! started. What lies in memory or on the root's file system is read there or
-//! the machine is gone; all else is read by a child, until a deadline.
+//! that is in use nearly always is: then nobody is waited for, no process is
+//! started, and the mount table, of which a machine may have thousands of lines,
+//! is not read. What lies in memory or on the root's file system is read there
+//! or the machine is gone; all else is read by a child, until a deadline.
 
+use crate::host::statx::statx_at;
 use crate::host::system::View;
 use crate::host::{child, io_test, lookup, openat2};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,10 +26,17 @@ pub(crate) fn read<T>(
 ) -> Result<Option<T>> {
     let failed = || format!("cannot read {}", path.display());
     if view.is_real() {
-        match Cached::open(path).map(|mut file| take(&mut file)) {
-            Some(Err(err)) if is_elsewhere(&err) => {}
-            Some(taken) => return taken.map(Some),
-            None => {}
+        match Cached::open(path) {
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(_) => {}
+            Ok(mut cached) => match take(&mut cached) {
+                Err(err) if is_elsewhere(&err) => {
+                    if lookup::is_at_hand(cached.file.as_fd()) {
+                        return take(&mut cached.file).map(Some);
+                    }
+                }
+                taken => return taken.map(Some),
+            },
         }
         if lookup::may_be_silent(view, path).with_context(failed)? {
             let share = (view.deadline().left() / 3).max(Duration::from_secs(1));
@@ -50,10 +59,15 @@ struct Cached {
 }
 
 impl Cached {
-    /// Nothing where somebody has to be asked for the file.
-    fn open(path: &Path) -> Option<Self> {
+    /// EAGAIN where somebody has to be asked for the file, and EINVAL where it is
+    /// none.
+    fn open(path: &Path) -> nix::Result<Self> {
         let file = File::from(openat2::cached_to_read(path)?);
-        file.metadata().ok()?.is_file().then_some(Self { file, at: 0 })
+        let found =
+            statx_at(file.as_raw_fd(), Path::new(""), libc::AT_EMPTY_PATH, libc::STATX_TYPE);
+        let is_file =
+            found.is_ok_and(|found| found.stx_mode as u32 & libc::S_IFMT == libc::S_IFREG);
+        is_file.then_some(Self { file, at: 0 }).ok_or(Errno::EINVAL)
     }
 }
 
@@ -95,13 +109,13 @@ mod tests {
         let path = dir.path().join("file");
         let written = "x".repeat(100_000);
         std::fs::write(&path, &written).unwrap();
-        if let Some(cached) = Cached::open(&path) {
+        if let Ok(cached) = Cached::open(&path) {
             match text(cached) {
                 Ok(found) => assert_eq!(found, written),
                 Err(err) => assert!(is_elsewhere(&err), "{err:#}"),
             }
         }
-        assert!(Cached::open(dir.path()).is_none(), "a directory is no file");
+        assert!(Cached::open(dir.path()).is_err(), "a directory is no file");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Subject {
             Self::Export => "exports",
             Self::Port => "ports",
             Self::Aoe => "lines",
-            Self::Drbd => "resources",
+            Self::Drbd => "stopped resources",
         }
     }
 
@@ -102,6 +102,8 @@ impl Stage {
         }
         mount(Some("/mnt/nfs"), "/var/lib/nfs", none, MsFlags::MS_BIND, none)?;
         fs::write(TABLE, "")?;
+        // As mountd makes it.
+        fs::write("/mnt/nfs/rmtab", "")?;
         ip(&["link", "set", "lo", "up"])?;
         ip(&["link", "add", NIC, "type", "veth", "peer", "name", "bench1"])?;
         ip(&["link", "set", NIC, "up"])?;
