@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// As many devices are looked at in each monitor, one by one. Of a larger
-/// group it is these many at a time, in turns; its list, and the disks that
+/// group it is about as many at a time, in turns; its list, and the disks that
 /// start found beneath it, are looked at in every one.
 const SAMPLE: usize = 16;
 
@@ -62,18 +62,15 @@ impl Beneath {
         for disk in noted {
             look.ask_for(*disk)?;
         }
-        let devices: Vec<(&str, Number)> = volumes
-            .iter()
-            .flat_map(|volume| volume.devices.iter().map(|number| (volume.name.as_str(), *number)))
-            .collect();
+        let devices: usize = volumes.iter().map(|volume| volume.devices.len()).sum();
         let in_doubt = look.seen.there.values().any(|there| !there);
-        if which == Which::All || in_doubt || devices.len() <= SAMPLE {
-            look.at(devices.iter())?;
+        if which == Which::All || in_doubt || devices <= SAMPLE {
+            look.at(volumes.iter())?;
             return Ok(look.seen);
         }
-        look.at(turn(&devices))?;
+        look.at(turn(volumes, devices.div_ceil(SAMPLE)))?;
         if !look.seen.lost.is_empty() {
-            look.at(devices.iter())?;
+            look.at(volumes.iter())?;
         }
         Ok(look.seen)
     }
@@ -117,15 +114,22 @@ struct Look<'l> {
 }
 
 impl Look<'_> {
-    fn at<'d>(&mut self, devices: impl Iterator<Item = &'d (&'d str, Number)>) -> Result<()> {
-        for (volume, number) in devices {
-            let Some(table) = settled(self.view, self.mapper, *number)? else { continue };
-            self.note_stuck(volume, &table);
-            for beneath in table.beneath {
-                for disk in self.disks(volume, beneath)? {
-                    self.seen.carriers.insert(beneath);
-                    self.note_disk(volume, disk);
-                }
+    fn at<'v>(&mut self, volumes: impl Iterator<Item = &'v Volume>) -> Result<()> {
+        for volume in volumes {
+            for device in volume.devices.iter() {
+                self.at_device(&volume.name, *device)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn at_device(&mut self, volume: &str, device: Number) -> Result<()> {
+        let Some(table) = settled(self.view, self.mapper, device)? else { return Ok(()) };
+        self.note_stuck(volume, &table);
+        for beneath in table.beneath {
+            for disk in self.disks(volume, beneath)? {
+                self.seen.carriers.insert(beneath);
+                self.note_disk(volume, disk);
             }
         }
         Ok(())
@@ -229,12 +233,11 @@ fn image(volume: &str) -> Option<&str> {
         .map(|(owner, _)| owner)
 }
 
-/// The share of a large group that has its turn now.
-fn turn<'d>(devices: &'d [(&'d str, Number)]) -> impl Iterator<Item = &'d (&'d str, Number)> {
-    let turns = devices.len().div_ceil(SAMPLE);
+/// The share of a large group that has its turn now, of so many shares.
+fn turn(volumes: &[Volume], turns: usize) -> impl Iterator<Item = &Volume> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_millis() as usize);
-    devices.iter().skip(now % turns).step_by(turns)
+    volumes.iter().skip(now % turns.min(volumes.len())).step_by(turns)
 }
 
 /// The table, after a moment if the device was just being changed.

@@ -40,6 +40,11 @@ impl Id {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// As it is written in lists.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether this is it.
     pub fn is(&self, id: &str) -> bool {
         self.0 == id.as_bytes()
