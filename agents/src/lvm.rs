@@ -12,15 +12,15 @@
 
 mod advice;
 pub(crate) mod backing;
-mod beneath;
+mod check_level;
 mod deactivate;
-mod depth;
+mod duplicate;
 mod look;
 mod names;
 mod owner;
 mod record;
 mod start;
-mod twin;
+mod underlying;
 
 use crate::lvm::look::State;
 use crate::lvm::names::{TagName, VolumeName};
@@ -34,7 +34,7 @@ use std::cell::RefCell;
 pub(crate) use look::{State as Seen, Target};
 pub(crate) use names::{GroupName, some};
 
-pub(crate) use twin::places;
+pub(crate) use duplicate::places;
 
 choices! {
     /// How it is made sure that one node alone uses a group.
@@ -275,7 +275,7 @@ impl Extras for Lvm {
     }
 
     fn upkeep<'a>(&'a self, _: &View, state: &State, level: u32) -> Result<Plan<'a>> {
-        Ok(depth::try_out(state, level))
+        Ok(check_level::try_out(state, level))
     }
 }
 

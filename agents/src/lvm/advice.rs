@@ -3,9 +3,9 @@
 use super::Access;
 use super::Lvm;
 use super::backing::{self, DRBD};
+use super::duplicate::{self, Reported};
 use super::look::State;
 use super::names::disk_name;
-use super::twin::{self, Sighting};
 use crate::advice::{constraints, haresources, visibility};
 use common::View;
 use common::host::block::{self, Number};
@@ -23,7 +23,7 @@ impl Lvm {
         if let Err(err) = self.suits_settings(&settings, &[]) {
             warnings.push(format!("{err:#}"));
         }
-        match twin::sight(view, name) {
+        match duplicate::ask(view, name) {
             Ok(Ok(found)) => self.advice_on_group(view, &settings, &found, &mut warnings),
             Ok(Err(why)) if state.is_active() => {
                 warnings.push(format!("{name} is active, but lvm does not see it: {why}"));
@@ -45,13 +45,13 @@ impl Lvm {
         &self,
         view: &View,
         settings: &Settings,
-        Sighting { group, twins, .. }: &Sighting,
+        Reported { group, duplicates, .. }: &Reported,
         warnings: &mut Vec<String>,
     ) {
         let name = &group.name;
         let guarded = matches!(self.access, Access::SystemId | Access::Lvmlockd(_));
         warnings.extend(visibility::autoactivation(settings, group).filter(|_| !guarded));
-        warnings.extend(twins.iter().map(|twin| twin.warning(name)));
+        warnings.extend(duplicates.iter().map(|duplicate| duplicate.warning(name)));
         let missing = group.missing().count();
         if missing > 0 {
             warnings.push(format!("{name} misses {missing} of its disks"));

@@ -1,9 +1,9 @@
 //! What is active of a group, and what is wrong with it.
 
 use super::backing::{self, Backing};
-use super::beneath::{Beneath, Which};
 use super::names::{disk_name, some};
 use super::record::Record;
+use super::underlying::{Underlying, Which};
 use anyhow::{Result, bail};
 use common::host::block::Number;
 use common::host::dm::Mapper;
@@ -59,7 +59,7 @@ pub struct State {
     /// Why it cannot be told whether it is.
     doubt: Option<String>,
     /// What lies beneath.
-    beneath: Beneath,
+    underlying: Underlying,
 }
 
 impl State {
@@ -75,12 +75,12 @@ impl State {
 
     /// Whether no disk beneath it is left.
     pub(crate) fn is_bereft(&self) -> bool {
-        self.beneath.is_bereft()
+        self.underlying.is_bereft()
     }
 
     /// The disks beneath it.
     pub(crate) fn disks(&self) -> impl Iterator<Item = Number> {
-        self.beneath.disks.iter().copied()
+        self.underlying.disks.iter().copied()
     }
 
     /// Why the target is not what it should be.
@@ -95,20 +95,20 @@ impl State {
             let are = if self.missing.len() == 1 { "is" } else { "are" };
             return Some(format!("{} of {target} {are} not active", some(&self.missing)));
         }
-        if let Some((volume, what)) = self.beneath.stuck.first() {
+        if let Some((volume, what)) = self.underlying.stuck.first() {
             return Some(format!("{}/{volume} {what}", target.group));
         }
-        let bears = target.bears_loss || self.beneath.is_redundant(&self.active);
+        let bears = target.bears_loss || self.underlying.is_redundant(&self.active);
         self.loss().filter(|_| !bears)
     }
 
     fn loss(&self) -> Option<String> {
-        (!self.beneath.lost.is_empty()).then(|| self.beneath.loss())
+        (!self.underlying.lost.is_empty()).then(|| self.underlying.loss())
     }
 
     /// What a person should see to.
     pub(super) fn blemish(&self) -> Option<String> {
-        let doubt = self.beneath.doubt.as_ref().or(self.doubt.as_ref());
+        let doubt = self.underlying.doubt.as_ref().or(self.doubt.as_ref());
         self.loss().or_else(|| doubt.cloned())
     }
 }
@@ -156,7 +156,7 @@ impl Target {
             self.look_for_missing(&mut state);
             let noted: Vec<Number> = state.record.iter().flat_map(Record::disks).collect();
             let which = if self.is_asked_again { Which::Some } else { Which::All };
-            state.beneath = Beneath::look(view, &mapper, &state.active, &noted, which)?;
+            state.underlying = Underlying::look(view, &mapper, &state.active, &noted, which)?;
             self.leave_out_removed(view, &mut state);
             // Of those that start has noted, it has asked.
             let new = state.disks().filter(|disk| !noted.contains(disk));
@@ -245,7 +245,7 @@ impl Target {
         let group = &state.renamed.as_ref().unwrap_or(self).group;
         let share = INQUIRY.min(view.deadline().left() / 4);
         let deadline = view.deadline().at_most(share);
-        let metadata = state.beneath.carriers.iter().find_map(|disk| {
+        let metadata = state.underlying.carriers.iter().find_map(|disk| {
             let path = view.path(disk_name(view, *disk));
             let read = label::metadata(view, &path, group, deadline);
             read.map_err(|err| view.note(format_args!("{err:#}"))).ok()
@@ -291,7 +291,7 @@ impl Target {
         if !state.missing.is_empty() {
             facts.push(Fact::new("missing", some(&state.missing)));
         }
-        let lost = &state.beneath.lost;
+        let lost = &state.underlying.lost;
         let shown = |disk: Number| match lost.contains_key(&disk) {
             true => format!("{disk} (gone)"),
             false => disk.to_string(),

@@ -1,7 +1,7 @@
 //! Whose a group is, and how it becomes this node's.
 
+use super::duplicate::{self, Reported};
 use super::look::Target;
-use super::twin::{self, Sighting};
 use super::{Access, Lvm};
 use anyhow::{Result, bail};
 use common::host::drbd;
@@ -166,16 +166,16 @@ impl Lvm {
     /// Makes the group ours, as it was seen for the plan. Where another
     /// instance was at work on it since, it is looked at again: it may have found
     /// another owner.
-    pub(super) fn take(&self, system: &System<'_>, seen: &Sighting, claim: &Claim) -> Result<()> {
+    pub(super) fn take(&self, system: &System<'_>, seen: &Reported, claim: &Claim) -> Result<()> {
         if !self.keep_others_off(system)? {
             return self.take_as_seen(system, seen, claim);
         }
-        let seen = self.sighting(system)?;
+        let seen = self.reported(system)?;
         let claim = self.claim(system, &Settings::of_access(system)?, &seen.group)?;
         self.take_as_seen(system, &seen, &claim)
     }
 
-    fn take_as_seen(&self, system: &System<'_>, seen: &Sighting, claim: &Claim) -> Result<()> {
+    fn take_as_seen(&self, system: &System<'_>, seen: &Reported, claim: &Claim) -> Result<()> {
         let name = seen.group.name.as_str();
         match claim {
             Claim::Ours => Ok(()),
@@ -189,7 +189,7 @@ impl Lvm {
 
     /// Becomes the owner. lvm looks again under its own lock, and refuses a
     /// group whose owner is neither of the two by then.
-    fn own(&self, system: &System<'_>, found: &Sighting, mine: &str, theirs: &str) -> Result<()> {
+    fn own(&self, system: &System<'_>, found: &Reported, mine: &str, theirs: &str) -> Result<()> {
         let name = found.group.name.as_str();
         let as_them =
             (!theirs.is_empty()).then(|| format!("local/extra_system_ids=[\"{theirs}\"]"));
@@ -207,18 +207,18 @@ impl Lvm {
 
     /// The owner by now: by the metadata on one of the disks, which takes no
     /// lvm that reads them all, or else as lvm says.
-    fn owner(&self, view: &View, seen: &Sighting) -> Result<String> {
+    fn owner(&self, view: &View, seen: &Reported) -> Result<String> {
         let group = &seen.group;
         let deadline = view.deadline().at_most(INQUIRY.min(view.deadline().left() / 4));
         let disks = group.disks.iter().filter(|disk| disk.number.is_some() && !disk.missing);
-        let told = disks.filter(|_| seen.twins.is_empty()).find_map(|disk| {
+        let told = disks.filter(|_| seen.duplicates.is_empty()).find_map(|disk| {
             let path = view.path(&disk.path);
             let read = label::metadata(view, &path, &group.name, deadline);
             read.map_err(|err| view.note(format_args!("{err:#}"))).ok()
         });
         match told.filter(|metadata| metadata.id == group.id) {
             Some(metadata) => Ok(metadata.owner),
-            None => Ok(self.sighting(view)?.group.owner),
+            None => Ok(self.reported(view)?.group.owner),
         }
     }
 
@@ -295,7 +295,7 @@ impl Lvm {
                     return Ok(());
                 };
                 // It changes no group of which it sees a disk twice.
-                let found = self.sighting_of(system, group)?;
+                let found = self.reported_of(system, group)?;
                 match found.group.tags.iter().any(|found| found == tag) {
                     true if found.scope == Scope::Configured => Err(refused),
                     true => self.change(system, &found.scope, None, &words),
@@ -332,13 +332,13 @@ impl Lvm {
     }
 
     /// The group, as lvm sees it now.
-    pub(super) fn sighting(&self, view: &View) -> Result<Sighting> {
-        self.sighting_of(view, self.params.vgname.as_str())
+    pub(super) fn reported(&self, view: &View) -> Result<Reported> {
+        self.reported_of(view, self.params.vgname.as_str())
     }
 
-    fn sighting_of(&self, view: &View, group: &str) -> Result<Sighting> {
-        match twin::sight(view, group)? {
-            Ok(sighting) => Ok(sighting),
+    fn reported_of(&self, view: &View, group: &str) -> Result<Reported> {
+        match duplicate::ask(view, group)? {
+            Ok(reported) => Ok(reported),
             Err(why) => bail!(
                 "volume group {group} is not to be seen: {why}{}",
                 super::backing::absence(view, group)

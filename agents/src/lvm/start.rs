@@ -2,11 +2,11 @@
 
 use super::Access;
 use super::backing;
+use super::duplicate::{Duplicate, Reported};
 use super::look::{State, Target};
 use super::names::some;
 use super::owner::Claim;
 use super::record::Record;
-use super::twin::{Sighting, Twin};
 use super::{ActivationMode, Lvm};
 use anyhow::{Result, bail};
 use common::host::block;
@@ -30,7 +30,7 @@ const UDEV: &str = "/run/udev/control";
 /// What start would do.
 pub(crate) struct Prospect {
     /// The group, as lvm has reported it once for all of the start.
-    seen: Sighting,
+    seen: Reported,
     record: Record,
     /// The volumes that are wanted.
     pub(crate) names: Vec<String>,
@@ -52,8 +52,8 @@ impl Lvm {
         }
         let prospect = self.prepare(view)?;
         let Prospect { record, names, named, claim, seen, is_to_be_quiet } = prospect;
-        let Sighting { scope, twins, .. } = &seen;
-        let (scope, twins) = (scope.clone(), twins.clone());
+        let Reported { scope, duplicates, .. } = &seen;
+        let (scope, duplicates) = (scope.clone(), duplicates.clone());
         let mut plan = Plan::new();
         let (noted, group) = (record.text().to_owned(), &self.target.group);
         plan.step(format!("note that {} of {group} are wanted", some(&names)), move |system| {
@@ -72,7 +72,7 @@ impl Lvm {
         }
         let already = if from.is_active() { ", of which some is active" } else { "" };
         plan.step(format!("activate {}{already}", self.target), move |system| {
-            self.warn_of(system, &twins);
+            self.warn_of(system, &duplicates);
             self.activate(system, &scope, record)
         });
         plan.step(format!("see that udev has named them in /dev/{group}"), move |system| {
@@ -84,7 +84,7 @@ impl Lvm {
     /// Finds out what is to be activated, and whether it may be.
     pub(crate) fn prepare(&self, view: &View) -> Result<Prospect> {
         let settings = Settings::of_access(view)?;
-        let seen = self.sighting(view)?;
+        let seen = self.reported(view)?;
         let group = &seen.group;
         self.suits_settings(&settings, &group.tags)?;
         self.is_whole(view, group)?;
@@ -107,14 +107,14 @@ impl Lvm {
         if claim != Claim::Ours {
             self.take(system, &seen, &claim)?;
         }
-        self.warn_of(system, &seen.twins);
+        self.warn_of(system, &seen.duplicates);
         self.activate(system, &seen.scope, record)?;
         name(system, &self.target, &named)
     }
 
-    fn warn_of(&self, system: &System<'_>, twins: &[Twin]) {
-        for twin in twins {
-            system.warn(format_args!("{}", twin.warning(&self.target.group)));
+    fn warn_of(&self, system: &System<'_>, duplicates: &[Duplicate]) {
+        for duplicate in duplicates {
+            system.warn(format_args!("{}", duplicate.warning(&self.target.group)));
         }
     }
 

@@ -8,11 +8,11 @@ use common::testing::{Files, carry_out, words};
 use ocf_meta::{Given, Reading};
 
 mod advice;
+mod duplicates;
 mod layers;
 mod locks;
 mod programs;
 mod renamed;
-mod twins;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 

@@ -80,7 +80,13 @@ fn a_disk_of_which_nothing_can_be_told_is_not_gone() {
     std::fs::rename(machine.path("/sys/dev/block"), machine.path("/sys/dev/elsewhere")).unwrap();
     let disk = Number { major: 8, minor: 0 };
     assert!(common::host::block::is_there(&view, disk).is_err());
-    let seen = beneath::Beneath::look(&view, &mapper, &state.active, &[disk], beneath::Which::All);
+    let seen = underlying::Underlying::look(
+        &view,
+        &mapper,
+        &state.active,
+        &[disk],
+        underlying::Which::All,
+    );
     let seen = seen.unwrap();
     assert!(!seen.is_bereft() && seen.lost.is_empty());
     assert!(seen.doubt.unwrap().starts_with("cannot tell whether disk 8:0 is there"));

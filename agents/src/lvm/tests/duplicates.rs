@@ -61,7 +61,7 @@ fn lvm_may_prefer_the_wrong_one() {
     };
     let disks = vec![place(8, 16, "/dev/sdb", false), place(147, 0, "/dev/drbd0", true)];
     let group = report::Group { disks, ..report::Group::default() };
-    let places = twin::places(&machine.view(), &group).unwrap();
+    let places = duplicate::places(&machine.view(), &group).unwrap();
     assert_eq!(places, [Some(Number { major: 147, minor: 0 })]);
 }
 
@@ -87,7 +87,7 @@ fn a_list_of_devices_is_replaced_by_another_list() {
 }
 
 #[test]
-fn every_other_twin_is_refused() {
+fn every_other_duplicate_is_refused() {
     for (used, besides) in
         [(("147:0", "/dev/drbd0"), "/dev/sdc"), (("8:16", "/dev/sdb"), "/dev/sdc")]
     {

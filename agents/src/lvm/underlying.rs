@@ -21,7 +21,7 @@ const MOMENT: Duration = Duration::from_secs(3);
 
 /// What was seen beneath.
 #[derive(Debug, Default)]
-pub(super) struct Beneath {
+pub(super) struct Underlying {
     /// The disks, and whether they are there. A map of multipath's counts as
     /// a disk, which is there as long as one of its paths is.
     there: BTreeMap<Number, bool>,
@@ -47,7 +47,7 @@ pub(super) enum Which {
     Some,
 }
 
-impl Beneath {
+impl Underlying {
     /// Looks beneath the volumes. `noted` are disks that were found there
     /// before.
     pub(super) fn look(
@@ -110,7 +110,7 @@ struct Look<'l> {
     /// The disks to which layers lead that are no volumes of the target:
     /// encryption, partitions, pools.
     layers: BTreeMap<Number, Vec<Number>>,
-    seen: Beneath,
+    seen: Underlying,
 }
 
 impl Look<'_> {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// A DRBD device, and the disk beneath it where LVM sees the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Twin {
+pub(crate) struct Duplicate {
     device: PathBuf,
     number: Number,
     id: String,
@@ -23,36 +23,37 @@ pub(crate) struct Twin {
 }
 
 /// A group as lvm sees it where it is shown what is right.
-pub(crate) struct Sighting {
+pub(crate) struct Reported {
     pub(crate) group: Group,
     /// What lvm has to be shown.
     pub(crate) scope: Scope,
     /// What it would see besides.
-    pub(crate) twins: Vec<Twin>,
+    pub(crate) duplicates: Vec<Duplicate>,
 }
 
 /// Has lvm look for the group, past the disks beneath DRBD; or what it says
 /// where there is none.
-pub(super) fn sight(view: &View, name: &str) -> Result<Result<Sighting, String>> {
+pub(super) fn ask(view: &View, name: &str) -> Result<Result<Reported, String>> {
     let group = match report::group(view, &Scope::Configured, name)? {
         Ok(group) => group,
         Err(why) => return Ok(Err(why)),
     };
-    let twins = find(view, &group)?;
-    if twins.is_empty() {
-        return Ok(Ok(Sighting { group, scope: Scope::Configured, twins }));
+    let duplicates = find(view, &group)?;
+    if duplicates.is_empty() {
+        return Ok(Ok(Reported { group, scope: Scope::Configured, duplicates }));
     }
-    let once = group.disks.iter().filter(|disk| !twins.iter().any(|twin| twin.is(disk)));
+    let once =
+        group.disks.iter().filter(|disk| !duplicates.iter().any(|duplicate| duplicate.is(disk)));
     let once = once.filter(|disk| disk.number.is_some()).map(|disk| disk.path.clone());
-    let shown = once.chain(twins.iter().map(|twin| twin.device.clone())).collect();
+    let shown = once.chain(duplicates.iter().map(|duplicate| duplicate.device.clone())).collect();
     let scope = Scope::only(shown, &Settings::read(view)?);
     // What was read may have come from the disk beneath, which need not be up
     // to date.
     let group = report::group(view, &scope, name)?;
-    Ok(group.map(|group| Sighting { group, scope, twins }))
+    Ok(group.map(|group| Reported { group, scope, duplicates }))
 }
 
-impl Twin {
+impl Duplicate {
     fn is(&self, disk: &Disk) -> bool {
         self.id == disk.id
     }
@@ -72,26 +73,26 @@ impl Twin {
 /// Where the group's disks are, if all that are seen twice are so on DRBD and
 /// beneath it: the DRBD device for each of these.
 pub(crate) fn places(view: &View, group: &Group) -> Result<Vec<Option<Number>>> {
-    let twins = find(view, group)?;
+    let duplicates = find(view, group)?;
     let disks = group.disks.iter().filter(|disk| !disk.duplicate);
     let place = |disk: &Disk| {
-        let twin = twins.iter().find(|twin| twin.is(disk));
-        twin.map(|twin| twin.number).or(disk.number)
+        let duplicate = duplicates.iter().find(|duplicate| duplicate.is(disk));
+        duplicate.map(|duplicate| duplicate.number).or(disk.number)
     };
     Ok(disks.map(place).collect())
 }
 
 /// The group's disks that are seen on DRBD and beneath it. One that is seen
 /// twice in any other way is an error.
-pub(crate) fn find(view: &View, group: &Group) -> Result<Vec<Twin>> {
-    let mut twins: Vec<Twin> = Vec::new();
+pub(crate) fn find(view: &View, group: &Group) -> Result<Vec<Duplicate>> {
+    let mut duplicates: Vec<Duplicate> = Vec::new();
     for again in group.disks.iter().filter(|disk| disk.duplicate) {
-        if twins.iter().any(|twin| twin.is(again)) {
+        if duplicates.iter().any(|duplicate| duplicate.is(again)) {
             continue;
         }
         let places: Vec<&Disk> = group.disks.iter().filter(|disk| disk.id == again.id).collect();
-        match places.iter().find_map(|disk| twin(view, disk, &places)) {
-            Some(twin) => twins.push(twin),
+        match places.iter().find_map(|disk| duplicate(view, disk, &places)) {
+            Some(duplicate) => duplicates.push(duplicate),
             None => {
                 let others: Vec<String> = places
                     .iter()
@@ -107,17 +108,17 @@ pub(crate) fn find(view: &View, group: &Group) -> Result<Vec<Twin>> {
             }
         }
     }
-    Ok(twins)
+    Ok(duplicates)
 }
 
-/// The disk as a twin, if it is the DRBD device that all the others lie
+/// The disk as a duplicate, if it is the DRBD device that all the others lie
 /// beneath.
-fn twin(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Twin> {
+fn duplicate(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Duplicate> {
     let number = disk.number.filter(|number| number.major == DRBD)?;
-    let beneath = Beneath::look(view, number);
+    let beneath = Below::look(view, number);
     let others: Vec<&Disk> =
         places.iter().copied().filter(|place| place.path != disk.path).collect();
-    others.iter().all(|other| beneath.has(other)).then(|| Twin {
+    others.iter().all(|other| beneath.has(other)).then(|| Duplicate {
         device: disk_name(view, number).into(),
         number,
         id: disk.id.clone(),
@@ -128,12 +129,12 @@ fn twin(view: &View, disk: &Disk, places: &[&Disk]) -> Option<Twin> {
 /// What lies beneath a DRBD device: the disk that the kernel's DRBD has, and
 /// what that is made of in turn.
 #[derive(Default)]
-struct Beneath {
+struct Below {
     paths: Vec<PathBuf>,
     numbers: BTreeSet<Number>,
 }
 
-impl Beneath {
+impl Below {
     fn look(view: &View, device: Number) -> Self {
         let mut found = Self::default();
         let mut left = vec![device];
