@@ -23,6 +23,7 @@ pub mod ifreq;
 pub mod io_test;
 pub mod iptables;
 pub mod journal;
+pub mod libvirt;
 pub mod link;
 pub mod lio;
 pub mod lock;

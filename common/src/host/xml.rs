@@ -1,5 +1,5 @@
-//! XML as a tree, as far as what programs print needs it: elements and their
-//! attributes. Text between elements is passed over.
+//! XML as a tree, as far as what programs print needs it: elements, their
+//! attributes, and the text in them.
 
 use anyhow::{Context, Result, bail};
 use quick_xml::Reader;
@@ -11,6 +11,9 @@ pub struct Element {
     /// Its name: `primitive`.
     pub name: String,
     attributes: Vec<(String, String)>,
+    /// The text in it, without the blanks around it and without that of the
+    /// elements in it.
+    pub text: String,
     /// The elements in it.
     pub children: Vec<Element>,
 }
@@ -29,6 +32,11 @@ impl Element {
             waiting.extend(next.children.iter().rev());
             Some(next)
         })
+    }
+
+    /// The first element of this name right in it.
+    pub fn child(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|element| element.name == name)
     }
 
     /// The elements of this name below it.
@@ -50,8 +58,14 @@ pub fn parse(text: &str) -> Result<Element> {
                     outer.children.push(empty);
                 }
             }
+            // Escaped as it is, until all of it is there.
+            Event::Text(text) => hear(&mut open, &text.into_inner()),
+            Event::GeneralRef(entity) => hear(&mut open, &format!("&{};", entity.into_inner())),
+            Event::CData(text) => hear(&mut open, &escaped(&text.into_inner())),
             Event::End(_) => {
-                let closed = open.pop().context("the XML closes what is not open")?;
+                let mut closed = open.pop().context("the XML closes what is not open")?;
+                let text = quick_xml::escape::unescape(closed.text.trim());
+                closed.text = text.context("a text in the XML is broken")?.into_owned();
                 open.last_mut().context("the XML closes too much")?.children.push(closed);
             }
             Event::Eof => break,
@@ -60,6 +74,12 @@ pub fn parse(text: &str) -> Result<Element> {
     }
     let [document] = &mut open[..] else { bail!("the XML ends in the middle") };
     document.children.pop().context("there is no XML")
+}
+
+fn hear(open: &mut [Element], text: &str) {
+    if let Some(inner) = open.last_mut() {
+        inner.text.push_str(text);
+    }
 }
 
 fn element(start: &BytesStart<'_>) -> Result<Element> {
@@ -89,6 +109,16 @@ mod tests {
                 .unwrap();
         let ids: Vec<_> = tree.named("b").filter_map(|b| b.get("id")).collect();
         assert_eq!(ids, ["1", "a&b"]);
+        assert_eq!(tree.child("c").unwrap().child("b").unwrap().text, "x");
+        assert_eq!(tree.child("d"), None);
+    }
+
+    #[test]
+    fn text_is_read_as_it_was_meant() {
+        let text = |of: &str| parse(of).unwrap().text;
+        assert_eq!(text("<a>\n  R&amp;D <b>not this</b>&#x31;<![CDATA[<2>]]>\n</a>"), "R&D 1<2>");
+        assert_eq!(text("<a/>"), "");
+        assert!(parse("<a>&nobody;</a>").is_err());
     }
 
     #[test]
