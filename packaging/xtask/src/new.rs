@@ -73,15 +73,20 @@ const ENTRIES: &[Entry] = &[
 
 const USAGE: &str = "Usage: cargo xtask new NAME    # as Pacemaker shall call it: Symlink";
 
-/// What is left to its author.
-const LEFT: &str = "\
-What is left, in this order:
-  agents/src/@MODULE@.rs          parameters, State, observe, start, stop
-  common/src/host/                a facility that is new: its file with its tests, `pub mod` in
-                                  host.rs, its word in the table of ARCHITECTURE.md
-  tests/contract/sample.rs        parameters that work on a machine of the tests; can_run, if it can
-  tests/kernel/@MODULE@.rs        the real kernel, and what is up to whoever kills it
-  README.md, CHANGELOG.md         the words for it
+/// What is left to its author: where, and what.
+const LEFT: &[(&str, &str)] = &[
+    ("agents/src/@MODULE@.rs", "parameters, State, observe, start, stop"),
+    ("common/src/host/", "a facility that is new: its file with its tests, `pub mod` in"),
+    ("", "host.rs, its word in the table of ARCHITECTURE.md"),
+    (
+        "tests/contract/sample.rs",
+        "parameters that work on a machine of the tests; can_run, if it can",
+    ),
+    ("tests/kernel/@MODULE@.rs", "the real kernel, and what is up to whoever kills it"),
+    ("README.md, CHANGELOG.md", "the words for it"),
+];
+
+const AFTER: &str = "\
 Texts that are to be written say `@TEXT@`, and a case fails until they are. Then:
   cargo test --package agents --test contract -- @NAME@
   cargo test --package agents --test kernel -- @NAME@
@@ -146,7 +151,7 @@ fn lay(root: &Path, name: &str) -> Result<String> {
     for (path, text) in made.into_iter().chain(changed) {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(names.fill(LEFT))
+    Ok(names.left())
 }
 
 const BINARY: &str = "\
@@ -171,8 +176,15 @@ impl Names {
             format!("{}{rest}", first.to_ascii_uppercase())
         };
         let type_name = name.split('-').map(capital).collect();
-        let module = name.to_ascii_lowercase().replace('-', "_");
-        Ok(Self { name: name.to_owned(), module, type_name })
+        Ok(Self { name: name.to_owned(), module: snake(name), type_name })
+    }
+
+    fn left(&self) -> String {
+        let places: Vec<String> = LEFT.iter().map(|(place, _)| self.fill(place)).collect();
+        let width = places.iter().map(String::len).max().unwrap_or(0);
+        let lines =
+            places.iter().zip(LEFT).map(|(place, (_, what))| format!("  {place:width$}  {what}\n"));
+        format!("What is left, in this order:\n{}{}", lines.collect::<String>(), self.fill(AFTER))
     }
 
     fn fill(&self, template: &str) -> String {
@@ -183,6 +195,27 @@ impl Names {
             .replace("@TYPE@", &self.type_name)
             .replace("@FIRST@", "target")
     }
+}
+
+/// The name as Rust's modules have it: `virtual_domain` for `VirtualDomain`. Short
+/// runs of one case, as in `iSCSITarget` and `IPaddr`, stay with what follows.
+fn snake(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let run = |before: usize, is: fn(&char) -> bool| {
+        letters[..before].iter().rev().take_while(|letter| is(letter)).count()
+    };
+    let mut module = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let begins = letter.is_ascii_uppercase()
+            && (run(at, char::is_ascii_lowercase) > 1
+                || run(at, char::is_ascii_uppercase) > 1
+                    && letters.get(at + 1).is_some_and(char::is_ascii_lowercase));
+        if begins {
+            module.push('_');
+        }
+        module.push(if *letter == '-' { '_' } else { letter.to_ascii_lowercase() });
+    }
+    module
 }
 
 impl Entry {
@@ -243,6 +276,35 @@ mod tests {
         assert!(read("agents/src/symlink.rs").contains("pub struct SymlinkParams {"));
         assert!(read("agents/src/symlink.rs").contains("name: \"symlink\","));
         assert!(read("README.md").contains("| `symlink` |"));
+    }
+
+    #[test]
+    fn a_module_is_called_as_rust_has_it() {
+        let known = [
+            ("VirtualDomain", "virtual_domain"),
+            ("iSCSITarget", "iscsi_target"),
+            ("iSCSILogicalUnit", "iscsi_logical_unit"),
+            ("IPaddr", "ipaddr"),
+            ("nfs-kernel-server", "nfs_kernel_server"),
+            ("LVM", "lvm"),
+            ("lvm2", "lvm2"),
+        ];
+        for (name, module) in known {
+            assert_eq!(snake(name), module);
+        }
+    }
+
+    #[test]
+    fn what_is_left_stands_in_columns() {
+        let told = Names::of("Wonderfully-Long-Name").unwrap().left();
+        let columns: Vec<usize> = told
+            .lines()
+            .skip(1)
+            .take(LEFT.len())
+            .zip(LEFT)
+            .map(|(line, (_, what))| line.find(what).unwrap())
+            .collect();
+        assert!(columns.iter().all(|column| *column == columns[0]), "{told}");
     }
 
     #[test]
