@@ -9,7 +9,6 @@ use common::View;
 use common::host::block::{self, Number};
 use common::host::lvm::report::{self, Disk, Group};
 use common::host::lvm::scope::Scope;
-use common::host::lvm::settings::Settings;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -46,7 +45,7 @@ pub(super) fn ask(view: &View, name: &str) -> Result<Result<Reported, String>> {
         group.disks.iter().filter(|disk| !duplicates.iter().any(|duplicate| duplicate.is(disk)));
     let once = once.filter(|disk| disk.number.is_some()).map(|disk| disk.path.clone());
     let shown = once.chain(duplicates.iter().map(|duplicate| duplicate.device.clone())).collect();
-    let scope = Scope::only(shown, &Settings::read(view)?);
+    let scope = Scope::only(view, shown)?;
     // What was read may have come from the disk beneath, which need not be up
     // to date.
     let group = report::group(view, &scope, name)?;

@@ -2,6 +2,8 @@
 //! see, and refuses to change a group of which it sees a disk twice.
 
 use super::settings::Settings;
+use crate::host::system::View;
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// The disks that lvm is shown, for the length of a call.
@@ -19,11 +21,11 @@ pub enum Scope {
 
 impl Scope {
     /// These disks alone.
-    pub fn only(disks: Vec<PathBuf>, settings: &Settings) -> Self {
-        match settings.is_on("use_devicesfile") {
+    pub fn only(view: &View, disks: Vec<PathBuf>) -> Result<Self> {
+        Ok(match Settings::has_devices_file(view)? {
             true => Self::Listed(disks),
             false => Self::Filtered(disks),
-        }
+        })
     }
 
     /// The words for lvm's command line, along with a setting that the call
@@ -62,6 +64,7 @@ fn filter(disks: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Files;
 
     #[test]
     fn a_filter_and_a_setting_are_one_word() {
@@ -78,12 +81,22 @@ mod tests {
     }
 
     #[test]
-    fn where_lvm_has_a_list_of_devices_a_filter_is_none() {
-        let settings = |text: &str| Settings::parse(text);
-        let disks = || vec!["/dev/drbd0".into()];
-        let listed = Scope::only(disks(), &settings("use_devicesfile=1"));
-        assert_eq!(listed.words(None), ["--devices", "/dev/drbd0"]);
-        let filtered = Scope::only(disks(), &settings("use_devicesfile=0"));
-        assert_eq!(filtered, Scope::Filtered(disks()));
+    fn lvm_is_asked_for_its_list_of_devices_only_where_it_may_have_one() {
+        // Nobody can be asked on this machine.
+        let only = |conf: &str, has_file: bool| {
+            let machine = Files::new();
+            machine.file("/etc/lvm/lvm.conf", conf);
+            if has_file {
+                machine.file("/etc/lvm/devices/system.devices", "");
+            }
+            Scope::only(&machine.view(), vec!["/dev/drbd0".into()]).ok()
+        };
+        let filtered = Some(Scope::Filtered(vec!["/dev/drbd0".into()]));
+        assert_eq!(only("", false), filtered);
+        assert_eq!(only("devices { use_devicesfile = 1 }\n", false), filtered);
+        assert_eq!(only("devices { use_devicesfile = 0 }\n", true), filtered);
+        assert_eq!(only("devices { use_devicesfile = 1 }\n", true), None);
+        assert_eq!(only("", true), None);
+        assert_eq!(only("devices { devicesfile = \"own\" }\n", false), None);
     }
 }

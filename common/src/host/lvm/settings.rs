@@ -21,6 +21,10 @@ const WANTED: &[&str] = &[
     "global/use_lvmlockd",
 ];
 
+/// Where lvm keeps the list of its devices, if it has one and is told of no other
+/// place. Without the file it applies filters, whatever is set.
+const DEVICES_FILE: &str = "/etc/lvm/devices/system.devices";
+
 /// What every lvm takes for what is not set in its files; a list is unset then.
 const DEFAULTS: &[(&str, &str)] = &[
     ("activation/volume_list", ""),
@@ -59,6 +63,21 @@ impl Settings {
             (!value.is_empty()).then(|| (name.to_owned(), value))
         };
         Ok(Self { values: DEFAULTS.iter().filter_map(value).collect() })
+    }
+
+    /// Whether lvm keeps to a list of its devices and applies no filter. It is asked
+    /// only where its files leave that open.
+    pub fn has_devices_file(view: &View) -> Result<bool> {
+        const SWITCH: &str = "devices/use_devicesfile";
+        const PLACE: &str = "devices/devicesfile";
+        if let Some(told) = settings_file::told(view, &[SWITCH, PLACE]) {
+            let value = |wanted: &str| told.iter().find(|(name, _)| name == wanted);
+            let is_off = value(SWITCH).is_some_and(|(_, value)| value == "0");
+            if is_off || value(PLACE).is_none() && !view.exists(DEVICES_FILE)? {
+                return Ok(false);
+            }
+        }
+        Ok(Self::read(view)?.is_on("use_devicesfile"))
     }
 
     /// This machine's system ID, where that is its name as it is.
