@@ -20,7 +20,9 @@ use crate::drbddisk::{make_primary, make_secondary};
 use anyhow::{Result, bail};
 use common::host::drbd::tool::{self, Admin};
 use common::host::drbd::{self, Found, Resource};
-use common::{Agent, Extras, Fact, Plan, Request, Status, System, View, configured, installed};
+use common::{
+    Agent, Extras, Fact, Plan, Request, Status, System, View, configured, file_name, installed,
+};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Value, Words, params};
 use std::path::Path;
@@ -278,8 +280,7 @@ impl Drbdupper {
     /// By the resource and not by the instance: whoever stops it may call it
     /// by another name than whoever has started it.
     fn record_name(&self) -> String {
-        let safe = self.name().replace('%', "%25").replace('/', "%2f");
-        format!("drbdupper-{safe}.lower")
+        format!("drbdupper-{}.lower", file_name(self.name()))
     }
 
     /// The lower resource, as the configuration has it.

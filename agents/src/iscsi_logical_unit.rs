@@ -14,12 +14,13 @@ mod start;
 
 use crate::iscsi::{Implementation, Initiators, Iqn, Settings};
 use anyhow::Result;
-use common::frame::request::file_name;
 use common::host::lio::build::{self, Kind};
 use common::host::lio::{Backing, Lio, Lun, Store, acl};
 use common::host::tasks::Tasks;
 use common::host::{block, configfs};
-use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
+use common::{
+    Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, file_name,
+};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, choices, params};
 use std::cell::RefCell;

@@ -20,11 +20,10 @@ mod record;
 mod start;
 
 use anyhow::Result;
-use common::frame::request::file_name;
 use common::host::aoe::Address;
 use common::host::daemon::{self, Found};
 use common::host::pidlock::PidLock;
-use common::{Agent, Extras, Fact, Plan, Request, Status, System, View, configured};
+use common::{Agent, Extras, Fact, Plan, Request, Status, System, View, configured, file_name};
 use exports::{Export, Masks, Shelf, Slot};
 use look::{Seen, State};
 use network::some;

@@ -8,7 +8,7 @@ pub mod host;
 pub use frame::agent::{Agent, Extras, Fact, Plan, Role, Status};
 pub use frame::fault::{Fault, configured, installed, not_here};
 pub use frame::promotion::Promotion;
-pub use frame::request::Request;
+pub use frame::request::{Request, file_name};
 pub use host::absence::Absent;
 pub use host::system::{System, View};
 

@@ -152,8 +152,8 @@ fn closed_output(machine: &Machine, meta: &'static Meta) {
 fn without_programs(machine: &Machine, meta: &'static Meta) {
     let agent = sample::prepare(machine, meta.name).call(machine, meta.name);
     let without = agent.clone().env("OCF_TESTER_FAIL_HAVE_BINARY", "1");
-    let code = without.probe().code;
-    assert!(matches!(code, Some(5 | 7)), "{code:?}");
+    let probe = without.probe();
+    assert!(matches!(probe.code, Some(5 | 7)), "wanted 5 or 7\n{}", *probe);
     agent.env("PATH", "/nonexistent").probe().exits(7);
 }
 

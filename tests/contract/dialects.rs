@@ -228,7 +228,15 @@ fn across_dialects(machine: &Machine, name: &'static str) {
     let agent = sample.call(machine, name);
     let words = machine.agent(name);
     agent.action("start").exits(0);
-    words.by_hand(&sample.words_and("status")).exits(0);
+    let seen = !state.changes(&machine.state()).is_empty();
+    assert!(seen, "a start changes nothing that tests/harness/state.rs sees: teach it to see that");
+    let told = words.by_hand(&sample.words_and("status"));
+    assert!(
+        told.code == Some(0),
+        "what Pacemaker has started is not found by its parameters alone, as by heartbeat: is its \
+         record named by the instance?\n{}",
+        *told
+    );
     words.heartbeat(&sample.words_and("start")).exits(0);
     words.heartbeat(&sample.words_and("stop")).exits(0);
     agent.probe().exits(7);

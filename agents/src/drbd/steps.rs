@@ -4,10 +4,9 @@ use super::connection::until_connected;
 use super::score::ScoreChange;
 use super::{Drbd, facts};
 use anyhow::{Result, anyhow, bail};
-use common::frame::request::file_name;
 use common::host::drbd::tool::{self, Admin, Refusal};
 use common::host::drbd::{DiskState, DrbdRole, Found, Peer, Resource};
-use common::{Agent, Plan, System, View};
+use common::{Agent, Plan, System, View, file_name};
 use std::cell::Cell;
 
 impl Drbd {

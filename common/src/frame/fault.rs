@@ -28,12 +28,14 @@ pub fn configured(what: impl Into<String>) -> anyhow::Error {
     Fault { code: Code::ErrConfigured, what: what.into() }.into()
 }
 
-/// A program, a device or a part of the kernel is missing here: code 5.
+/// A program, a device, an interface or a feature of the kernel is missing on this
+/// node: code 5.
 pub fn installed(what: impl Into<String>) -> anyhow::Error {
     Fault { code: Code::ErrInstalled, what: what.into() }.into()
 }
 
-/// A parameter names something that this node does not have: code 2.
+/// A parameter names something within what is there and does not have it, as a
+/// volume that its group lacks: code 2.
 pub fn not_here(what: impl Into<String>) -> anyhow::Error {
     Fault { code: Code::ErrArgs, what: what.into() }.into()
 }

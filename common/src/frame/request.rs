@@ -6,7 +6,9 @@ use std::time::Duration;
 /// What an agent may need to know of the call it serves.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The instance's name, safe as a part of a file name.
+    /// The instance's name, safe as a part of a file name. Pacemaker and heartbeat
+    /// have different ones for one resource: it is for locks, not for a record that
+    /// has to be found by either.
     pub instance: String,
     /// The instance's name as the cluster gave it.
     pub resource: String,

@@ -36,7 +36,12 @@
 //! let absent = common::host::absence::Whole::told("mounts", nothing).lacks(|_| true);
 //! ```
 //!
-//! It gets one from a look, and hands it on:
+//! A facility of this module makes one by [`Whole::told`], once it has seen the
+//! list's end, or by [`Absent::seen`], on a plain no. That a file is not there is
+//! one only where what it would lie in has been seen to be there: an unmounted
+//! /proc or /sys lacks everything.
+//!
+//! An agent gets one from a look, and hands it on:
 //!
 //! ```
 //! use common::host::mount::Table;
@@ -103,7 +108,9 @@ impl<T> Whole<T> {
         Self { of, items }
     }
 
-    /// Proof that none of the list is meant; nothing where one is.
+    /// Proof that none of the list is meant; nothing where one is. What `is_meant`
+    /// asks has to be true of what would be there: a question that nothing can
+    /// answer with yes proves nothing.
     pub fn lacks(&self, is_meant: impl FnMut(&T) -> bool) -> Option<Absent> {
         let none = !self.items.iter().any(is_meant);
         none.then(|| Absent::seen(format!("none among {} {}", self.items.len(), self.of)))

@@ -4,6 +4,10 @@
 //! A record is never proof: it is held against the kernel. A record that is not
 //! there says that nothing was left. One that is there and cannot be read says
 //! nothing at all, which is not the same: what is known by it alone may live on.
+//!
+//! A record that is to be found by whoever stops the resource is named by what
+//! names that, and not by the instance: Pacemaker, heartbeat and a person have
+//! different names for one.
 
 use crate::host::file;
 use crate::host::system::{System, View, outcome};

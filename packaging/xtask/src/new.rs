@@ -61,7 +61,7 @@ const ENTRIES: &[Entry] = &[
         file: "README.md",
         after: "| agent | keeps |",
         before: "\n",
-        line: "| `@NAME@` | @TEXT@: what it keeps | `ocf:heartbeat:@NAME@` |\n",
+        line: "| `@NAME@` | @TEXT@: what it keeps | @TEXT@: the agent that it replaces, if any |\n",
     },
     Entry {
         file: "CHANGELOG.md",
@@ -78,9 +78,11 @@ const LEFT: &[(&str, &str)] = &[
     ("agents/src/@MODULE@.rs", "parameters, State, observe, start, stop"),
     ("common/src/host/", "a facility that is new: its file with its tests, `pub mod` in"),
     ("", "host.rs, its word in the table of ARCHITECTURE.md"),
+    ("tests/contract/sample.rs", "parameters that work on a machine of the tests; its name in"),
+    ("", "can_run, where it can run there: six more cases then start and stop it"),
     (
-        "tests/contract/sample.rs",
-        "parameters that work on a machine of the tests; can_run, if it can",
+        "tests/harness/state.rs",
+        "a line for what a start changes, or no case sees what a stop leaves",
     ),
     ("tests/kernel/@MODULE@.rs", "the real kernel, and what is up to whoever kills it"),
     ("README.md, CHANGELOG.md", "the words for it"),
@@ -88,6 +90,7 @@ const LEFT: &[(&str, &str)] = &[
 
 const AFTER: &str = "\
 Texts that are to be written say `@TEXT@`, and a case fails until they are. Then:
+  cargo test --package agents --lib @MODULE@
   cargo test --package agents --test contract -- @NAME@
   cargo test --package agents --test kernel -- @NAME@
 ";
