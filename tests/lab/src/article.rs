@@ -8,7 +8,7 @@ pub use published::ALL;
 
 use super::client::Machine;
 use super::machine::NODES;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// Words of an article, and what they are exchanged for.
 type Change = (&'static str, &'static str);
@@ -24,10 +24,12 @@ pub struct Article {
     files: &'static [(&'static str, &'static str)],
     /// Each must occur somewhere, or the article was misread.
     changes: &'static [&'static [Change]],
-    /// The DRBD resource.
+    /// The DRBD resource with what is served.
     pub resource: &'static str,
     /// The minor number of its device.
     pub minor: u32,
+    /// What else is replicated, in a line of haresources of its own.
+    pub settings: Option<Settings>,
     /// The volume group on it, if the file systems lie on one.
     pub group: Option<Group>,
     /// The file systems; the ledger lies on the first, if it is a file.
@@ -51,6 +53,8 @@ pub enum Who {
     Client,
     /// LVM: it is what the article has in one section of lvm.conf.
     Lvm,
+    /// The nodes, and it moves with the data: see [`Settings`].
+    Carried,
 }
 
 /// Who needs a file, and in which directory.
@@ -60,9 +64,25 @@ fn place(name: &str) -> (Who, &'static str) {
         "iscsid.conf" | "initiatorname.iscsi" => (Who::Client, "/etc/iscsi"),
         "global_common.conf" => (Who::Node, "/etc/drbd.d"),
         "lvm.conf" => (Who::Lvm, "/etc/lvm"),
+        "ietd.conf" | "vblade.conf" => (Who::Carried, "/etc"),
         name if name.ends_with(".res") => (Who::Node, "/etc/drbd.d"),
         _ => (Who::Node, "/etc"),
     }
+}
+
+/// A DRBD resource with a small file system, the first of an article's mounts,
+/// that carries the file which says what the other resource serves. In /etc
+/// there is a link to it, on both nodes.
+#[derive(Debug)]
+pub struct Settings {
+    /// The DRBD resource.
+    pub resource: &'static str,
+    /// The minor number of its device.
+    pub minor: u32,
+    /// The file.
+    pub file: &'static str,
+    /// Where it lies.
+    pub directory: &'static str,
 }
 
 /// A volume group on DRBD.
@@ -111,10 +131,10 @@ pub enum Service {
     /// The kernel's NFS server; the client writes into a file that it has
     /// mounted by this version of the protocol.
     Nfs(&'static str),
-    /// An iSCSI target with CHAP; the client writes to a disk.
+    /// An iSCSI target with CHAP; the client has a file system on the disk.
     Iscsi,
-    /// A target of ATA over Ethernet, which needs no address; the client
-    /// writes to a disk.
+    /// A target of ATA over Ethernet, which needs no address; the client has a
+    /// file system on the disk.
     Aoe,
     /// Nothing for a client: each node has a program that writes into a ledger
     /// of its own, on the file system of both.
@@ -126,8 +146,8 @@ pub enum Service {
 pub struct Word {
     /// The word.
     pub name: &'static str,
-    /// Where it is no agent of ours, it is a program of the lab: see
-    /// `guest::stand_in`. Otherwise an init script of the distribution.
+    /// Whether it is a program of the lab: see `guest::stand_in`. Otherwise it is
+    /// an agent of ours, or else an init script of the distribution.
     pub stand_in: bool,
 }
 
@@ -135,27 +155,26 @@ const fn stand_in(name: &'static str) -> Word {
     Word { name, stand_in: true }
 }
 
-const fn script(name: &'static str) -> Word {
+const fn word(name: &'static str) -> Word {
     Word { name, stand_in: false }
 }
 
 impl Service {
     /// The words, from left to right.
     pub fn words(self) -> &'static [Word] {
-        const NFS: [Word; 2] = [script("nfs-common"), script("nfs-kernel-server")];
+        const NFS: [Word; 2] = [word("nfs-common"), word("nfs-kernel-server")];
         match self {
             Service::Ledger => &const { [stand_in("ledger")] },
             Service::Nfs(_) => &NFS,
-            Service::Iscsi => &const { [stand_in("iscsitarget")] },
-            Service::Aoe => &const { [stand_in("vblade")] },
+            Service::Iscsi => &const { [word("iscsitarget")] },
+            Service::Aoe => &const { [word("vblade")] },
             Service::Writers => &const { [stand_in("writer")] },
         }
     }
 
-    /// Whether the ledger is a file on the group's file system, or else lies
-    /// on the DRBD device itself.
-    pub fn has_file(self) -> bool {
-        matches!(self, Service::Ledger | Service::Nfs(_) | Service::Writers)
+    /// Whether the client is given a disk, and has a file system of its own on it.
+    pub fn is_disk(self) -> bool {
+        matches!(self, Service::Iscsi | Service::Aoe)
     }
 }
 
@@ -183,9 +202,24 @@ impl Owner {
 const HANDLER: &str = "/usr/lib/sturdy/drbd-fence-peer";
 
 impl Article {
-    /// The DRBD device.
+    /// The DRBD device with what is served.
     pub fn device(&self) -> String {
         format!("/dev/drbd{}", self.minor)
+    }
+
+    /// Its DRBD resources with the minor numbers of their devices, in
+    /// haresources' order.
+    pub fn resources(&self) -> impl Iterator<Item = (&'static str, u32)> + use<> {
+        let settings = self.settings.as_ref().map(|it| (it.resource, it.minor));
+        settings.into_iter().chain([(self.resource, self.minor)])
+    }
+
+    /// Whether heartbeat moves the group back by itself and refuses to hand it
+    /// over on request: so it is where nothing is said about it.
+    pub fn moves_back(&self) -> bool {
+        let says_nothing =
+            |(name, text): &(&str, String)| *name == "ha.cf" && !text.contains("auto_failback");
+        self.adapted().is_ok_and(|files| files.iter().any(says_nothing))
     }
 
     /// Whether both nodes write at once: DRBD is Primary on both, and the file
@@ -228,6 +262,15 @@ impl Article {
             }
         }
         Ok(())
+    }
+
+    /// What its small file system carries: the path there, and the text.
+    pub fn carried(&self) -> Result<Option<(String, String)>> {
+        let Some(Settings { file, directory, .. }) = &self.settings else { return Ok(None) };
+        let found = self.adapted()?.into_iter().find(|(name, _)| name == file);
+        let (_, text) =
+            found.with_context(|| format!("the {} article has no {file}", self.name))?;
+        Ok(Some((format!("{directory}/{file}"), text)))
     }
 
     /// What it exports: directory, client and options, line by line.
@@ -329,16 +372,17 @@ mod tests {
             let named = |wanted: &str| files.iter().find(|(name, _)| *name == wanted);
             // Where both nodes write there is no heartbeat.
             assert_eq!(named("haresources").is_none(), article.is_shared());
-            assert_eq!(article.mounts.is_empty(), !article.service.has_file());
+            assert!(!article.mounts.is_empty());
             let Some((_, haresources)) = named("haresources") else { continue };
-            let word = format!("drbddisk::{} ", article.resource);
             let line = haresources.replace(['\n', '\\'], " ");
-            assert!(line.contains(&word), "{haresources}");
+            for (resource, _) in article.resources() {
+                assert!(line.contains(&format!("drbddisk::{resource} ")), "{haresources}");
+            }
             assert!(!article.diff().contains("keepalive"), "{}", article.diff());
             let last: Vec<&str> = article.service.words().iter().map(|word| word.name).collect();
             let words: Vec<&str> = line.split_whitespace().collect();
             assert_eq!(words[words.len() - last.len()..], last, "{haresources}");
-            assert_eq!(article.mounts.is_empty(), !article.service.has_file());
+            assert_eq!(article.carried().unwrap().is_some(), article.service.is_disk());
         }
     }
 
@@ -348,6 +392,7 @@ mod tests {
             ALL.iter().filter(|article| is(article)).map(|article| article.name).collect::<Vec<_>>()
         };
         assert_eq!(names(Article::is_async), ["nfs-async"]);
+        assert_eq!(names(Article::moves_back), ["iscsi", "aoe"]);
         assert_eq!(names(Article::is_shared), ["gfs2"]);
         assert_eq!(names(Article::has_handler), ["gfs2", "fenced"]);
     }

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 /// Where heartbeat looks for scripts unless it is told of another place.
 const STOCK_HARESOURCES: &str = "/etc/ha.d/resource.d";
 
-/// The storage article's `rate 100M` in today's words. After a crash the whole
-/// disk may have to be sent again, and DRBD would take minutes for that while
-/// the client writes; so the disk is small, too.
+/// The storage article's `rate 100M` in today's words, for those that bring no
+/// drbd.conf of their own. After a crash the whole disk may have to be sent
+/// again, and DRBD would take minutes for that while the client writes; so the
+/// disk is small, too.
 const COMMON: &str = "\
 global { usage-count no; }
 common { disk { c-plan-ahead 0; c-min-rate 0; resync-rate 100M; } }
@@ -199,10 +200,12 @@ impl Setting {
             machine.put("/etc/exports", 0o644, b"")?;
         }
         disk::map(machine)?;
-        machine.shell(
-            &format!("drbdadm create-md --force {} 2>&1", self.article.resource),
-            Duration::from_secs(60),
-        )?;
+        for (resource, _) in self.article.resources() {
+            machine.shell(
+                &format!("drbdadm create-md --force {resource} 2>&1"),
+                Duration::from_secs(60),
+            )?;
+        }
         bring_up_drbd(machine, self.article)
     }
 
@@ -212,39 +215,47 @@ impl Setting {
         let first = lab.machine(NODES[0]);
         let limit = Duration::from_secs(60);
         let start = Instant::now();
-        while !first.shell("cat /proc/drbd", limit)?.contains("cs:Connected") {
+        let wanted = self.article.resources().count();
+        while first.shell("cat /proc/drbd", limit)?.matches("cs:Connected").count() < wanted {
             ensure!(start.elapsed() < limit, "DRBD does not connect within 60 s");
             thread::sleep(Duration::from_millis(100));
         }
-        let resource = self.article.resource;
-        let mut script = format!("set -e\ndrbdadm new-current-uuid --clear-bitmap {resource}/0\n");
+        let each = |words: &str| -> String {
+            let resources = self.article.resources();
+            resources.map(|(resource, _)| format!("drbdadm {words} {resource}\n")).collect()
+        };
+        let mut script = format!("set -e\n{}", each("new-current-uuid --clear-bitmap"));
         if !self.article.is_shared() {
-            script += &self.formatting();
+            script += &each("primary");
+            script += &self.formatting()?;
+            script += &each("secondary");
         }
-        first.shell(&script, Duration::from_secs(120))?;
+        first.shell(&script, Duration::from_secs(400))?;
         if !self.drbd_at_boot() {
-            on_both(|node| {
-                let down = format!("drbdadm down {resource}");
-                lab.machine(node).shell(&down, limit).map(drop)
-            })?;
+            on_both(|node| lab.machine(node).shell(&each("down"), limit).map(drop))?;
         }
         Ok(())
     }
 
-    /// On a node where DRBD is up and nothing else is.
-    fn formatting(&self) -> String {
-        let resource = self.article.resource;
-        let mut script = format!("drbdadm primary {resource}\n");
+    /// On a node where DRBD is primary and nothing else is up.
+    fn formatting(&self) -> Result<String> {
+        let mut script = String::new();
         if let Some(group) = &self.article.group {
             script += &make_group(group, &self.article.device());
         }
         for Mount { device, fstype, .. } in self.article.mounts {
             script += &format!("mkfs.{fstype} -q {device}\n");
         }
+        let filling = self.article.service.filling(self.article)?;
+        if !filling.is_empty() {
+            let Mount { device, directory, fstype, .. } = &self.article.mounts[0];
+            script +=
+                &format!("mount -t {fstype} {device} {directory}\n{filling}umount {directory}\n");
+        }
         if let Some(Group { name, .. }) = &self.article.group {
             script += &format!("vgchange -an {name} 2>&1\n");
         }
-        script + &format!("drbdadm secondary {resource}\n")
+        Ok(script)
     }
 }
 
@@ -265,12 +276,11 @@ fn make_group(group: &Group, device: &str) -> String {
 
 fn bring_up_drbd(machine: &Machine, article: &Article) -> Result<()> {
     disk::map(machine)?;
-    // Where only the engine was stopped, it is up.
-    let up = format!(
-        "grep -q '^ *{}: cs:' /proc/drbd || drbdadm up {} 2>&1",
-        article.minor, article.resource
-    );
-    machine.shell(&up, Duration::from_secs(60))?;
+    for (resource, minor) in article.resources() {
+        // Where only the engine was stopped, it is up.
+        let up = format!("grep -q '^ *{minor}: cs:' /proc/drbd || drbdadm up {resource} 2>&1");
+        machine.shell(&up, Duration::from_secs(60))?;
+    }
     Ok(())
 }
 

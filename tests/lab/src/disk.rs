@@ -75,6 +75,10 @@ pub fn grow(machine: &Machine) -> Result<()> {
 /// What an administrator does on the node that has the group, once the disks of
 /// both are larger: DRBD, volume, file system, while clients write.
 pub fn use_all(machine: &Machine, article: &Article) -> Result<()> {
+    if article.service.is_disk() {
+        machine.shell(&format!("drbdadm resize {}", article.resource), LIMIT * 3)?;
+        return Ok(());
+    }
     let (device, mount) = (article.device(), &article.mounts[0]);
     let blocks = |when: &str| -> Result<u64> {
         let count = machine.shell(&format!("stat -f -c %b {}", mount.directory), LIMIT)?;

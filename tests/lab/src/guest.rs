@@ -9,13 +9,12 @@ mod boot;
 mod drill;
 mod fence;
 mod ledger;
-mod lio;
 mod lock;
 mod messages;
 mod record;
 mod stand_in;
 
-pub use lio::switch as target_switch;
+pub use ledger::HOLD;
 pub use stand_in::pid_file;
 
 use std::path::Path;
@@ -65,7 +64,6 @@ pub fn play(others: &[Part]) -> Option<ExitCode> {
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-keep") => ledger::keep(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
-        Some("ledger-collect") => ledger::collect(&words[2..]),
         Some("lock-hold") => lock::hold(&words[2..]),
         Some("lock-test") => lock::test(&words[2..]),
         _ => {

@@ -149,6 +149,12 @@ impl Journal {
             .collect()
     }
 
+    /// What the client's writes were refused with, from the first on.
+    pub fn refusals(&self) -> Vec<String> {
+        let refused = |event: &Event| event.is("refused").then(|| event.words[1..].join(" "));
+        self.events(Duration::ZERO).iter().filter_map(refused).collect()
+    }
+
     /// What the machines told since `from`.
     pub fn events(&self, from: Duration) -> Vec<Event> {
         lock(&self.seen).events.iter().filter(|event| event.at >= from).cloned().collect()
@@ -216,12 +222,16 @@ fn hear_client(mut stream: UnixStream, seen: &Mutex<Seen>) {
         }
         rest += &frame.text();
         while let Some((line, tail)) = rest.split_once('\n') {
-            // What it was refused with is for whoever runs it by hand.
             if let Some(number) =
                 line.strip_prefix("ack ").and_then(|rest| rest.split(' ').next()?.parse().ok())
             {
                 let ack = Ack { number, at };
                 lock(seen).acks.entry("client".into()).or_default().push(ack);
+            } else if let Some(refused) = line.strip_prefix("err ") {
+                // The number and the client's own time come before the reason.
+                let words = ["refused"].into_iter().chain(refused.split_whitespace().skip(2));
+                let words = words.map(str::to_owned).collect();
+                lock(seen).events.push(Event { at, machine: "client".into(), words });
             } else if ["held", "beat", "lost"].iter().any(|word| line.starts_with(word)) {
                 let words = ["lock"].into_iter().chain(line.split_whitespace());
                 let words = words.map(str::to_owned).collect();

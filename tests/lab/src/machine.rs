@@ -39,7 +39,7 @@ pub const PLANS: &[Plan] = &[
         memory: 640,
         public: "10.10.1.251/24",
         private: Some("10.10.2.251/24"),
-        disks: &[256, 256],
+        disks: &[256, 256, 64],
     },
     Plan {
         name: "node2",
@@ -47,7 +47,7 @@ pub const PLANS: &[Plan] = &[
         memory: 640,
         public: "10.10.1.252/24",
         private: Some("10.10.2.252/24"),
-        disks: &[256, 256],
+        disks: &[256, 256, 64],
     },
     Plan {
         name: "client",

@@ -10,8 +10,8 @@ use std::fmt;
 pub struct Node {
     /// The machine answers.
     pub up: bool,
-    /// DRBD's line for the device: connection, roles, disk states.
-    pub drbd: Drbd,
+    /// DRBD's line for each device: connection, roles, disk states.
+    pub drbd: Vec<Drbd>,
     /// The active volumes of the group.
     pub volumes: Count,
     /// The mounted file systems.
@@ -66,9 +66,10 @@ impl Node {
         });
         let routes = read("/proc/net/fib_trie").unwrap_or_default();
         let addresses = article.address.iter();
+        let drbd = read("/proc/drbd").unwrap_or_default();
         Self {
             up: true,
-            drbd: Drbd::parse(&read("/proc/drbd").unwrap_or_default(), article.minor),
+            drbd: article.resources().map(|(_, minor)| Drbd::parse(&drbd, minor)).collect(),
             volumes: article.group.as_ref().map_or(Count::default(), |group| Count {
                 there: mappings(&read).iter().filter(|name| group.has(name)).count(),
                 wanted: group.volumes.len(),
@@ -89,7 +90,7 @@ impl Node {
 
     /// Nothing of the group is here.
     pub fn idle(&self) -> bool {
-        self.drbd.roles.0 != "Primary"
+        self.drbd.iter().all(|drbd| drbd.roles.0 != "Primary")
             && self.volumes.none()
             && self.mounts.none()
             && self.address.none()
@@ -98,13 +99,21 @@ impl Node {
 
     /// The disk can be written to here, and every file system is mounted.
     pub fn has_data(&self) -> bool {
-        self.up && self.drbd.roles.0 == "Primary" && self.mounts.all()
+        self.up && self.drbd.iter().all(|drbd| drbd.roles.0 == "Primary") && self.mounts.all()
     }
 
     /// DRBD is connected and both its disks are good.
     pub fn healthy(&self) -> bool {
         let good = |state: &str| state == "UpToDate";
-        self.drbd.connection == "Connected" && good(&self.drbd.disks.0) && good(&self.drbd.disks.1)
+        let is_whole = |drbd: &Drbd| {
+            drbd.connection == "Connected" && good(&drbd.disks.0) && good(&drbd.disks.1)
+        };
+        self.up && self.drbd.iter().all(is_whole)
+    }
+
+    /// DRBD is sending or getting what one of the disks has missed.
+    pub fn is_syncing(&self) -> bool {
+        self.drbd.iter().any(|drbd| drbd.connection.starts_with("Sync"))
     }
 }
 
@@ -149,8 +158,11 @@ impl fmt::Display for Node {
         if !self.up {
             return out.write_str("off");
         }
-        let Drbd { connection, roles, disks } = &self.drbd;
-        write!(out, "drbd {connection} {}/{} {}/{}", roles.0, roles.1, disks.0, disks.1)?;
+        for (place, Drbd { connection, roles, disks }) in self.drbd.iter().enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            let (roles, disks) = (format!("{}/{}", roles.0, roles.1), (&disks.0, &disks.1));
+            write!(out, "{comma}drbd {connection} {roles} {}/{}", disks.0, disks.1)?;
+        }
         for (word, Count { there, wanted }) in
             [("volumes", self.volumes), ("mounts", self.mounts), ("addresses", self.address)]
         {

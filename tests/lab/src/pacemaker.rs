@@ -104,7 +104,7 @@ const LIMITS: &str = "op start timeout=120s op stop timeout=120s";
 
 /// What an administrator would type.
 fn resources(setting: &Setting) -> Result<String> {
-    let Article { resource, group, mounts, address, .. } = setting.article;
+    let Article { resource, settings, group, mounts, address, .. } = setting.article;
     let agent = |name: &'static str| format!("ocf:{}:{name}", setting.provider(name));
     let mut text =
         String::from("property stonith-enabled=false\nrsc_defaults resource-stickiness=100\n");
@@ -117,6 +117,15 @@ fn resources(setting: &Setting) -> Result<String> {
         let name = format!("fs{number}");
         text += &file_system(&name, mount, &agent("Filesystem"));
         members.push(name);
+    }
+    let mut together = "";
+    if let Some(settings) = settings {
+        // What is served is read there.
+        text += &replicated("settings", settings.resource, &agent("drbd"));
+        text += &where_primary("settings", &members);
+        members.clear();
+        together = "colocation with-settings inf: storage settings\n\
+                    order after-settings inf: settings storage\n";
     }
     if let Some(address) = address {
         text += &format!(
@@ -141,19 +150,31 @@ fn resources(setting: &Setting) -> Result<String> {
             members.insert(place, name.into());
         }
     }
-    text += &format!(
-        "primitive drbd {} params drbd_resource={resource} \
+    text += &replicated("storage", resource, &agent("drbd"));
+    text += &where_primary("storage", &members);
+    Ok(text + together)
+}
+
+/// The DRBD resource that a group of resources needs.
+fn replicated(group: &str, resource: &str, agent: &str) -> String {
+    format!(
+        "primitive {group}-drbd {agent} params drbd_resource={resource} \
          op start timeout=240s op promote timeout=120s op demote timeout=120s \
          op stop timeout=120s op monitor interval=29s role=Promoted timeout=60s \
          op monitor interval=31s role=Unpromoted timeout=60s\n\
-         clone drbd-clone drbd meta promotable=true promoted-max=1 clone-max=2 notify=true\n\
-         group storage {}\n\
-         colocation with-drbd inf: storage drbd-clone:Promoted\n\
-         order after-drbd inf: drbd-clone:promote storage:start\n",
-        agent("drbd"),
+         clone {group}-drbd-clone {group}-drbd \
+         meta promotable=true promoted-max=1 clone-max=2 notify=true\n"
+    )
+}
+
+/// The group, on the node where its DRBD resource is primary.
+fn where_primary(group: &str, members: &[String]) -> String {
+    format!(
+        "group {group} {}\n\
+         colocation {group}-with-drbd inf: {group} {group}-drbd-clone:Promoted\n\
+         order {group}-after-drbd inf: {group}-drbd-clone:promote {group}:start\n",
         members.join(" ")
-    );
-    Ok(text)
+    )
 }
 
 /// The resources of the service, with agent and parameters.

@@ -117,6 +117,9 @@ pub fn play(
     if let Some(lock) = play.check_lock(&mut broken) {
         verdict = format!("{verdict}; {lock}");
     }
+    if let Some(found) = play.check_disk(&mut broken) {
+        verdict = format!("{verdict}; {found}");
+    }
     Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
@@ -225,9 +228,24 @@ impl Play<'_> {
                     disk::grow(&self.lab.machine(node))?;
                 }
                 disk::use_all(&self.holder()?, self.setting.article)?;
-                self.mark("the file system has grown".into(), false);
+                self.mark("what lies on them has grown".into(), false);
                 Ok(())
             }
+            Step::Enlarge => {
+                let client = self.lab.machine("client");
+                self.setting.article.service.enlarge(&client)?;
+                self.mark("the client's file system has grown".into(), false);
+                Ok(())
+            }
+            Step::Spoil(side) => {
+                self.mark(format!("{}: the first line cannot be had", self.name(side)), true);
+                self.settings_resource(self.name(side), "down")
+            }
+            Step::Restore(side) => {
+                self.mark(format!("{}: the first line can be had again", self.name(side)), false);
+                self.settings_resource(self.name(side), "up")
+            }
+            Step::AwaitRefusal(side) => self.await_refusal(self.node(side)),
             Step::Empty => disk::empty(&self.holder()?, self.setting.article.mounts[0].directory),
             Step::Wait(seconds) => {
                 thread::sleep(Duration::from_secs(seconds));
@@ -250,6 +268,30 @@ impl Play<'_> {
             Step::AwaitBarred(side) => self.await_barred(Some(self.name(side))),
             Step::AwaitUnbarred => self.await_barred(None),
         }
+    }
+
+    /// An administrator's hand on the resource that has the service's settings.
+    fn settings_resource(&self, node: &str, verb: &str) -> Result<()> {
+        let settings = self.setting.article.settings.as_ref().context("there are no settings")?;
+        let command = format!("drbdadm {verb} {} 2>&1", settings.resource);
+        self.lab.machine(node).shell(&command, Duration::from_secs(60)).map(drop)
+    }
+
+    /// Waits until the agent that serves has failed to start on a node since the
+    /// scenario began; at no moment may it have served there.
+    fn await_refusal(&mut self, node: usize) -> Result<()> {
+        let serving = *self.setting.serving().last().context("no agent serves")?;
+        self.await_true(&format!("{serving} refuses to start"), |play| {
+            Ok(play.journal.calls(play.began).iter().any(|call| {
+                let failed = call.code.is_some_and(|code| code != 0);
+                call.node == node && call.action == "start" && call.what == serving && failed
+            }))
+        })?;
+        // heartbeat takes down what it could start of the line.
+        self.await_look("nothing of the group is left there", |look| look.nodes[node].idle())?;
+        let served = self.journal.looks(self.began).iter().any(|look| look.nodes[node].service);
+        ensure!(!served, "{serving} served without its settings on {}", NODES[node]);
+        Ok(())
     }
 
     /// What an administrator does where the engine has given up: Pacemaker
@@ -441,7 +483,7 @@ impl Play<'_> {
                     return Ok(look);
                 }
                 let [one, other] = &look.nodes;
-                if one.drbd.connection.starts_with("Sync") && now() - start < LIMIT * 4 {
+                if one.is_syncing() && now() - start < LIMIT * 4 {
                     // It gets on, however slowly.
                     begin = now();
                 }
@@ -488,6 +530,30 @@ impl Play<'_> {
     fn is_expected(&self, verdict: &Verdict) -> bool {
         let had_power = self.marks.iter().all(|(_, what, _)| !what.ends_with("loses power"));
         self.setting.article.is_async() && !had_power && verdict.acknowledged > 0
+    }
+
+    /// Where the client has a file system of its own on the group's disk: no error
+    /// has reached it, and fsck finds nothing.
+    fn check_disk(&self, broken: &mut Vec<String>) -> Option<&'static str> {
+        let service = self.setting.article.service;
+        if !service.is_disk() {
+            return None;
+        }
+        let refusals = self.journal.refusals();
+        broken.extend(refusals.first().map(|why| format!("an error reached the client: {why}")));
+        match service.faults(self.lab) {
+            Ok(faults) if faults.is_empty() => {
+                refusals.is_empty().then_some("no error reached the client, and fsck finds none")
+            }
+            Ok(faults) => {
+                broken.extend(faults);
+                None
+            }
+            Err(err) => {
+                broken.push(format!("the client's file system cannot be checked: {err:#}"));
+                None
+            }
+        }
     }
 
     /// What has become of the lock that the client holds. One that the server

@@ -141,11 +141,11 @@ fn play_one(
 /// What broke, and what the nodes logged last that sounds like trouble.
 fn wreckage(lab: &Lab, outcome: &Outcome) -> String {
     let mut out = outcome.broken.join("\n");
-    for node in NODES {
+    for node in NODES.into_iter().chain(["client"]) {
         out += &format!("\n\n{node}:\n");
         let script = "for log in /var/log/heartbeat-log /var/log/syslog /var/log/pacemaker/pacemaker.log; do \
              [ -f $log ] && grep -aiE 'error|crit|warn|fail|refus|cannot|split' $log | tail -n 12; done; \
-             dmesg | grep -iE 'drbd|error' | tail -n 8; cat /proc/drbd";
+             dmesg | grep -iE 'drbd|error|fail|scsi|aoe|jfs' | tail -n 8; cat /proc/drbd 2>/dev/null";
         match lab.machine(node).run(&["/bin/sh", "-c", script], Duration::from_secs(20)) {
             Ok(output) if output.code != 255 => out += &output.stdout,
             Ok(output) => out += &output.why.unwrap_or_default(),

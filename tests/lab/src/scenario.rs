@@ -30,7 +30,7 @@ pub enum Fault {
 }
 
 /// One thing that is done or waited for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// The engine is asked to move the group, with nothing wrong.
     HandOver(Side),
@@ -61,6 +61,14 @@ pub enum Step {
     Empty,
     /// The disk under DRBD becomes larger on both nodes, and all above it.
     Grow,
+    /// The client uses what its disk has grown by.
+    Enlarge,
+    /// DRBD's resource with what says what is served is down on a node.
+    Spoil(Side),
+    /// It is up again.
+    Restore(Side),
+    /// Until what serves has refused to start there; nothing of it may be.
+    AwaitRefusal(Side),
     /// Nothing, for so many seconds.
     Wait(u64),
     /// The fault strikes when the agent is called with the action there.
@@ -145,6 +153,9 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     if setting.article.is_shared() {
         return shared::scenarios();
     }
+    if setting.moves_back() {
+        return films(setting.article.service);
+    }
     let mut all = vec![
         scenario(
             "hand-over",
@@ -219,13 +230,102 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     if setting.engine == Engine::Pacemaker {
         all.push(apart());
     }
-    if setting.article.service.has_file() {
+    if !setting.article.service.is_disk() {
         all.push(full());
     }
     for agent in setting.group().into_iter().chain(setting.serving()) {
         all.extend(strikes(agent, setting.engine));
     }
     all
+}
+
+/// What is done where heartbeat moves nothing on request and takes everything back
+/// by itself: its own stop and start, which is how the articles try it, and faults.
+fn films(service: Service) -> Vec<Scenario> {
+    use Side::{First, Second};
+    use Step::{AwaitClient, AwaitGroup, AwaitRefusal, Cut, Enlarge, Freeze, Grow, Mend};
+    use Step::{PowerOff, PowerOn, Restore, Spoil, StartNode, StopNode, Wait};
+    let away = [StopNode(First), AwaitGroup(Some(Second)), AwaitClient];
+    let back = [StartNode(First), AwaitGroup(Some(First)), AwaitClient];
+    let cut = |network| [Cut { side: First, network, silent: true }, Wait(20), Mend, AwaitClient];
+    // vblade measures its device when it starts.
+    let growth = match service {
+        Service::Aoe => [&[Grow][..], &away, &[Enlarge, AwaitClient], &back].concat(),
+        _ => [&[Grow, Enlarge, AwaitClient][..], &away, &back].concat(),
+    };
+    vec![
+        scenario(
+            "stop-start",
+            "heartbeat is stopped on the active node, and started again",
+            &[&away[..], &back].concat(),
+        ),
+        scenario(
+            "power-cut",
+            "the active node loses power, the other takes over; it comes back, and takes back",
+            &[
+                &[PowerOff(First), AwaitGroup(Some(Second)), AwaitClient, PowerOn(First)][..],
+                &back[1..],
+            ]
+            .concat(),
+        ),
+        scenario(
+            "standby-power-cut",
+            "the node that stands by loses power; the service must not notice",
+            &[PowerOff(Second), Wait(15), PowerOn(Second)],
+        ),
+        scenario(
+            "both-power-cut",
+            "both nodes lose power at once and come back",
+            &[
+                PowerOff(First),
+                PowerOff(Second),
+                Wait(2),
+                PowerOn(First),
+                PowerOn(Second),
+                AwaitGroup(Some(First)),
+                AwaitClient,
+            ],
+        ),
+        scenario(
+            "freeze",
+            "the active node stands still, for less than it takes to be called dead",
+            &[Freeze(First, 4), Wait(5)],
+        ),
+        scenario(
+            "private-cut",
+            "the private network swallows every frame for a while",
+            &cut(Network::Private),
+        ),
+        scenario(
+            "public-cut",
+            "the active node is cut off from the client for a while",
+            &cut(Network::Public),
+        ),
+        scenario(
+            "first-line",
+            "the other node cannot have the first line's group, and is asked for both: it serves \
+             nothing from an empty directory",
+            // Once the first is dead to it, the second tries again by itself. One that
+            // comes back in that very moment asks for what is just being taken:
+            // heartbeat says yes to it, and goes on taking.
+            &[
+                &[Spoil(Second), StopNode(First), AwaitRefusal(Second), Restore(Second)][..],
+                &[Wait(40)],
+                &back,
+            ]
+            .concat(),
+        ),
+        scenario(
+            "growth",
+            "disk, DRBD, target, partition and file system grow while the client writes",
+            &growth,
+        ),
+        scenario(
+            "twenty",
+            "twenty moves in a row, there and back",
+            &[&away[..], &back].concat().repeat(10),
+        ),
+    ]
 }
 
 /// Every way in which people move a group, and many moves in a row.

@@ -2,18 +2,27 @@
 //! how a client reaches it, what shows that it runs, and where the ledger is
 //! read afterwards.
 
-use super::article::{Article, Service, Who};
+mod disk;
+
+use super::article::{Article, Service, Settings, Who};
 use super::client::{Lab, Machine};
-use super::guest::{SELF, pid_file, target_switch};
-use anyhow::{Context, Result};
+use super::guest::{SELF, pid_file};
+use anyhow::Result;
 use std::time::Duration;
-use story::ledger::{Ack, Verdict, check_from};
+use story::ledger::{Ack, Verdict, check_bytes};
 
 /// The port the lab's own service answers on.
 const PORT: u16 = 7000;
 
 /// Where the client mounts the export.
 const MOUNTED: &str = "/mnt";
+
+/// The file that says whether the article's target serves.
+const SWITCH: &str =
+    "/sys/kernel/config/target/iscsi/iqn.2008-04.local.home:storage.disk.0/tpgt_1/enable";
+
+/// How /proc/net/packet shows a socket for ATA over Ethernet.
+const ETHERTYPE: &str = "88a2";
 
 /// What locks of NFSv3 need on a client.
 const CLIENT_OF_3: &str = "mkdir -p /run/rpcbind; rpcbind -w; rpc.statd\n";
@@ -45,8 +54,26 @@ impl Service {
             }
             Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
             Service::Nfs(_) => NFS_PREPARATION.into(),
-            Service::Iscsi | Service::Aoe => String::new(),
+            // The packages' own files, where they are not the group's.
+            Service::Iscsi | Service::Aoe => article.settings.as_ref().map_or(
+                String::new(),
+                |Settings { file, directory, .. }| {
+                    format!("rm -rf /etc/{file}; ln -s {directory}/{file} /etc/{file}\n")
+                },
+            ),
         }
+    }
+
+    /// What is put on the group's file systems once they are made and mounted, in
+    /// shell.
+    pub fn filling(self, article: &Article) -> Result<String> {
+        if let Some((path, text)) = article.carried()? {
+            let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
+            return Ok(format!("mkdir -p {directory}\ncat > {path} <<'END'\n{text}END\n"));
+        }
+        Ok(match self {
+            _ => String::new(),
+        })
     }
 
     /// What an init system would start at boot besides DRBD and the engine.
@@ -59,18 +86,21 @@ impl Service {
 
     /// Whether it runs on a node whose files `read` reads.
     pub fn runs(self, read: &impl Fn(&str) -> Result<String>) -> bool {
-        let runs = |name: &str, program: &str| {
-            let pid = read(&pid_file(name)).unwrap_or_default();
+        let runs = |pid_file: &str, program: &str| {
+            let pid = read(pid_file).unwrap_or_default();
             let command = read(&format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
             command.contains(program)
         };
         let counts = |path: &str| read(path).is_ok_and(|text| !matches!(text.trim(), "" | "0"));
         match self {
-            Service::Ledger => runs("ledger", "ledger-serve"),
-            Service::Writers => runs("writer", "ledger-keep"),
+            Service::Ledger => runs(&pid_file("ledger"), "ledger-serve"),
+            Service::Writers => runs(&pid_file("writer"), "ledger-keep"),
             Service::Nfs(_) => counts("/proc/fs/nfsd/threads"),
-            Service::Iscsi => counts(&target_switch()),
-            Service::Aoe => runs("vblade", "vblade"),
+            Service::Iscsi => counts(SWITCH),
+            Service::Aoe => {
+                let sockets = read("/proc/net/packet").unwrap_or_default();
+                sockets.lines().any(|line| line.split_whitespace().nth(3) == Some(ETHERTYPE))
+            }
         }
     }
 
@@ -89,23 +119,27 @@ impl Service {
             Service::Iscsi => format!(
                 "modprobe -a iscsi_tcp sd_mod crc32c\n\
                  mkdir -p /run/lock/iscsi; iscsid || exit 1\n\
-                 until iscsiadm -m discovery -t sendtargets -p {address}; do sleep 1; done\n\
-                 until iscsiadm -m node --login; do sleep 1; done\n\
-                 until [ -b {} ]; do sleep 0.2; done",
-                self.device()
+                 until iscsiadm -m discovery -t st -p {address}; do sleep 1; done\n\
+                 until iscsiadm -m node --login; do sleep 1; done\n{}",
+                self.formatting("blkid /dev/sda1 | cut -d' ' -f2 | sed s/\\\"//g")
             ),
             Service::Aoe => format!(
-                "modprobe aoe\nuntil [ -b {} ]; do echo > /dev/etherd/discover; sleep 1; done",
-                self.device()
+                "modprobe aoe\nuntil [ -b {} ]; do aoe-discover; sleep 1; done\n{}",
+                self.device(),
+                self.formatting("echo /dev/etherd/e0.1p1")
             ),
         };
         client.shell(&format!("exec 2>&1\n{script}"), LIMIT)?;
         Ok(())
     }
 
-    /// The disk the client sees.
-    fn device(self) -> &'static str {
-        if self == Service::Iscsi { "/dev/sda" } else { "/dev/etherd/e0.1" }
+    /// Where the client mounts what it is given.
+    fn directory(self) -> &'static str {
+        match self {
+            Service::Iscsi => "/mnt/iscsi",
+            Service::Aoe => "/mnt/aoe",
+            _ => MOUNTED,
+        }
     }
 
     /// The command that writes the ledger on the client, if it is the client
@@ -113,8 +147,9 @@ impl Service {
     pub fn writer(self, article: &Article) -> Option<Vec<String>> {
         let (way, to) = match self {
             Service::Ledger => ("tcp", format!("{}:{PORT}", article.address.unwrap_or_default())),
-            Service::Nfs(_) => ("file", format!("{MOUNTED}/ledger")),
-            Service::Iscsi | Service::Aoe => ("device", self.device().to_owned()),
+            Service::Nfs(_) | Service::Iscsi | Service::Aoe => {
+                ("file", format!("{}/ledger", self.directory()))
+            }
             Service::Writers => return None,
         };
         Some([SELF, "ledger-write", way, &to].map(str::to_owned).to_vec())
@@ -133,8 +168,8 @@ impl Service {
         Ok(output.success("look for the lock")?.trim() == "held")
     }
 
-    /// Reads a writer's ledger on a node that has it, and holds it against
-    /// what the writer was told.
+    /// Reads a writer's ledger on a node that has it, or by the client where only
+    /// that knows the file system, and holds it against what the writer was told.
     pub fn check(
         self,
         lab: &Lab,
@@ -144,22 +179,23 @@ impl Service {
         acks: &[Ack],
     ) -> Result<Verdict> {
         let machine = lab.machine(node);
-        if self.has_file() {
-            return Ok(check_from(1, &machine.read(&article.ledger(writer))?, acks));
-        }
-        let last = acks.iter().map(|ack| ack.number).max().unwrap_or(0).to_string();
-        let read = [SELF, "ledger-collect", &article.device(), &last];
-        let bytes = machine.output(&read, LIMIT)?;
-        // The number of the first record in a line of its own, then all.
-        let line = bytes.iter().position(|byte| *byte == b'\n').context("nothing was read")?;
-        let first = std::str::from_utf8(&bytes[..line])?.parse()?;
-        Ok(check_from(first, &bytes[line + 1..], acks))
+        let bytes = match self {
+            Service::Iscsi | Service::Aoe => {
+                let client = lab.machine("client");
+                // From the disk, and not from what the client still has in memory.
+                client.shell("echo 3 > /proc/sys/vm/drop_caches", LIMIT)?;
+                client.read(&format!("{}/ledger", self.directory()))?
+            }
+            _ => machine.read(&article.ledger(writer))?,
+        };
+        Ok(check_bytes(&bytes, acks))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
 
     /// Whether a service runs on a node that has these files.
     fn runs(service: Service, files: &[(&str, &str)]) -> bool {
@@ -171,18 +207,16 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        let all =
-            [Service::Ledger, Service::Nfs("3"), Service::Iscsi, Service::Aoe, Service::Writers];
-        for service in all {
+        use Service::{Aoe, Iscsi, Ledger, Nfs, Writers};
+        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Writers] {
             assert!(!runs(service, &[]), "{service:?}");
         }
-        assert!(runs(Service::Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));
-        assert!(!runs(Service::Nfs("4.2"), &[("/proc/fs/nfsd/threads", "0\n")]));
-        let pid = ("/run/lab/vblade.pid", "17");
-        assert!(runs(Service::Aoe, &[pid, ("/proc/17/cmdline", "vblade\0-d\0")]));
-        assert!(
-            !runs(Service::Aoe, &[pid, ("/proc/17/cmdline", "sleep\0")]),
-            "a number used again"
-        );
+        assert!(runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));
+        assert!(!runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "0\n")]));
+        let sockets = |protocol: &str| {
+            format!("sk RefCnt Type Proto Iface R Rmem User Inode\n0 3 3 {protocol} 5 1 0 0 71\n")
+        };
+        assert!(runs(Aoe, &[("/proc/net/packet", &sockets("88a2"))]));
+        assert!(!runs(Aoe, &[("/proc/net/packet", &sockets("0806"))]));
     }
 }

@@ -63,17 +63,28 @@ impl Setting {
 
     /// The promotable agents bring their own resource up.
     pub fn drbd_at_boot(&self) -> bool {
-        self.engine == Engine::Heartbeat
+        self.is_heartbeat()
     }
 
-    /// Whether there are such agents: Debian has no init script `lvm2` any
-    /// more, which the NFS article calls; and our handler is Pacemaker's.
+    /// Whether there are such agents: Debian has no init script `lvm2`,
+    /// `iscsitarget` or `vblade` any more, which the articles call; and our
+    /// handler is Pacemaker's.
     pub fn exists(&self) -> bool {
         if self.article.has_handler() {
             return self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy;
         }
-        let stock = self.engine == Engine::Heartbeat && self.agents == Agents::Stock;
-        !(stock && self.article.group.as_ref().is_some_and(|group| group.agent == "lvm2"))
+        let is_stock = self.agents == Agents::Stock;
+        let has_lvm2 = self.article.group.as_ref().is_some_and(|group| group.agent == "lvm2");
+        !(is_stock && (self.article.service.is_disk() || has_lvm2 && self.is_heartbeat()))
+    }
+
+    fn is_heartbeat(&self) -> bool {
+        self.engine == Engine::Heartbeat
+    }
+
+    /// Whether the group goes back to its own node as soon as that is there.
+    pub fn moves_back(&self) -> bool {
+        self.is_heartbeat() && self.article.moves_back()
     }
 
     /// The agents under test from left to right, as the recorder names them;

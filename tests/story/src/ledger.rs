@@ -131,7 +131,7 @@ pub struct Ack {
 /// What a ledger holds, held against the acknowledgements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Distinct records that were acknowledged and not overwritten since.
+    /// Distinct records that were acknowledged.
     pub acknowledged: u64,
     /// Whole records on disk, each in its place.
     pub on_disk: u64,
@@ -182,14 +182,12 @@ impl Verdict {
 pub fn check(path: &Path, acks: &[Ack]) -> Result<Verdict> {
     let bytes = std::fs::read(path)
         .with_context(|| format!("cannot read the ledger {}", path.display()))?;
-    Ok(check_from(1, &bytes, acks))
+    Ok(check_bytes(&bytes, acks))
 }
 
-/// Holds what was read against `acks`, where `first` is the first record that
-/// can still be there.
-pub fn check_from(first: u64, bytes: &[u8], acks: &[Ack]) -> Verdict {
-    let mut acked: Vec<u64> =
-        acks.iter().map(|ack| ack.number).filter(|number| *number >= first).collect();
+/// Holds what was read, from the first record on, against `acks`.
+pub fn check_bytes(bytes: &[u8], acks: &[Ack]) -> Verdict {
+    let mut acked: Vec<u64> = acks.iter().map(|ack| ack.number).collect();
     acked.sort_unstable();
     acked.dedup();
     let mut verdict = Verdict {
@@ -198,7 +196,7 @@ pub fn check_from(first: u64, bytes: &[u8], acks: &[Ack]) -> Verdict {
         ..Verdict::default()
     };
     let mut present = Vec::new();
-    for (chunk, place) in bytes.chunks_exact(RECORD).zip(first..) {
+    for (chunk, place) in bytes.chunks_exact(RECORD).zip(1..) {
         match Record::decode(chunk) {
             Ok(record) if record.number == place => present.push(place),
             Ok(record) => verdict.damaged.push((place, format!("record {} here", record.number))),

@@ -1,6 +1,6 @@
 //! The set-ups themselves.
 
-use super::{Article, Change, Group, Mount, Owner, Service};
+use super::{Article, Change, Group, Mount, Owner, Service, Settings};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
@@ -13,7 +13,7 @@ const OTHER: &str = "/redundantstorage/other_files";
 const OPTIONS: &str = "nosuid,usrquota,noatime";
 
 /// heartbeat moves a group on request only where this is decided, which the
-/// two storage articles left to it; as the NFS article decided.
+/// storage article left to it; as the NFS article decided.
 const NOTHING_MOVES_BACK: Change = ("initdead 120\n", "initdead 120\nauto_failback off\n");
 
 const NFS_FILES: &[(&str, &str)] = &[
@@ -65,6 +65,7 @@ const NFS: Article = Article {
     changes: &[NFS_PLACES, TWO_PATHS, WITHOUT_LVM, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
+    settings: None,
     group: None,
     mounts: &[Mount { device: "/dev/drbd0", directory: WEB, fstype: "ext4", options: OPTIONS }],
     address: Some("10.10.1.10"),
@@ -80,6 +81,7 @@ const LVM: Article = Article {
     changes: &[NFS_PLACES, TWO_PATHS, WITHOUT_SERVER],
     resource: "redundantstorage",
     minor: 0,
+    settings: None,
     group: Some(Group {
         name: "redundantstorage",
         volumes: &[("web_files", 20), ("other_files", 12)],
@@ -181,6 +183,7 @@ const XEN: Article = Article {
     ]],
     resource: "r1",
     minor: 1,
+    settings: None,
     group: Some(Group { name: "vg", volumes: &[("data", 20)], agent: "LVM", owner: Owner::Tag }),
     mounts: &[Mount {
         device: "/dev/vg/data",
@@ -218,6 +221,7 @@ const JFS: Article = Article {
     ]],
     resource: "redundantstorage",
     minor: 0,
+    settings: None,
     group: None,
     mounts: &[Mount { device: "/dev/drbd0", directory: "/srv/data", fstype: "jfs", options: "" }],
     address: Some("10.10.1.250"),
@@ -225,63 +229,76 @@ const JFS: Article = Article {
     service: Service::Ledger,
 };
 
-/// The storage article's second line: a disk for iSCSI's initiators. Its
-/// first line, a small file system with the configuration, is the one above.
+/// The disks of the two storage articles, as they are here: one for DRBD's
+/// metadata, one for the small file system, one for the target.
+const STORAGE_DISKS: &[Change] =
+    &[("/dev/vdd1", LOWER), ("/dev/vdc1", "/dev/vdd"), ("/dev/vdb1", "/dev/vdc")];
+
+/// Where both keep the file that says what is served.
+const SETTINGS: Mount =
+    Mount { device: "/dev/drbd0", directory: "/srv/data", fstype: "jfs", options: "" };
+
+/// The storage article to its last word: a small file system with the target's
+/// configuration, and a disk for iSCSI's initiators.
 const ISCSI: Article = Article {
     name: "iscsi",
-    about: "the storage article's target: address, DRBD, iSCSI with CHAP",
+    about: "the storage article: DRBD and jfs for ietd.conf; address, DRBD, iSCSI with CHAP",
     files: &[
         ("ha.cf", include_str!("../../setups/iscsi/ha.cf")),
         ("authkeys", include_str!("../../setups/iscsi/authkeys")),
         ("haresources", include_str!("../../setups/iscsi/haresources")),
-        ("iscsi.target.0.res", include_str!("../../setups/iscsi/iscsi.target.0.res")),
+        ("drbd.conf", include_str!("../../setups/iscsi/drbd.conf")),
         ("ietd.conf", include_str!("../../setups/iscsi/ietd.conf")),
         ("iscsid.conf", include_str!("../../setups/iscsi/iscsid.conf")),
         ("initiatorname.iscsi", include_str!("../../setups/iscsi/initiatorname.iscsi")),
     ],
-    changes: &[&[
-        NOTHING_MOVES_BACK,
-        ("node1 drbddisk::iscsi.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
-        ("/dev/vdd1", LOWER),
-        ("/dev/vdb1[1]", "/dev/vdc[1]"),
-        // Today's DRBD has the rate elsewhere, and so has the lab.
-        ("        rate 100M;\n", ""),
-    ]],
+    changes: &[
+        STORAGE_DISKS,
+        // ietd.conf has no user for discovery, and IET let in whoever gave one. LIO
+        // does not: open-iscsi offers `AuthMethod=CHAP,None` where it has a user's
+        // name, LIO takes CHAP, and declares the login complete without a question.
+        &[
+            ("discovery.sendtargets.auth.username = geekshlby\n", ""),
+            ("discovery.sendtargets.auth.password = secret\n", ""),
+        ],
+    ],
     resource: "iscsi.target.0",
     minor: 1,
+    settings: Some(Settings {
+        resource: "iscsi.config",
+        minor: 0,
+        file: "ietd.conf",
+        directory: "/srv/data/iscsi",
+    }),
     group: None,
-    mounts: &[],
+    mounts: &[SETTINGS],
     address: Some("10.10.1.250"),
     address_first: true,
     service: Service::Iscsi,
 };
 
-/// The ATA over Ethernet article's second line, a disk for the network's
-/// clients.
+/// The ATA over Ethernet article to its last word.
 const AOE: Article = Article {
     name: "aoe",
-    about: "the ATA over Ethernet article's target: DRBD and vblade, without any address",
+    about: "the ATA over Ethernet article: DRBD and jfs for vblade.conf; DRBD, vblade",
     files: &[
         ("ha.cf", include_str!("../../setups/aoe/ha.cf")),
         ("authkeys", include_str!("../../setups/aoe/authkeys")),
         ("haresources", include_str!("../../setups/aoe/haresources")),
-        ("aoe.target.0.res", include_str!("../../setups/aoe/aoe.target.0.res")),
+        ("drbd.conf", include_str!("../../setups/aoe/drbd.conf")),
         ("vblade.conf", include_str!("../../setups/aoe/vblade.conf")),
     ],
-    changes: &[&[
-        NOTHING_MOVES_BACK,
-        // As printed, heartbeat refuses the file.
-        ("auth3", "auth 3"),
-        ("node1 drbddisk::aoe.config Filesystem::/dev/drbd0::/srv/data::jfs\n", ""),
-        ("/dev/vdd1", LOWER),
-        ("/dev/vdb1[1]", "/dev/vdc[1]"),
-        // Today's DRBD has the rate elsewhere, and so has the lab.
-        ("        rate 100M;\n", ""),
-    ]],
+    changes: &[STORAGE_DISKS],
     resource: "aoe.target.0",
     minor: 1,
+    settings: Some(Settings {
+        resource: "aoe.config",
+        minor: 0,
+        file: "vblade.conf",
+        directory: "/srv/data/aoe",
+    }),
     group: None,
-    mounts: &[],
+    mounts: &[SETTINGS],
     address: None,
     address_first: false,
     service: Service::Aoe,
@@ -321,6 +338,7 @@ const GFS2: Article = Article {
     ]],
     resource: "r0",
     minor: 0,
+    settings: None,
     group: Some(Group {
         name: "vg0",
         volumes: &[("shared", 40)],

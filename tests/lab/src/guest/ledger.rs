@@ -11,10 +11,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
-use story::ledger::places::{self, Places};
+use story::ledger::places::Places;
 use story::ledger::service::{self, Client};
 use story::ledger::{Ledger, Record};
 use story::timeline::now;
+
+/// While there is such a file, the client's writer waits and has nothing open.
+pub const HOLD: &str = "/run/lab/hold";
 
 /// `ledger-serve FILE PORT`: the daemon.
 pub fn serve(words: &[String]) -> ExitCode {
@@ -69,7 +72,6 @@ impl Way {
         match way.as_str() {
             "tcp" => Some(Way::Tcp(Client::new(to.parse().ok()?))),
             "file" => Some(Way::Places(Places::file(Path::new(to)))),
-            "device" => Some(Way::Places(Places::device(Path::new(to)))),
             _ => None,
         }
     }
@@ -82,7 +84,7 @@ impl Way {
     }
 }
 
-/// `ledger-write tcp ADDRESS:PORT | file PATH | device PATH`: appends records
+/// `ledger-write tcp ADDRESS:PORT | file PATH`: appends records
 /// until it is ended. Prints `ack NUMBER NANOSECONDS`, and `err NUMBER
 /// NANOSECONDS REASON` when the reason changes.
 pub fn write(words: &[String]) -> ExitCode {
@@ -90,6 +92,12 @@ pub fn write(words: &[String]) -> ExitCode {
     let mut reason = String::new();
     let stdout = std::io::stdout();
     for number in 1u64.. {
+        while Path::new(HOLD).exists() {
+            if let Way::Places(places) = &mut way {
+                places.close();
+            }
+            sleep(Duration::from_millis(20));
+        }
         let record = Record::new(number, "client", now().as_nanos() as u64);
         while let Err(err) = way.append(&record) {
             let said = format!("{err:#}");
@@ -106,24 +114,4 @@ pub fn write(words: &[String]) -> ExitCode {
         sleep(Duration::from_millis(10));
     }
     ExitCode::SUCCESS
-}
-
-/// `ledger-collect DEVICE LAST`: prints the number of the first record that a
-/// device can still have, a line feed, and the records from there to `LAST`.
-pub fn collect(words: &[String]) -> ExitCode {
-    let collected = || -> anyhow::Result<()> {
-        let [device, last] = words else { anyhow::bail!("want DEVICE LAST") };
-        let (first, bytes) = places::collect(Path::new(device), last.parse()?)?;
-        let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{first}")?;
-        stdout.write_all(&bytes)?;
-        Ok(stdout.flush()?)
-    };
-    match collected() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
-            eprintln!("{err:#}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -1,10 +1,10 @@
 //! Resources of the lab's own, which stand at the end of a group where the
 //! articles have a daemon's init script: the service that answers the client
-//! over TCP, the writer on a node, and the targets of iSCSI and ATA over
-//! Ethernet. They speak heartbeat's, LSB's and Pacemaker's words.
+//! over TCP, and the writer on a node. They speak heartbeat's, LSB's and
+//! Pacemaker's words.
 
+use super::SELF;
 use super::record::around;
-use super::{SELF, lio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -35,13 +35,6 @@ const ALL: &[StandIn] = &[
         stop: || WRITER.stop(),
         runs: || WRITER.pid().is_some(),
     },
-    StandIn {
-        name: "vblade",
-        start: start_vblade,
-        stop: || VBLADE.stop(),
-        runs: || VBLADE.pid().is_some(),
-    },
-    StandIn { name: "iscsitarget", start: lio::start, stop: lio::stop, runs: lio::runs },
 ];
 
 /// The resource that is called, if the lab has one of that name.
@@ -98,7 +91,6 @@ struct Daemon {
 
 const LEDGER: Daemon = Daemon { name: "ledger", program: SELF };
 const WRITER: Daemon = Daemon { name: "writer", program: SELF };
-const VBLADE: Daemon = Daemon { name: "vblade", program: "vblade" };
 
 /// The file with the pid of a daemon.
 pub fn pid_file(name: &str) -> String {
@@ -172,25 +164,6 @@ fn start_ledger(daemon: &Daemon, verb: &str) -> Result<(), String> {
             Err(_) => sleep(Duration::from_millis(5)),
         }
     }
-}
-
-/// The article's `/etc/vblade.conf` says `NIC SHELF SLOT DEVICE`. By default
-/// vblade writes into this machine's memory and acknowledges that; with `-d`
-/// it writes to the device.
-fn start_vblade() -> Result<(), String> {
-    if VBLADE.pid().is_some() {
-        return Ok(());
-    }
-    let config = fs::read_to_string("/etc/vblade.conf").unwrap_or_default();
-    let line = config.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
-    let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
-    let &[nic, shelf, slot, device] = &words[..] else {
-        return Err("/etc/vblade.conf does not say NIC SHELF SLOT DEVICE".into());
-    };
-    VBLADE.start(&["-d", shelf, slot, nic, device])?;
-    // It ends at once if the device or the card is not there.
-    sleep(Duration::from_millis(200));
-    VBLADE.pid().map(drop).ok_or_else(|| format!("vblade does not serve {device}"))
 }
 
 const META: &str = r#"<?xml version="1.0"?>

@@ -58,15 +58,15 @@ fn a_torn_end_is_cut_off_and_a_whole_one_is_left() {
 fn every_kind_of_loss_breaks_the_verdict() {
     let (_directory, path) = written(4);
     let whole = std::fs::read(&path).unwrap();
-    assert!(!check_from(1, &whole, &[]).holds(), "nothing acknowledged shows nothing");
-    assert_eq!(check_from(1, &whole[..3 * RECORD], &acks(1..=4)).missing, [4]);
-    assert_eq!(check_from(1, &whole[..3 * RECORD + 9], &acks(1..=4)).missing, [4]);
+    assert!(!check_bytes(&whole, &[]).holds(), "nothing acknowledged shows nothing");
+    assert_eq!(check_bytes(&whole[..3 * RECORD], &acks(1..=4)).missing, [4]);
+    assert_eq!(check_bytes(&whole[..3 * RECORD + 9], &acks(1..=4)).missing, [4]);
     let mut swapped = whole.clone();
     swapped[..2 * RECORD].rotate_left(RECORD);
-    assert_eq!(check_from(1, &swapped, &acks(1..=4)).missing, [1, 2]);
+    assert_eq!(check_bytes(&swapped, &acks(1..=4)).missing, [1, 2]);
     let mut holed = whole;
     holed[RECORD..2 * RECORD].fill(0);
-    let verdict = check_from(1, &holed, &acks([1, 3]));
+    let verdict = check_bytes(&holed, &acks([1, 3]));
     assert!(!verdict.holds(), "damage in front of a record is never the trace of an interruption");
     assert_eq!(verdict.damaged, [(2, "zeros".to_string())]);
 }
