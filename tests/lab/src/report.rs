@@ -8,7 +8,11 @@ use super::setting::{Agents, Setting};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 use story::timeline::{Story, grouped, human};
+
+/// What stands before the seed in a scenario's name.
+const SEED: char = '#';
 
 /// One scenario as it went.
 pub struct Entry {
@@ -27,7 +31,7 @@ pub struct Entry {
 impl Entry {
     /// Tells it from the same scenario with other moments of the faults.
     pub fn tag_seed(&mut self, seed: u64) {
-        self.scenario.name += &format!("#{seed}");
+        self.scenario.name += &format!("{SEED}{seed}");
         self.story.title += &format!(", seed {seed}");
     }
 
@@ -85,7 +89,7 @@ fn table(entries: &[Entry], page: &mut String) {
               <th class=\"n\">records</th></tr>\n";
     for entry in entries {
         let stock = yardstick(entry, entries);
-        let cell = |value: Option<std::time::Duration>| value.map_or("".into(), human);
+        let cell = |value: Option<Duration>| value.map_or("".into(), human);
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td><a href=\"#{}\">{}</a></td><td class=\"{}\">{}</td>\
@@ -189,6 +193,29 @@ pub fn summary(entries: &[Entry]) -> String {
         if !entry.passed() {
             let _ = writeln!(out, "      {}", entry.story.verdict.1);
         }
+    }
+    out + &spreads(entries)
+}
+
+/// The gaps of what was played several times: the shortest, the middle one, the
+/// longest.
+fn spreads(entries: &[Entry]) -> String {
+    let mut gaps: Vec<(String, Vec<Duration>)> = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.passed()) {
+        let Some((name, _)) = entry.scenario.name.split_once(SEED) else { continue };
+        let name = format!("{}/{name}", entry.setting.name());
+        match gaps.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(entry.figures.gap),
+            None => gaps.push((name, vec![entry.figures.gap])),
+        }
+    }
+    let mut out = String::new();
+    for (name, mut all) in gaps {
+        all.sort_unstable();
+        let [first, middle, last] = [0, all.len() / 2, all.len() - 1].map(|at| human(all[at]));
+        let times = all.len();
+        let _ =
+            writeln!(out, "  {name}: gap {first} to {last}, {middle} in the middle, of {times}");
     }
     out
 }
