@@ -136,6 +136,8 @@ pub enum Service {
     /// A target of ATA over Ethernet, which needs no address; the client has a
     /// file system on the disk.
     Aoe,
+    /// MariaDB; the client commits.
+    Sql,
     /// Nothing for a client: each node has a program that writes into a ledger
     /// of its own, on the file system of both.
     Writers,
@@ -168,6 +170,7 @@ impl Service {
             Service::Nfs(_) => &NFS,
             Service::Iscsi => &const { [word("iscsitarget")] },
             Service::Aoe => &const { [word("vblade")] },
+            Service::Sql => &const { [word("mariadb")] },
             Service::Writers => &const { [stand_in("writer")] },
         }
     }

@@ -12,9 +12,11 @@ mod ledger;
 mod lock;
 mod messages;
 mod record;
+mod sql;
 mod stand_in;
 
 pub use ledger::HOLD;
+pub use sql::COLUMN;
 pub use stand_in::pid_file;
 
 use std::path::Path;

@@ -222,8 +222,11 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
         all.push(barring());
         return all;
     }
-    if matches!(setting.article.service, Service::Nfs(_)) {
-        all.extend(moves());
+    match setting.article.service {
+        Service::Nfs(_) => all.extend(moves()),
+        // The group's power cuts and moves are what a database is to survive.
+        Service::Sql => return all,
+        _ => {}
     }
     all.push(resync());
     all.extend(disk_faults());

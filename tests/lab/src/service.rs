@@ -3,6 +3,7 @@
 //! read afterwards.
 
 mod disk;
+mod sql;
 
 use super::article::{Article, Service, Settings, Who};
 use super::client::{Lab, Machine};
@@ -54,6 +55,7 @@ impl Service {
             }
             Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
             Service::Nfs(_) => NFS_PREPARATION.into(),
+            Service::Sql => sql::PREPARATION.into(),
             // The packages' own files, where they are not the group's.
             Service::Iscsi | Service::Aoe => article.settings.as_ref().map_or(
                 String::new(),
@@ -72,6 +74,7 @@ impl Service {
             return Ok(format!("mkdir -p {directory}\ncat > {path} <<'END'\n{text}END\n"));
         }
         Ok(match self {
+            Service::Sql => sql::filling(),
             _ => String::new(),
         })
     }
@@ -101,6 +104,7 @@ impl Service {
                 let sockets = read("/proc/net/packet").unwrap_or_default();
                 sockets.lines().any(|line| line.split_whitespace().nth(3) == Some(ETHERTYPE))
             }
+            Service::Sql => runs("/run/mysqld/mysqld.pid", "mariadbd"),
         }
     }
 
@@ -110,6 +114,10 @@ impl Service {
         let address = article.address.unwrap_or_default();
         let script = match self {
             Service::Ledger | Service::Writers => return Ok(()),
+            Service::Sql => format!(
+                "until mariadb --no-defaults --skip-ssl --connect-timeout=5 --user=ledger \
+                 --host={address} --execute='SELECT 1' ledger; do sleep 1; done"
+            ),
             Service::Nfs(version) => format!(
                 "modprobe nfs\n{}until mount -t nfs -o vers={version},hard \
                  {address}:{} {MOUNTED}; do sleep 1; done",
@@ -147,6 +155,7 @@ impl Service {
     pub fn writer(self, article: &Article) -> Option<Vec<String>> {
         let (way, to) = match self {
             Service::Ledger => ("tcp", format!("{}:{PORT}", article.address.unwrap_or_default())),
+            Service::Sql => ("sql", article.address.unwrap_or_default().to_owned()),
             Service::Nfs(_) | Service::Iscsi | Service::Aoe => {
                 ("file", format!("{}/ledger", self.directory()))
             }
@@ -186,6 +195,10 @@ impl Service {
                 client.shell("echo 3 > /proc/sys/vm/drop_caches", LIMIT)?;
                 client.read(&format!("{}/ledger", self.directory()))?
             }
+            Service::Sql => {
+                let last = acks.iter().map(|ack| ack.number).max().unwrap_or(1);
+                machine.output(&["/bin/sh", "-c", &sql::reading(last)], LIMIT)?
+            }
             _ => machine.read(&article.ledger(writer))?,
         };
         Ok(check_bytes(&bytes, acks))
@@ -207,12 +220,15 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        use Service::{Aoe, Iscsi, Ledger, Nfs, Writers};
-        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Writers] {
+        use Service::{Aoe, Iscsi, Ledger, Nfs, Sql, Writers};
+        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Sql, Writers] {
             assert!(!runs(service, &[]), "{service:?}");
         }
         assert!(runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));
         assert!(!runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "0\n")]));
+        let pid = ("/run/mysqld/mysqld.pid", "17");
+        assert!(runs(Sql, &[pid, ("/proc/17/cmdline", "/usr/sbin/mariadbd\0")]));
+        assert!(!runs(Sql, &[pid, ("/proc/17/cmdline", "sleep\0")]), "a number used again");
         let sockets = |protocol: &str| {
             format!("sk RefCnt Type Proto Iface R Rmem User Inode\n0 3 3 {protocol} 5 1 0 0 71\n")
         };

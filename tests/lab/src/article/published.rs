@@ -4,8 +4,8 @@ use super::{Article, Change, Group, Mount, Owner, Service, Settings};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 11] =
-    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+pub const ALL: [&Article; 12] =
+    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -302,6 +302,39 @@ const AOE: Article = Article {
     address: None,
     address_first: false,
     service: Service::Aoe,
+};
+
+/// The database that the NFS article's author describes in the same way: virtual
+/// address, DRBD, a file system on /var/lib/mysql, the server on the primary
+/// alone. He prints no configuration, so the line is ours.
+const MYSQL: Article = Article {
+    name: "mysql",
+    about: "the NFS article's sibling: address, DRBD, ext4 on /var/lib/mysql, MariaDB",
+    changes: &[
+        NFS_PLACES,
+        &[
+            ONE_PATH,
+            (
+                "lvm2 \\\nFilesystem::/dev/redundantstorage/web_files::/redundantstorage/web_files\
+                 ::ext4::nosuid,usrquota,noatime \\\n",
+                "Filesystem::/dev/drbd0::/var/lib/mysql::ext4::noatime \\\n",
+            ),
+            (
+                "Filesystem::/dev/redundantstorage/other_files::/redundantstorage/other_files\
+                 ::ext4::nosuid,usrquota,noatime \\\n",
+                "",
+            ),
+            ("nfs-common \\\nnfs-kernel-server", "mariadb"),
+        ],
+    ],
+    mounts: &[Mount {
+        device: "/dev/drbd0",
+        directory: "/var/lib/mysql",
+        fstype: "ext4",
+        options: "noatime",
+    }],
+    service: Service::Sql,
+    ..NFS
 };
 
 /// The cluster tutorial's DRBD with two primaries, a shared volume group and

@@ -3,6 +3,7 @@
 //! a file system that both nodes use at once, the writer on the node itself.
 
 use super::record::tell;
+use super::sql::Sql;
 use super::stand_in::ready_file;
 use std::fs;
 use std::io::Write;
@@ -64,6 +65,7 @@ fn ended(name: &str, how: anyhow::Result<()>) -> ExitCode {
 enum Way {
     Tcp(Client),
     Places(Places),
+    Sql(Sql),
 }
 
 impl Way {
@@ -72,6 +74,7 @@ impl Way {
         match way.as_str() {
             "tcp" => Some(Way::Tcp(Client::new(to.parse().ok()?))),
             "file" => Some(Way::Places(Places::file(Path::new(to)))),
+            "sql" => Some(Way::Sql(Sql::new(to))),
             _ => None,
         }
     }
@@ -80,11 +83,12 @@ impl Way {
         match self {
             Way::Tcp(client) => client.append(record),
             Way::Places(places) => places.put(record),
+            Way::Sql(sql) => sql.commit(record),
         }
     }
 }
 
-/// `ledger-write tcp ADDRESS:PORT | file PATH`: appends records
+/// `ledger-write tcp ADDRESS:PORT | file PATH | sql ADDRESS`: appends records
 /// until it is ended. Prints `ack NUMBER NANOSECONDS`, and `err NUMBER
 /// NANOSECONDS REASON` when the reason changes.
 pub fn write(words: &[String]) -> ExitCode {
