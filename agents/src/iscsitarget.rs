@@ -226,9 +226,9 @@ impl Extras for Iscsitarget {
         let open = (file.incoming.is_none() && !file.targets.is_empty()).then(|| {
             Fact::new(
                 "discovery",
-                "asks for no password, and LIO turns away an initiator that wants to give one \
-                 (discovery.sendtargets.auth.authmethod = CHAP in its iscsid.conf): take that out \
-                 there, or put its user before the first Target here, as IncomingUser",
+                "asks for no password, and LIO turns away an initiator that wants to give one, as \
+                 open-iscsi does wherever its iscsid.conf has discovery.sendtargets.auth.username: \
+                 take that out there, or put its user before the first Target here, as IncomingUser",
             )
         });
         of_file
