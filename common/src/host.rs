@@ -56,6 +56,8 @@ pub mod systemd;
 pub mod tasks;
 pub mod tickle;
 pub mod traffic;
+mod unix_socket;
+pub mod xen;
 pub mod xml;
 
 #[cfg(test)]

@@ -298,6 +298,32 @@ impl System<'_> {
         self.run_until(self.deadline().at_most(limit), &env, name, args)
     }
 
+    /// Runs a program that changes the machine once for each of these, side by
+    /// side.
+    pub fn change_side_by_side<S: AsRef<OsStr>>(
+        &self,
+        name: &str,
+        orders: &[impl AsRef<[S]>],
+    ) -> Result<Vec<Result<Output>>> {
+        let path = self.program(name)?;
+        let mark = self.mark();
+        let env = [(mark::VARIABLE, mark.as_str())];
+        let surroundings = program::Surroundings { env: &env, kept: None };
+        let done = program::run_side_by_side(&path, orders, self.deadline(), &surroundings);
+        for (args, done) in orders.iter().zip(&done) {
+            let shown = program::shown(name, args.as_ref());
+            match done {
+                Ok(done) => self.note(format_args!(
+                    "run {shown} = {}; {}",
+                    done.code,
+                    done.stderr.trim_end()
+                )),
+                Err(err) => self.note(format_args!("run {shown} = {err:#}")),
+            }
+        }
+        Ok(done)
+    }
+
     /// Starts this binary again in a session of its own, as `--background WORD
     /// ...`. It keeps `handed` as its standard input and nothing else of ours.
     pub fn background(&self, words: &[String], handed: Option<OwnedFd>) -> Result<u32> {

@@ -9,15 +9,16 @@ use super::condition::Condition;
 use super::identity::{Identity, Uuid};
 use super::wire::{self, Answer, LONGEST, Reader, Refusal, Writer};
 use crate::host::absence::Absent;
-use crate::host::clock::{Deadline, Pace};
+use crate::host::clock::Deadline;
 use crate::host::system::{System, View};
+use crate::host::unix_socket::connect;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{self, MsgFlags};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Calls by their numbers, to which numbers are only ever added.
@@ -364,24 +365,6 @@ impl Connection {
 
     fn gone(&self) -> String {
         format!("libvirt at {} has ended the connection", self.path.display())
-    }
-}
-
-/// A daemon that takes no connections any more, since it stands still, lets its
-/// callers queue, and then wait: those of a socket that may not wait are told
-/// to come again.
-fn connect(path: &Path, limit: Deadline) -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    let address = UnixAddr::new(path)?;
-    let mut pace = Pace::new();
-    loop {
-        match socket::connect(socket.as_raw_fd(), &address) {
-            Ok(()) => return Ok(socket),
-            Err(Errno::EAGAIN) if !limit.has_passed() => pace.rest(limit),
-            Err(Errno::EINTR) => {}
-            Err(err) => return Err(err),
-        }
     }
 }
 
