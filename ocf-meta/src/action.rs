@@ -34,6 +34,10 @@ pub const RELOAD_AGENT: Action = action("reload-agent", 20);
 pub const PROMOTE: Action = action("promote", 20);
 /// Demotes a promoted resource.
 pub const DEMOTE: Action = action("demote", 20);
+/// Moves a running resource to another node, without a stop in between.
+pub const MIGRATE_TO: Action = action("migrate_to", 20);
+/// Takes over a resource that was moved here.
+pub const MIGRATE_FROM: Action = action("migrate_from", 20);
 /// Hears of what the cluster does to the resource's other instances.
 pub const NOTIFY: Action = action("notify", 20);
 /// Checks the parameters.

@@ -108,6 +108,18 @@ pub trait Extras: Agent {
         Err(unimplemented("reload-agent"))
     }
 
+    /// How to move a running resource to the node that the request names. Once
+    /// it is done, a look of this node finds it stopped.
+    fn migrate_to<'a>(&'a self, _view: &View, _from: &Self::State) -> Result<Plan<'a>> {
+        Err(unimplemented("migrate_to"))
+    }
+
+    /// How to take over a resource that another node has moved here, and may
+    /// not have moved whole yet.
+    fn migrate_from<'a>(&'a self, _view: &View, _from: &Self::State) -> Result<Plan<'a>> {
+        Err(unimplemented("migrate_from"))
+    }
+
     /// A fixed word in brackets after `running` or `stopped`, for agents whose
     /// callers have always seen one: `running (Primary)`.
     fn word(&self, _state: &Self::State) -> Option<&'static str> {

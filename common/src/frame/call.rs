@@ -59,6 +59,8 @@ pub(crate) fn verb(meta: &Meta, action: &OsString) -> Option<Verb> {
         "demote" => Verb::Demote,
         "notify" => Verb::Notify,
         "reload-agent" => Verb::Reload,
+        "migrate_to" => Verb::MigrateTo,
+        "migrate_from" => Verb::MigrateFrom,
         "validate-all" => Verb::Validate,
         "restart" | "force-reload" => Verb::Restart,
         "explain" => Verb::Explain,
@@ -75,6 +77,8 @@ pub(crate) fn timeout(meta: &Meta, verb: Verb) -> u32 {
         Verb::Stop => action::STOP.name,
         Verb::Promote => action::PROMOTE.name,
         Verb::Demote => action::DEMOTE.name,
+        Verb::MigrateTo => action::MIGRATE_TO.name,
+        Verb::MigrateFrom => action::MIGRATE_FROM.name,
         _ => action::MONITOR.name,
     };
     meta.actions.iter().find(|offered| offered.name == name).map_or(20, |offered| offered.timeout)

@@ -60,11 +60,16 @@ pub(crate) fn besides(err: anyhow::Error, verb: Verb, more: &str) -> anyhow::Err
 /// The codes that blame the node or the configuration would have it give the
 /// resource up here or everywhere. That is an answer to a start. A resource
 /// that may be running is not to be given up for what an error looks like:
-/// a stop, a demote or a monitor has failed, and that is all.
+/// a stop, a demote, a migration or a monitor has failed, and that is all.
 pub(crate) fn code(verb: Verb, err: &anyhow::Error) -> Code {
     let declared = declared(err).unwrap_or(Code::ErrGeneric);
     match verb {
-        Verb::Stop | Verb::Demote | Verb::Monitor | Verb::Notify => match declared {
+        Verb::Stop
+        | Verb::Demote
+        | Verb::Monitor
+        | Verb::Notify
+        | Verb::MigrateTo
+        | Verb::MigrateFrom => match declared {
             Code::ErrPerm | Code::ErrUnimplemented => declared,
             _ => Code::ErrGeneric,
         },
@@ -98,7 +103,7 @@ mod tests {
             assert_eq!(code(Verb::Start, &err), told);
             let err = err.context("while it was looked for");
             assert_eq!(code(Verb::Promote, &err), told);
-            for verb in [Verb::Stop, Verb::Demote, Verb::Monitor] {
+            for verb in [Verb::Stop, Verb::Demote, Verb::Monitor, Verb::MigrateTo] {
                 assert_eq!(code(verb, &err), Code::ErrGeneric, "{verb:?}");
             }
         }

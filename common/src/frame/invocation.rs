@@ -30,6 +30,8 @@ pub enum Verb {
     Demote,
     Notify,
     Reload,
+    MigrateTo,
+    MigrateFrom,
     Validate,
     /// Stop, then start.
     Restart,

@@ -19,6 +19,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+mod migration;
 mod roles;
 mod unfinished;
 
@@ -74,7 +75,12 @@ fn view(name: &str, call: &Invocation) -> View {
 fn read<A: Extras>(call: &Invocation, view: &View) -> Result<A> {
     let strict = matches!(
         call.verb,
-        Verb::Start | Verb::Restart | Verb::Validate | Verb::Promote | Verb::Reload
+        Verb::Start
+            | Verb::Restart
+            | Verb::Validate
+            | Verb::Promote
+            | Verb::Reload
+            | Verb::MigrateTo
     );
     let mut reading =
         if strict { Reading::strict(&call.given) } else { Reading::lenient(&call.given) };
@@ -141,6 +147,8 @@ impl<A: Extras> Action<'_, A> {
             Verb::Promote => self.promote(),
             Verb::Demote => self.demote(),
             Verb::Reload => self.reload(),
+            Verb::MigrateTo => self.migrate_to(),
+            Verb::MigrateFrom => self.migrate_from(),
         };
         match done {
             Ok(code) => Report::new(dialect, code),

@@ -36,7 +36,14 @@ static META: Meta = Meta {
     longdesc: "A file that says on.",
     params: LampParams::TABLE,
     words: Words::Positions,
-    actions: &[action::START, action::STOP, action::MONITOR, action::VALIDATE_ALL],
+    actions: &[
+        action::START,
+        action::STOP,
+        action::MONITOR,
+        action::MIGRATE_TO,
+        action::MIGRATE_FROM,
+        action::VALIDATE_ALL,
+    ],
     examples: Examples { pacemaker: "", haresources: "", by_hand: "" },
     differences: &[],
 };
@@ -101,6 +108,18 @@ impl Extras for Lamp {
             return Err(configured("no lamp is that bright"));
         }
         Ok(())
+    }
+
+    fn migrate_to<'a>(&'a self, _: &View, _: &String) -> Result<Plan<'a>> {
+        let mut plan = Plan::new();
+        if !self.is_broken("move") {
+            plan.step("hand it over", |_| Ok(std::fs::remove_file(&self.0.lamp)?));
+        }
+        Ok(plan)
+    }
+
+    fn migrate_from<'a>(&'a self, _: &View, _: &String) -> Result<Plan<'a>> {
+        Ok(Plan::new())
     }
 
     fn started<'a>(&'a self, _: &View, state: &String) -> Result<Plan<'a>> {
@@ -205,9 +224,37 @@ fn a_stop_that_fails_says_why_and_is_no_success() {
 }
 
 #[test]
+fn what_was_moved_is_gone_here_and_runs_there() {
+    let room = Room::new();
+    let reason = |action, fault: &str| {
+        let report = room.ocf(action, &[("OCF_RESKEY_fault", fault)]);
+        (report.code(), report.reason().map(str::to_owned))
+    };
+    let failed = |words: &str| (Code::ErrGeneric, Some(words.to_owned()));
+    assert_eq!(reason("migrate_to", ""), failed("cannot be moved: the resource is stopped"));
+    let late = "after migrate_from the resource is stopped";
+    assert_eq!(reason("migrate_from", ""), failed(late));
+    room.ocf("start", &[]);
+    assert_eq!(reason("migrate_from", ""), (Code::Success, None));
+    let stayed = "after migrate_to the resource is still here: running";
+    assert_eq!(reason("migrate_to", "move"), failed(stayed));
+    assert_eq!(reason("migrate_to", ""), (Code::Success, None));
+    assert!(!room.lamp().exists());
+}
+
+#[test]
+fn a_migration_by_bad_parameters_blames_nobody_for_what_runs() {
+    let room = Room::new();
+    room.ocf("start", &[]);
+    let report = room.ocf("migrate_to", &[("OCF_RESKEY_watts", "many")]);
+    assert_eq!(report.code(), Code::ErrGeneric);
+    assert!(room.lamp().exists());
+}
+
+#[test]
 fn doubt_is_never_stopped() {
     let room = Room::new();
-    for action in ["monitor", "stop", "start"] {
+    for action in ["monitor", "stop", "start", "migrate_to", "migrate_from"] {
         let report = room.ocf(action, &[("OCF_RESKEY_fault", "look")]);
         assert_eq!(report.code(), Code::ErrGeneric, "{action}");
         assert_eq!(report.reason(), Some("it is dark in here"));
