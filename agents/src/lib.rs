@@ -7,6 +7,7 @@
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
 mod advice;
+mod domains;
 pub mod drbd;
 pub mod drbd_fence;
 pub mod drbddisk;
@@ -29,6 +30,7 @@ pub mod nvmet_port;
 pub mod nvmet_subsystem;
 pub mod portblock;
 pub mod vblade;
+pub mod xen;
 
 mod drain;
 
@@ -57,6 +59,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nvmet_subsystem::NvmetSubsystem>(),
     meta_of::<nvmet_namespace::NvmetNamespace>(),
     meta_of::<nvmet_port::NvmetPort>(),
+    meta_of::<xen::Xen>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

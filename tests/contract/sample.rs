@@ -54,6 +54,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nvmet-subsystem" => one("nqn", "nqn.2014-08.com.example:one"),
         "nvmet-namespace" => nvmet_namespace(machine),
         "nvmet-port" => nvmet_port(),
+        "Xen" => one("xmfile", "/etc/xen/one.cfg"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }

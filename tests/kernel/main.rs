@@ -30,6 +30,7 @@ mod pacemaker;
 mod portblock;
 mod under_way;
 mod vblade;
+mod xen;
 
 fn main() -> std::process::ExitCode {
     harness::tier("kernel", |cases| {
@@ -52,5 +53,6 @@ fn main() -> std::process::ExitCode {
         nvmet_subsystem::cases(cases);
         nvmet_namespace::cases(cases);
         nvmet_port::cases(cases);
+        xen::cases(cases);
     })
 }

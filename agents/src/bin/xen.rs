@@ -1,0 +1,4 @@
+//! The binary of [`agents::xen`].
+#![no_main]
+
+common::main!(agents::xen::Xen);
