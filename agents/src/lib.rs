@@ -7,6 +7,7 @@
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
 mod advice;
+pub mod domain_group;
 mod domains;
 pub mod drbd;
 pub mod drbd_fence;
@@ -31,6 +32,7 @@ pub mod nvmet_subsystem;
 pub mod portblock;
 pub mod vblade;
 pub mod xen;
+pub mod xen_ha;
 
 mod drain;
 
@@ -60,6 +62,8 @@ pub const ALL: &[&Meta] = &[
     meta_of::<nvmet_namespace::NvmetNamespace>(),
     meta_of::<nvmet_port::NvmetPort>(),
     meta_of::<xen::Xen>(),
+    meta_of::<domain_group::DomainGroup>(),
+    meta_of::<xen_ha::XenHa>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

@@ -55,6 +55,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nvmet-namespace" => nvmet_namespace(machine),
         "nvmet-port" => nvmet_port(),
         "Xen" => one("xmfile", "/etc/xen/one.cfg"),
+        "DomainGroup" | "xenHA" => one("directory", "/etc/xen/ha.d"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }

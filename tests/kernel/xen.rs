@@ -1,4 +1,4 @@
-//! `Xen` on a kernel without Xen: what is not there is
+//! `Xen`, `DomainGroup` and `xenHA` on a kernel without Xen: what is not there is
 //! proven to be, and files are read before anything is touched.
 
 use crate::harness::{Call, Cases, Machine};
@@ -7,9 +7,12 @@ pub fn cases(cases: &mut Cases) {
     cases.add("Xen: what is not there is stopped, in every dialect", absent);
     cases.add("Xen: a guest's file is read before anything is made of it", files);
     cases.add("Xen: where Xen runs and its store is silent, nothing is stopped", silent);
+    cases.add("xenHA: what is not there is stopped, in every dialect", absent_group);
+    cases.add("DomainGroup: files are read before anything is made of them", group_files);
 }
 
 const FILE: &str = "/etc/xen/web.cfg";
+const DIRECTORY: &str = "/etc/xen/ha.d";
 
 fn agent(machine: &Machine) -> Call {
     machine.agent("Xen").set("xmfile", FILE)
@@ -67,4 +70,37 @@ fn silent(machine: &Machine) {
     drop(listener);
     // Nobody listens there any more, and the kernel knows of no Xen.
     short.action("monitor").exits(7);
+}
+
+fn absent_group(machine: &Machine) {
+    let agent = machine.agent("xenHA");
+    agent.action("monitor").exits(7);
+    agent.probe().exits(7);
+    assert_eq!(agent.heartbeat(&["status"]).exits(3).stdout, "stopped\n");
+    agent.action("stop").exits(0);
+    agent.action("start").exits(5).because("there is no directory /etc/xen/ha.d");
+    machine.must("mkdir", &["-p", DIRECTORY]);
+    agent.action("start").exits(5).because("there is no guest's file in /etc/xen/ha.d");
+}
+
+fn group_files(machine: &Machine) {
+    let agent = machine.agent("DomainGroup");
+    with_xl(machine);
+    let file = |name: &str, text: &str| machine.file(format!("{DIRECTORY}/{name}"), text);
+    file("a", "name = \"web\"\n");
+    file("b", "name = \"web\"\n");
+    file(".hidden", "import os\n");
+    file("b~", "import os\n");
+    agent
+        .action("start")
+        .exits(6)
+        .because("/etc/xen/ha.d/a and /etc/xen/ha.d/b both are called web");
+    file("b", "def f():\n");
+    agent.action("start").exits(6).because("/etc/xen/ha.d/b, line 1: this is Python");
+    agent.clone().set("order", "b,c").action("start").exits(6).because("there is no c in");
+    agent.clone().set("order", "../b").action("start").exits(6).because("parameter order");
+    agent.clone().set("foreign", "kill").action("start").exits(6).because("parameter foreign");
+    agent.action("monitor").exits(7);
+    agent.action("stop").exits(0);
+    assert!(!std::path::Path::new("/tmp/xl.log").exists(), "xl was called");
 }
