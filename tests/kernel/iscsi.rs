@@ -14,6 +14,10 @@ pub fn cases(cases: &mut Cases) {
     add("iSCSILogicalUnit: what is wrong is refused by its name, with code 6", wrong_disk);
     add("iSCSITarget: a password is in nothing that is said", secret);
     add("iSCSILogicalUnit: without its target a start fails, and says what comes first", orphan);
+    add(
+        "iSCSITarget: hundreds of LUNs are taken apart at once, and one that stays is named",
+        apart,
+    );
     add("iSCSILogicalUnit: a stop needs neither the target nor the device", gone);
 }
 
@@ -108,4 +112,27 @@ fn gone(machine: &Machine) {
     for path in ["/dev/not-there", "/not/there/file"] {
         disk(machine, path).set("liot_bstype", "fileio").action("stop").exits(0);
     }
+}
+
+/// By the child that a stop has, on a directory that is nobody's.
+fn apart(machine: &Machine) {
+    let agent = machine.agent("iSCSITarget");
+    let place = "/tmp/lun";
+    let clear = || {
+        let words = ["--child", "configfs", "clear", place, "lun_", "20000", "/tmp/lock"];
+        machine.run(&agent.path().to_string_lossy(), &words)
+    };
+    for number in 0..300 {
+        let lun = format!("{place}/lun_{number}");
+        std::fs::create_dir_all(&lun).expect("own overlay");
+        std::os::unix::fs::symlink("/gone", format!("{lun}/disk")).expect("own overlay");
+    }
+    machine.must("mkdir", &[&format!("{place}/lun_7/below"), &format!("{place}/alua")]);
+    let refused = clear();
+    assert_eq!(refused.code, Some(39), "{refused:?}");
+    assert!(refused.stderr.contains("lun_7: "), "{refused:?}");
+    assert_eq!(machine.must("ls", &[place]), "alua\nlun_7\n");
+    machine.must("rmdir", &[&format!("{place}/lun_7/below")]);
+    assert_eq!(clear().code, Some(0));
+    assert_eq!(machine.must("ls", &[place]), "alua\n");
 }

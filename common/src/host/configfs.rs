@@ -11,6 +11,10 @@
 //! long as nobody has it they are made here, and otherwise by a child, until a
 //! deadline.
 
+mod clear;
+
+pub use clear::clear;
+
 use crate::host::absence::Absent;
 use crate::host::child;
 use crate::host::clock::Pace;
@@ -69,12 +73,12 @@ pub fn link(system: &System<'_>, to: &str, path: &str) -> Result<()> {
 /// Removes the object. One that is still in use is tried again, until the
 /// deadline.
 pub fn remove(system: &System<'_>, path: &str) -> Result<()> {
-    patiently(system, &["remove", path])
+    patiently(system, &format!("remove {path}"), || act(system, &["remove", path]))
 }
 
 /// Takes two objects apart.
 pub fn unlink(system: &System<'_>, path: &str) -> Result<()> {
-    patiently(system, &["unlink", path])
+    patiently(system, &format!("unlink {path}"), || act(system, &["unlink", path]))
 }
 
 /// Sets a value whose setting takes its time.
@@ -166,7 +170,7 @@ pub(crate) fn absent(
     root: &str,
     entry: &str,
 ) -> Result<Option<Absent>> {
-    if list(view, root)?.is_some_and(|found| found.iter().any(|name| name == entry)) {
+    if exists(view, &format!("{root}/{entry}"))? {
         return Ok(None);
     }
     let absent = module::absent(view, module, shown, root)?;
@@ -245,17 +249,18 @@ fn look(view: &View, what: &str, path: &str) -> io::Result<String> {
     })
 }
 
-fn patiently(system: &System<'_>, words: &[&str]) -> Result<()> {
+/// What is in use is tried again until the deadline, and what is gone is done.
+fn patiently(system: &System<'_>, what: &str, act: impl Fn() -> Result<()>) -> Result<()> {
     let mut pace = Pace::new();
     loop {
-        let err = match act(system, words) {
+        let err = match act() {
             Ok(()) => return Ok(()),
             Err(err) => err,
         };
         match errno(&err) {
             Some(Errno::ENOENT) => return Ok(()),
             Some(Errno::EBUSY | Errno::ENOTEMPTY) if !system.deadline().has_passed() => {}
-            _ => return Err(err).with_context(|| format!("cannot {} {}", words[0], words[1])),
+            _ => return Err(err).with_context(|| format!("cannot {what}")),
         }
         pace.rest(system.deadline());
     }
@@ -316,6 +321,7 @@ fn act_here(words: &[OsString]) -> Result<()> {
     let (path, value) = (words.get(1), words.get(2));
     let path = Path::new(path.context("which object?")?);
     match (word, value) {
+        ("clear", _) => clear::all(&words[1..])?,
         ("make", None) => std::fs::create_dir(path)?,
         ("remove", None) => std::fs::remove_dir(path)?,
         ("unlink", None) => std::fs::remove_file(path)?,

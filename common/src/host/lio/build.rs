@@ -13,6 +13,9 @@ use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
+/// What the names of LUNs begin with, in a target and below its initiators.
+const LUNS: &str = "lun_";
+
 /// How a store reaches its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -331,17 +334,10 @@ pub fn remove_target(system: &System<'_>, iqn: &str) -> Result<()> {
     let acls = format!("{group}/acls");
     for acl in configfs::list(system, &acls)?.unwrap_or_default() {
         let acl = format!("{acls}/{acl}");
-        for lun in configfs::list(system, &acl)?.unwrap_or_default() {
-            if lun.starts_with("lun_") {
-                remove_lun_at(system, &format!("{acl}/{lun}"))?;
-            }
-        }
+        configfs::clear(system, &acl, LUNS)?;
         configfs::remove(system, &acl)?;
     }
-    let luns = format!("{group}/lun");
-    for lun in configfs::list(system, &luns)?.unwrap_or_default() {
-        remove_lun_at(system, &format!("{luns}/{lun}"))?;
-    }
+    configfs::clear(system, &format!("{group}/lun"), LUNS)?;
     remove_portals(system, iqn)?;
     configfs::remove(system, &group)?;
     configfs::remove(system, &format!("{ROOT}/iscsi/{iqn}"))
@@ -349,10 +345,7 @@ pub fn remove_target(system: &System<'_>, iqn: &str) -> Result<()> {
 
 /// Hides a store again. What is under way comes to its end first.
 pub fn remove_lun(system: &System<'_>, iqn: &str, number: u64) -> Result<()> {
-    remove_lun_at(system, &Target::lun(iqn, number))
-}
-
-fn remove_lun_at(system: &System<'_>, lun: &str) -> Result<()> {
+    let lun = &Target::lun(iqn, number);
     for name in configfs::list(system, lun)?.unwrap_or_default() {
         let path = format!("{lun}/{name}");
         if configfs::linked(system, &path)?.is_some() {
