@@ -8,6 +8,9 @@ use common::host::lio::name;
 use common::host::lio::portal::Portal;
 use ocf_meta::{Kind, Value, choices};
 
+/// The mark in the LUNs that we make.
+pub(crate) const DISK: &str = "disk";
+
 choices! {
     /// Which target.
     pub(crate) enum Implementation {

@@ -12,7 +12,7 @@
 
 mod start;
 
-use crate::iscsi::{Implementation, Initiators, Iqn, Settings};
+use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Settings};
 use anyhow::Result;
 use common::host::lio::build::{self, Kind};
 use common::host::lio::{Backing, Lio, Lun, Store, acl};
@@ -227,8 +227,8 @@ impl Agent for ISCSILogicalUnit {
         };
         let mut state = State::default();
         let iqn = self.iqn(&lio)?;
-        if let Some(lun) = lio.lun(&iqn, self.params.lun)? {
-            self.take_lun(view, &lio, lun, &mut state)?;
+        if let Some(lun) = lio.lun(&iqn, self.params.lun, DISK)? {
+            self.take_lun(view, &lio, &iqn, lun, &mut state)?;
         }
         if state.is_shown() {
             return Ok(state);
@@ -380,20 +380,21 @@ impl ISCSILogicalUnit {
         format!("LUN {} of {}", self.params.lun, self.params.target_iqn.0)
     }
 
-    /// The target's name as the kernel has it: somebody may have spelled it with
-    /// capitals.
+    /// The target's name as the kernel has it.
     fn iqn(&self, lio: &Lio<'_>) -> Result<String> {
         let wanted = &self.params.target_iqn.0;
-        if lio.has_target(wanted)? {
-            return Ok(wanted.clone());
-        }
-        let names = lio.targets()?;
-        let found = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
-        Ok(found.unwrap_or(wanted).clone())
+        Ok(lio.spelled(wanted)?.unwrap_or_else(|_| wanted.clone()))
     }
 
     /// What is at our number in the target.
-    fn take_lun(&self, view: &View, lio: &Lio<'_>, lun: Lun, state: &mut State) -> Result<()> {
+    fn take_lun(
+        &self,
+        view: &View,
+        lio: &Lio<'_>,
+        iqn: &str,
+        lun: Lun,
+        state: &mut State,
+    ) -> Result<()> {
         let Some((_, store)) = lun.store.clone() else {
             // Between the making of the one and the other.
             state.lun = Some(lun);
@@ -404,7 +405,7 @@ impl ISCSILogicalUnit {
             return Ok(());
         }
         let backing = lio.backing(&store)?;
-        state.fault = self.fault(view, lio, &backing)?;
+        state.fault = self.fault(view, iqn, &backing)?;
         state.moved = self.moved(view, &backing);
         state.backing = Some(backing);
         state.lun = Some(lun);
@@ -423,7 +424,7 @@ impl ISCSILogicalUnit {
     }
 
     /// What is wrong with what is shown.
-    fn fault(&self, view: &View, lio: &Lio<'_>, backing: &Backing) -> Result<Option<String>> {
+    fn fault(&self, view: &View, iqn: &str, backing: &Backing) -> Result<Option<String>> {
         if !backing.is_ready {
             return Ok(Some(format!("{} is there, and its disk was never opened", self.lun())));
         }
@@ -436,9 +437,8 @@ impl ISCSILogicalUnit {
                 self.path.display()
             )));
         }
-        let iqn = self.iqn(lio)?;
         for initiator in self.params.allowed_initiators.iter().flat_map(|list| &list.0) {
-            if !acl::sees(view, &iqn, initiator, self.params.lun)? {
+            if !acl::sees(view, iqn, initiator, self.params.lun)? {
                 return Ok(Some(format!("{initiator} does not see {}", self.lun())));
             }
         }
@@ -482,7 +482,7 @@ impl ISCSILogicalUnit {
         }
         for iqn in lio.targets()?.iter() {
             let shows = |lun: &Lun| lun.store.as_ref().is_some_and(|(_, shown)| shown == store);
-            if lio.luns(iqn)?.iter().any(shows) {
+            if lio.luns(iqn, DISK)?.iter().any(shows) {
                 return Ok(true);
             }
         }

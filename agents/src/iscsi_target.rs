@@ -9,7 +9,7 @@
 //! through all of LIO for each address and each initiator. It takes a target
 //! that is there and closed for stopped, and then never removes it.
 
-use crate::iscsi::{Implementation, Initiators, Iqn, Portals, Settings};
+use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Portals, Settings};
 use anyhow::Result;
 use common::host::lio::discovery::Credentials;
 use common::host::lio::portal::Portal;
@@ -134,19 +134,10 @@ impl Agent for ISCSITarget {
             Ok(lio) => lio,
             Err(absent) => return Ok(State::Gone(absent)),
         };
-        let wanted = &self.params.iqn.0;
-        if let Some(group) = lio.group(wanted)? {
-            return Ok(State::There { iqn: wanted.clone(), group });
+        match lio.spelled(&self.params.iqn.0)? {
+            Ok(iqn) => Ok(State::There { group: lio.group(&iqn)?.flatten(), iqn }),
+            Err(absent) => Ok(State::Gone(absent)),
         }
-        // Somebody may have spelled it with capitals.
-        let names = lio.targets()?;
-        if let Some(absent) = names.lacks(|name| name.eq_ignore_ascii_case(wanted)) {
-            return Ok(State::Gone(absent));
-        }
-        let iqn = names.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-        let iqn = iqn.unwrap_or_else(|| wanted.clone());
-        let group = lio.group(&iqn)?.flatten();
-        Ok(State::There { iqn, group })
     }
 
     fn status(&self, state: &State) -> Status {
@@ -328,7 +319,7 @@ fn close(plan: &mut Plan<'_>, iqn: String) {
 fn left_in(view: &View, iqn: &str) -> Result<String> {
     const SHOWN: usize = 8;
     let Ok(lio) = Lio::open(view)? else { return Ok(String::new()) };
-    let luns = lio.luns(iqn)?;
+    let luns = lio.luns(iqn, DISK)?;
     let mut words: Vec<String> = luns
         .iter()
         .take(SHOWN)

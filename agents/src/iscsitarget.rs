@@ -125,7 +125,12 @@ impl Agent for Iscsitarget {
         };
         let names = lio.targets()?;
         for iqn in names.iter() {
-            let Some(target) = lio.target(iqn)? else { continue };
+            // Another's disks may be many.
+            let is_noted = state.noted.iter().any(|noted| noted.iqn == *iqn);
+            if !is_noted && damaged.is_none() && !lio.is_marked(iqn, &self.mark)? {
+                continue;
+            }
+            let Some(target) = lio.target(iqn, &self.mark)? else { continue };
             if self.is_ours(&target, &state.noted) {
                 state.found.push(target);
             } else if let Some(damaged) = &damaged
@@ -185,7 +190,7 @@ impl Agent for Iscsitarget {
             let is_ours = from.found.iter().any(|found| found.iqn == target.iqn);
             if !is_ours
                 && let Ok(lio) = Lio::open(view)?
-                && lio.target(&target.iqn)?.is_some()
+                && lio.group(&target.iqn)?.is_some()
             {
                 return Err(installed(format!(
                     "{} is served already, and not by us: end that first (targetcli, target.service)",

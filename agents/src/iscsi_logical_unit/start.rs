@@ -1,6 +1,7 @@
 //! Making the store and showing it.
 
 use super::{ACLS, Backstore, ISCSILogicalUnit, ISCSILogicalUnitParams, MAKER, State};
+use crate::iscsi::DISK;
 use anyhow::{Context, Result, bail};
 use common::host::lio::build::{self, Attribute, Kind, Model, NewStore};
 use common::host::lio::{Lio, acl, name, reservation};
@@ -75,7 +76,7 @@ impl ISCSILogicalUnit {
         }
         let iqn = iqn.to_owned();
         plan.step(format!("show it as {}", self.lun()), move |system| {
-            build::lun(system, &iqn, self.params.lun, &self.made()?, "disk")
+            build::lun(system, &iqn, self.params.lun, &self.made()?, DISK)
         });
         Ok(())
     }

@@ -134,72 +134,102 @@ impl<'v> Lio<'v> {
         Ok(Whole::told("stores", stores))
     }
 
-    /// What there is of a target; nothing of one that has gone meanwhile.
-    pub fn target(&self, iqn: &str) -> Result<Option<Target>> {
+    /// The target's name as the kernel has it, or the proof that there is none:
+    /// somebody may have spelled it with capitals.
+    pub fn spelled(&self, iqn: &str) -> Result<Result<String, Absent>> {
+        if configfs::exists(self.view, &format!("{ROOT}/iscsi/{iqn}"))? {
+            return Ok(Ok(iqn.to_owned()));
+        }
+        let names = self.targets()?;
+        let is_it = |name: &String| name.eq_ignore_ascii_case(iqn);
+        match names.lacks(is_it) {
+            Some(absent) => Ok(Err(absent)),
+            None => Ok(Ok(names.into_items().into_iter().find(is_it).unwrap_or_default())),
+        }
+    }
+
+    /// What there is of a target; nothing of one that has gone meanwhile. Most of
+    /// its LUNs have this mark.
+    pub fn target(&self, iqn: &str, mark: &str) -> Result<Option<Target>> {
         let Some(group) = self.group(iqn)? else { return Ok(None) };
         let Group { is_enabled, portals, .. } = group.unwrap_or_default();
-        Ok(Some(Target { iqn: iqn.to_owned(), is_enabled, portals, luns: self.luns(iqn)? }))
+        let luns = self.luns(iqn, mark)?;
+        Ok(Some(Target { iqn: iqn.to_owned(), is_enabled, portals, luns }))
     }
 
     /// The same without its disks: nothing where it is not there, and nothing
     /// within where it has been begun and has no group yet.
     pub fn group(&self, iqn: &str) -> Result<Option<Option<Group>>> {
-        if configfs::list(self.view, &format!("{ROOT}/iscsi/{iqn}"))?.is_none() {
-            return Ok(None);
-        }
         let group = Target::group(iqn);
-        let is_set = |name: &str| -> Result<bool> {
-            Ok(configfs::find(self.view, &format!("{group}/{name}"))?.as_deref() == Some("1"))
-        };
-        if configfs::list(self.view, &group)?.is_none() {
+        let get = |name: &str| configfs::find(self.view, &format!("{group}/{name}"));
+        let Some(enabled) = get("enable")? else {
             // Between the making of the one and the other.
-            return Ok(Some(None));
-        }
+            let begun = configfs::exists(self.view, &format!("{ROOT}/iscsi/{iqn}"))?;
+            return Ok(begun.then_some(None));
+        };
         Ok(Some(Some(Group {
-            is_enabled: configfs::get(self.view, &format!("{group}/enable"))? == "1",
+            is_enabled: enabled == "1",
             portals: configfs::list(self.view, &format!("{group}/np"))?.unwrap_or_default(),
-            asks_for_secret: is_set("attrib/authentication")?,
-            admits_all: is_set("attrib/generate_node_acls")?,
+            asks_for_secret: get("attrib/authentication")?.as_deref() == Some("1"),
+            admits_all: get("attrib/generate_node_acls")?.as_deref() == Some("1"),
         })))
     }
 
-    /// Whether there is a target of this very name.
-    pub fn has_target(&self, iqn: &str) -> Result<bool> {
-        Ok(configfs::exists(self.view, &format!("{ROOT}/iscsi/{iqn}"))?)
-    }
-
-    /// The disks of a target, by number.
-    pub fn luns(&self, iqn: &str) -> Result<Vec<Lun>> {
-        let place = format!("{}/lun", Target::group(iqn));
+    /// The disks of a target, by number. Most of them have this mark.
+    pub fn luns(&self, iqn: &str, mark: &str) -> Result<Vec<Lun>> {
         let mut luns = Vec::new();
-        for name in configfs::list(self.view, &place)?.unwrap_or_default() {
-            let number = name.strip_prefix("lun_").and_then(|number| number.parse().ok());
-            let number = number.with_context(|| format!("odd name of a LUN: {name}"))?;
-            luns.push(Lun { number, store: self.store_of(&format!("{place}/{name}"))? });
+        for number in self.numbers(iqn)? {
+            luns.extend(self.lun(iqn, number, mark)?);
         }
-        luns.sort_by_key(|lun| lun.number);
         Ok(luns)
     }
 
-    /// One of them.
-    pub fn lun(&self, iqn: &str, number: u64) -> Result<Option<Lun>> {
-        let path = Target::lun(iqn, number);
-        match configfs::list(self.view, &path)? {
-            Some(_) => Ok(Some(Lun { number, store: self.store_of(&path)? })),
-            None => Ok(None),
+    /// Whether one of a target's disks has this mark.
+    pub fn is_marked(&self, iqn: &str, mark: &str) -> Result<bool> {
+        for number in self.numbers(iqn)? {
+            if self.marked(&Target::lun(iqn, number), mark)?.is_some() {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
-    /// The one link in a LUN's directory, and where it leads.
-    fn store_of(&self, lun: &str) -> Result<Option<(String, Store)>> {
-        for name in configfs::list(self.view, lun)?.unwrap_or_default() {
-            // Everything else there is a directory or a file.
-            let to = configfs::linked(self.view, &format!("{lun}/{name}"));
-            let to = to.with_context(|| format!("cannot look at {lun}/{name}"))?;
-            let Some(to) = to else { continue };
-            return Ok(Store::linked(&to.to_string_lossy()).map(|store| (name, store)));
+    /// The numbers of a target's disks, in order.
+    fn numbers(&self, iqn: &str) -> Result<Vec<u64>> {
+        let names = configfs::list(self.view, &format!("{}/lun", Target::group(iqn)))?;
+        let number = |name: String| {
+            let number = name.strip_prefix("lun_").and_then(|number| number.parse().ok());
+            number.with_context(|| format!("odd name of a LUN: {name}"))
+        };
+        let mut numbers =
+            names.unwrap_or_default().into_iter().map(number).collect::<Result<Vec<u64>>>()?;
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// One of them. The mark is asked for first: the kernel has no more than one
+    /// link in each, and a question for it costs a tenth of a list.
+    pub fn lun(&self, iqn: &str, number: u64, mark: &str) -> Result<Option<Lun>> {
+        let path = Target::lun(iqn, number);
+        if let Some(store) = self.marked(&path, mark)? {
+            return Ok(Some(Lun { number, store: Some((mark.to_owned(), store)) }));
         }
-        Ok(None)
+        let Some(names) = configfs::list(self.view, &path)? else { return Ok(None) };
+        for name in names {
+            // Everything else there is a directory or a file.
+            if let Some(store) = self.marked(&path, &name)? {
+                return Ok(Some(Lun { number, store: Some((name, store)) }));
+            }
+        }
+        Ok(Some(Lun { number, store: None }))
+    }
+
+    /// The store to which the link of this name leads.
+    fn marked(&self, lun: &str, mark: &str) -> Result<Option<Store>> {
+        let link = format!("{lun}/{mark}");
+        let to = configfs::linked(self.view, &link);
+        let to = to.with_context(|| format!("cannot look at {link}"))?;
+        Ok(to.and_then(|to| Store::linked(&to.to_string_lossy())))
     }
 
     /// The disk that a store has open, as the kernel tells it.

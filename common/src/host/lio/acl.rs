@@ -23,9 +23,10 @@ pub fn initiators(view: &View, iqn: &str) -> Result<Vec<String>> {
 pub fn sees(view: &View, iqn: &str, initiator: &str, number: u64) -> Result<bool> {
     let place = directory(iqn, initiator);
     let end = format!("/lun/lun_{number}");
-    // Most often by the same number, and others may be many.
-    let same = links_in(view, &format!("{place}/lun_{number}"))?;
-    Ok(same.iter().any(|(_, to)| to.ends_with(&end)) || !links_to(view, &place, number)?.is_empty())
+    // Most often as we have made it, and others may be many.
+    let same = configfs::linked(view, &link_to(&place, number))?;
+    Ok(same.is_some_and(|to| to.to_string_lossy().ends_with(&end))
+        || !links_to(view, &place, number)?.is_empty())
 }
 
 /// Lists an initiator, which from then on may log in with these.
@@ -69,9 +70,14 @@ pub fn show(system: &System<'_>, iqn: &str, initiator: &str, number: u64) -> Res
     if sees(system, iqn, initiator, number)? {
         return Ok(());
     }
-    let place = format!("{}/lun_{number}", directory(iqn, initiator));
-    configfs::make(system, &place)?;
-    configfs::link(system, &Target::lun(iqn, number), &format!("{place}/lun_{number}"))
+    let place = directory(iqn, initiator);
+    configfs::make(system, &format!("{place}/lun_{number}"))?;
+    configfs::link(system, &Target::lun(iqn, number), &link_to(&place, number))
+}
+
+/// The link that we make, in an initiator's directory.
+fn link_to(acl: &str, number: u64) -> String {
+    format!("{acl}/lun_{number}/lun_{number}")
 }
 
 /// Hides the LUN from every initiator that is listed. What was under way comes

@@ -40,7 +40,7 @@ fn a_target_is_read_with_its_disks_and_addresses() {
     let fake = Fake::with_target();
     let view = fake.view();
     let lio = Lio::open(&view).unwrap().unwrap();
-    let target = lio.target(IQN).unwrap().unwrap();
+    let target = lio.target(IQN, "mark").unwrap().unwrap();
     let store = Store { adapter: "iblock_0".into(), name: "disk".into() };
     assert_eq!(
         target,
@@ -55,7 +55,30 @@ fn a_target_is_read_with_its_disks_and_addresses() {
     assert_eq!(lio.sessions(IQN).unwrap(), ["iqn.1993-08.org.debian:01:client"]);
     assert_eq!(*lio.targets().unwrap(), [IQN.to_owned()]);
     assert_eq!(*lio.stores().unwrap(), [store]);
-    assert_eq!(lio.target("iqn.other").unwrap(), None);
+    assert_eq!(lio.target("iqn.other", "mark").unwrap(), None);
+}
+
+#[test]
+fn a_disk_is_found_by_whatever_mark_it_has() {
+    let fake = Fake::with_target();
+    let view = fake.view();
+    let lio = Lio::open(&view).unwrap().unwrap();
+    let by_its_own = lio.lun(IQN, 0, "mark").unwrap();
+    assert!(by_its_own.as_ref().is_some_and(|lun| lun.store.is_some()));
+    assert_eq!(lio.lun(IQN, 0, "other").unwrap(), by_its_own);
+    assert_eq!(lio.lun(IQN, 1, "mark").unwrap(), None);
+    assert!(lio.is_marked(IQN, "mark").unwrap() && !lio.is_marked(IQN, "other").unwrap());
+}
+
+#[test]
+fn a_name_is_found_as_somebody_has_spelled_it() {
+    let fake = Fake::with_target();
+    let capital = IQN.replacen("iqn", "IQN", 1);
+    let view = fake.view();
+    let lio = Lio::open(&view).unwrap().unwrap();
+    assert_eq!(lio.spelled(&capital).unwrap().unwrap(), IQN);
+    assert_eq!(lio.spelled(IQN).unwrap().unwrap(), IQN);
+    assert!(lio.spelled("iqn.other").unwrap().is_err());
 }
 
 #[test]
@@ -90,6 +113,6 @@ fn a_target_that_is_half_made_is_there() {
     std::fs::remove_dir_all(fake.at(&Target::group(IQN))).unwrap();
     let view = fake.view();
     let lio = Lio::open(&view).unwrap().unwrap();
-    let target = lio.target(IQN).unwrap().unwrap();
+    let target = lio.target(IQN, "mark").unwrap().unwrap();
     assert!(!target.is_enabled && target.luns.is_empty() && target.portals.is_empty());
 }
