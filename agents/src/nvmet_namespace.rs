@@ -50,7 +50,7 @@ static META: Meta = Meta {
     longdesc: "Serves a block device or a file as a disk (a namespace) of an NVMe over Fabrics subsystem. The subsystem is a resource of the agent nvmet-subsystem, whose manual says how they are grouped.\n\n\
         device_path in configfs is the number of the block device, as /dev/block/147:1: the kernel has no other record of what it has open, and names can change. explain shows the device by its number.\n\n\
         A disk that is open is never closed by a start. Where it is another one than was asked for, a start says so, and a stop comes first.\n\n\
-        A stop waits for what is under way on this disk, and needs neither its device nor its subsystem's other disks. Where the device does not answer, as DRBD without quorum, it fails in time and names the file that hangs; end that first, or let DRBD give errors (on-no-quorum io-error).\n\n\
+        A stop waits for what is under way on this disk, and needs neither its device nor its subsystem's other disks. Where the device does not answer, as DRBD without quorum, it fails in time and names the file that hangs; end that first, or let DRBD give errors (on-no-quorum io-error). Debian 12's kernel then opens and closes no other namespace until that has ended; those that are open are served.\n\n\
         After the device has grown, write 1 to revalidate_size in the namespace's directory: clients then see it.",
     params: NvmetNamespaceParams::TABLE,
     words: Words::Positions,

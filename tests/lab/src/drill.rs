@@ -15,6 +15,7 @@ mod lun;
 mod module;
 mod nfsserver;
 mod node;
+mod nvmet;
 pub mod order;
 mod peer;
 mod score;
@@ -198,7 +199,7 @@ impl Order {
             "core" => drill.core,
             name => {
                 let rest = drill.name.strip_prefix(name);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-']))
             }
         })
     }

@@ -2,8 +2,8 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, exports, group, held, journal, kill, layers, lun, module, nfsserver, peer, score,
-    split, stacked, target, tester,
+    Drill, disk, exports, group, held, journal, kill, layers, lun, module, nfsserver, nvmet, peer,
+    score, split, stacked, target, tester,
 };
 use anyhow::Result;
 
@@ -136,6 +136,36 @@ pub const ALL: &[Drill] = &[
         8,
         "iscsitarget: a stop ends an open session without the file, and leaves others' targets alone",
         target::is_stopped_without_its_file,
+    ),
+    more(
+        "target/renamed",
+        8,
+        "iSCSILogicalUnit: a disk whose path dangles is served and stopped, and another one under its name is told",
+        lun::is_called_otherwise,
+    ),
+    more(
+        "target/many",
+        8,
+        "iSCSITarget: a stop takes hundreds of others' LUNs out of the target in its time",
+        lun::takes_many_away,
+    ),
+    more(
+        "nvmet/session",
+        8,
+        "nvmet-*: who is admitted connects and writes; a stop with a connection open leaves nothing, and the client goes on after the next start",
+        nvmet::serves,
+    ),
+    more(
+        "nvmet/held",
+        8,
+        "nvmet-namespace: where a disk does not answer, a stop ends in its time with what hangs, and the other disks are served",
+        nvmet::is_held,
+    ),
+    more(
+        "nvmet/renamed",
+        8,
+        "nvmet-namespace: a disk whose path dangles is served and stopped, and another one under its name is told",
+        nvmet::is_called_otherwise,
     ),
     more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
     more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),

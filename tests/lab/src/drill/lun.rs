@@ -4,6 +4,7 @@
 use super::call::Call;
 use super::kill;
 use super::node::{Agent, Node};
+use super::nvmet::loses_its_path;
 use super::order::Subject;
 use super::stand::Stand;
 use super::target::FOREIGN;
@@ -25,7 +26,7 @@ node.session.timeo.replacement_timeout = 5
 ";
 
 /// Two disks, and an address to listen at.
-const DISKS: &str = "\
+pub(super) const DISKS: &str = "\
 for disk in 1 2; do dmsetup create drill-lun$disk --table \"0 32768 linear /dev/vdb $((262144 + \
 disk * 32768))\"; done; dmsetup mknodes; mkdir -p /srv/target; truncate -s 8M /srv/target/file; \
 ip link set lo up; ip addr add 10.99.0.9/32 dev lo 2>/dev/null; true";
@@ -225,6 +226,51 @@ pub fn is_held(stand: &Stand) -> Result<String> {
     target.action("stop")?.exits(0)?;
     nothing_is_left(node, "")?;
     Ok(String::new())
+}
+
+/// See the catalogue.
+pub fn is_called_otherwise(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    set_up(node)?;
+    let target = target(node);
+    target.action("start")?.exits(0)?;
+    let disk = disk(node, "1", "/dev/drill-disk", "5ba72d17");
+    loses_its_path(node, &disk, 190, "iSCSILogicalUnit")?;
+    target.action("stop")?.exits(0)?;
+    nothing_is_left(node, "")?;
+    Ok(String::new())
+}
+
+/// As many disks of others' as no stop has time for one after the other.
+const MANY: usize = 499;
+
+/// See the catalogue.
+pub fn takes_many_away(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    set_up(node)?;
+    let target = target(node).limit(20);
+    target.action("start")?.exits(0)?;
+    node.shell(FOREIGN)?;
+    let mut begun = 1;
+    while begun <= MANY {
+        let end = (begun + 99).min(MANY);
+        node.shell(&format!(
+            "T=/sys/kernel/config/target/iscsi/{IQN}/tpgt_1; A=$T/acls/{INITIATOR}; \
+             S=/sys/kernel/config/target/core/fileio_0/foreign; set -e; \
+             cd $T/lun; mkdir $(seq -f lun_%.0f {begun} {end}); cd $A; \
+             mkdir $(seq -f lun_%.0f {begun} {end}); for lun in $(seq {begun} {end}); do \
+             ln -s $S $T/lun/lun_$lun/theirs; ln -s $T/lun/lun_$lun $A/lun_$lun/lun; done"
+        ))?;
+        begun = end + 1;
+    }
+    target.action("monitor")?.exits(0)?;
+    let stopped = target.action("stop")?.exits(0)?;
+    target.probe()?.exits(7)?;
+    nothing_is_left(node, "fileio_0")?;
+    let foreign =
+        node.shell("readlink /sys/kernel/config/target/iscsi/*foreign/tpgt_1/lun/lun_0/foreign")?;
+    ensure!(foreign.contains("fileio_0/foreign"), "another target has lost its LUN");
+    Ok(format!("the stop took {:.1} s", stopped.took.as_secs_f64()))
 }
 
 /// See the catalogue.

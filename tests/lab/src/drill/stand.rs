@@ -69,7 +69,13 @@ for group in $lio/iscsi/*.*/tpgt_*; do [ -d $group ] || continue
 for store in $lio/core/*/*/enable; do [ -f $store ] && rmdir ${store%/enable}; done
 for adapter in $lio/core/*_[0-9]*; do [ -d $adapter ] && rmdir $adapter; done
 [ -d $lio/iscsi/discovery_auth ] && echo 0 > $lio/iscsi/discovery_auth/enforce_discovery_auth
-rm -rf /srv/target
+nvme disconnect-all
+nvmet=/sys/kernel/config/nvmet
+for port in $nvmet/ports/*; do [ -d $port ] || continue; rm -f $port/subsystems/*; rmdir $port; done
+for disk in $nvmet/subsystems/*/namespaces/*; do [ -d $disk ] || continue; echo 0 > $disk/enable; rmdir $disk; done
+for subsystem in $nvmet/subsystems/*; do [ -d $subsystem ] || continue; rm -f $subsystem/allowed_hosts/*; rmdir $subsystem; done
+rmdir $nvmet/hosts/*
+rm -rf /srv/target /dev/drill-disk
 losetup -D
 drbdsetup down r4-U; drbdsetup down r4; dmsetup remove drill4; rm -f /etc/drbd.d/stacked.res
 rm -rf /run/drill; mkdir -p /run/drill /mnt/drill
