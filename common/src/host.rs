@@ -43,7 +43,7 @@ pub mod pidfd;
 pub mod pidlock;
 pub mod process;
 pub mod program;
-pub(crate) mod reading;
+pub mod reading;
 pub mod record;
 pub mod route;
 pub mod secret;

@@ -28,8 +28,8 @@ mod request {
     nix::ioctl_read!(size_in_bytes, 0x12, 114, u64);
 }
 
-/// Reads a block at each of a few places that differ from call to call,
-/// past the page cache.
+/// Reads a block of a device, or of a file, at each of a few places that differ
+/// from call to call, past the page cache.
 pub fn read_device(view: &View, device: &Path, deadline: Deadline) -> Result<()> {
     child::run(view, "read", &[device], deadline)
 }
@@ -94,9 +94,11 @@ pub fn is_released(system: &System<'_>, device: &Path, deadline: Deadline) -> Re
 
 /// In the child.
 pub(crate) fn read_in_child(words: &[OsString]) -> Result<()> {
-    let [device] = child::take(words)?;
-    let file = open_device(device)?;
-    let blocks = size(&file)? / BLOCK as u64;
+    let [disk] = child::take(words)?;
+    let file = open_disk(disk)?;
+    let found = file.metadata().context("cannot look at it")?;
+    let size = if found.is_file() { found.len() } else { size(&file)? };
+    let blocks = size / BLOCK as u64;
     ensure!(blocks > 0, "its size is zero");
     let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
     // The first block, where the file system's own data begin, and two that
@@ -127,6 +129,19 @@ fn open_device(device: &OsStr) -> Result<File> {
         .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
         .open(device)
         .context("cannot open it")
+}
+
+/// A device, or a file that is the disk of a guest. Of a file system that knows
+/// no direct reading, a file is read as it can be.
+fn open_disk(disk: &OsStr) -> Result<File> {
+    let is_unknown = |err: &anyhow::Error| {
+        let err = err.downcast_ref::<std::io::Error>();
+        err.is_some_and(|err| err.raw_os_error() == Some(libc::EINVAL))
+    };
+    match open_device(disk) {
+        Err(err) if is_unknown(&err) => File::open(disk).context("cannot open it"),
+        opened => opened,
+    }
 }
 
 #[allow(unsafe_code)]

@@ -19,13 +19,13 @@ pub use condition::{Condition, Pause};
 pub use connection::{Connection, Domain, ShutdownMode};
 pub use guests::{Guest, all as guests, lacks};
 pub use identity::{Definition, Disk, Identity, Uuid};
-pub use status::definition;
+pub use status::{definition, file as status_file};
 pub use wire::Refusal;
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Deadline;
 use crate::host::pidfd::{self, PidFd};
-use crate::host::process::Process;
+use crate::host::process::{self, Process};
 use crate::host::program::Output;
 use crate::host::signal::{self, Signal};
 use crate::host::system::{System, View};
@@ -48,14 +48,15 @@ pub struct Hypervisor {
 }
 
 impl Hypervisor {
-    /// Reads a URI; nothing of one that leads to another machine.
+    /// Reads a URI; nothing of one that leads to another machine, or to what a
+    /// person runs for himself.
     pub fn parse(uri: &str) -> Option<Self> {
         let (scheme, rest) = uri.split_once("://")?;
         let (driver, transport) = scheme.split_once('+').unwrap_or((scheme, "unix"));
         let (host, path) = rest.split_at(rest.find('/')?);
         let (path, words) = path.split_once('?').unwrap_or((path, ""));
         let is_word = !driver.is_empty() && driver.bytes().all(|c| c.is_ascii_alphanumeric());
-        if !host.is_empty() || transport != "unix" || !is_word {
+        if !host.is_empty() || transport != "unix" || !is_word || path == "/session" {
             return None;
         }
         let socket = words.split('&').find_map(|word| word.strip_prefix("socket="));
@@ -180,7 +181,8 @@ pub fn glance(view: &View, identity: &Identity, process: (i32, u64)) -> Result<O
     let noted = status::noted(view, &identity.name).ok().flatten();
     let is_sound =
         |noted: &status::Noted| noted.pid == pid && noted.condition == Condition::Running;
-    if !noted.is_some_and(|noted| is_sound(&noted)) || guests::is_halted(view, &now) {
+    let is_well = !guests::is_halted(view, &now) && !process::is_leaving(&view.path("/proc"), pid);
+    if !noted.is_some_and(|noted| is_sound(&noted)) || !is_well {
         return Ok(None);
     }
     Ok(Some(Seen {
@@ -360,9 +362,19 @@ pub fn virsh<S: AsRef<OsStr>>(
     hypervisor: &Hypervisor,
     words: &[S],
 ) -> Result<Output> {
+    virsh_within(system, Duration::MAX, hypervisor, words)
+}
+
+/// The same, for no longer than `limit`.
+pub fn virsh_within<S: AsRef<OsStr>>(
+    system: &System<'_>,
+    limit: Duration,
+    hypervisor: &Hypervisor,
+    words: &[S],
+) -> Result<Output> {
     let head = ["--quiet", "--connect", &hypervisor.uri].map(OsStr::new);
     let words: Vec<&OsStr> = head.into_iter().chain(words.iter().map(AsRef::as_ref)).collect();
-    system.change("virsh", &words)
+    system.change_within(limit, &[], "virsh", &words)
 }
 
 /// A moment in which a daemon that is there answers.
@@ -373,7 +385,7 @@ pub fn prompt(view: &View) -> Deadline {
 #[cfg(test)]
 mod tests {
     use super::guests::tests::{UUID, machine, process};
-    use super::status::tests::file;
+    use super::status::tests::noted_file;
     use super::*;
     use crate::testing::Files;
 
@@ -402,8 +414,13 @@ mod tests {
         assert!(
             plain.has_processes() && !Hypervisor::parse("test:///default").unwrap().has_processes()
         );
-        for elsewhere in ["qemu://host/system", "qemu+ssh://host/system", "qemu+tcp:///system", "x"]
-        {
+        for elsewhere in [
+            "qemu://host/system",
+            "qemu+ssh://host/system",
+            "qemu+tcp:///system",
+            "x",
+            "qemu:///session",
+        ] {
             assert_eq!(read(elsewhere), None, "{elsewhere}");
         }
     }
@@ -415,14 +432,14 @@ mod tests {
         let view = machine.view();
         let glanced = |started| glance(&view, &web(), (7, started)).unwrap();
         assert_eq!(glanced(70), None, "nothing is noted");
-        file(&machine, "web", "state='running' reason='booted'", 7);
+        noted_file(&machine, "web", "state='running' reason='booted'", 7);
         assert_eq!(glanced(70).unwrap().condition, Condition::Running);
         assert_eq!(glanced(71), None, "another process");
-        file(&machine, "web", "state='paused' reason='ioerror'", 7);
+        noted_file(&machine, "web", "state='paused' reason='ioerror'", 7);
         assert_eq!(glanced(70), None);
-        file(&machine, "web", "state='running' reason='booted'", 8);
+        noted_file(&machine, "web", "state='running' reason='booted'", 8);
         assert_eq!(glanced(70), None, "noted of another process");
-        file(&machine, "web", "state='running' reason='booted'", 7);
+        noted_file(&machine, "web", "state='running' reason='booted'", 7);
         guest(&machine, 7, 'T');
         assert_eq!(glanced(70), None, "stopped by a signal");
     }
@@ -435,10 +452,10 @@ mod tests {
         assert!(seen().is_err());
         guest(&machine, 7, 'S');
         assert_eq!(seen().unwrap().condition, Condition::Running);
-        file(&machine, "web", "state='paused' reason='ioerror'", 7);
+        noted_file(&machine, "web", "state='paused' reason='ioerror'", 7);
         assert_eq!(seen().unwrap().condition, Condition::Paused(Pause::IoError));
         // What was noted of an earlier one.
-        file(&machine, "web", "state='crashed' reason='x'", 6);
+        noted_file(&machine, "web", "state='crashed' reason='x'", 6);
         assert_eq!(seen().unwrap().condition, Condition::Running);
         guest(&machine, 7, 'T');
         assert!(seen().unwrap().is_halted);

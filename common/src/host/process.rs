@@ -90,6 +90,15 @@ pub fn is_halted(proc: &Path, pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
+/// Whether a process has let go of its memory: it is about to end, and holds
+/// what it had open for a moment more.
+pub fn is_leaving(proc: &Path, pid: i32) -> bool {
+    let stat = fs::read(proc.join(pid.to_string()).join("stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    let size = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split_whitespace().nth(20));
+    size.is_none_or(|size| size == "0")
+}
+
 /// The numbers of all processes, the youngest last.
 pub fn all(proc: &Path) -> Vec<i32> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();

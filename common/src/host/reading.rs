@@ -52,6 +52,15 @@ pub(crate) fn read<T>(
     }
 }
 
+/// The text of the file, whole; none where there is no such file.
+pub fn text(view: &View, path: &Path) -> Result<Option<String>> {
+    read(view, path, |file| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
+
 /// A file as far as the kernel has it in memory.
 struct Cached {
     file: File,

@@ -52,6 +52,14 @@ fn begin(text: &str) -> Option<Noted> {
     Some(Noted { condition, pid: value("pid")?.parse().ok()? })
 }
 
+/// The number of the file in which the daemon has noted the guest. Each change
+/// makes it another file.
+pub fn file(view: &View, name: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(view.path(format!("{HOME}/{name}.xml")));
+    found.ok().map(|found| found.ino())
+}
+
 /// The definition of the guest of this name as it runs, as the daemon has noted
 /// it.
 pub fn definition(view: &View, name: &str) -> Result<Definition> {
@@ -70,7 +78,7 @@ pub(super) mod tests {
     use crate::host::libvirt::guests::tests::UUID;
     use crate::testing::Files;
 
-    pub(crate) fn file(machine: &Files, name: &str, state: &str, pid: i32) {
+    pub(crate) fn noted_file(machine: &Files, name: &str, state: &str, pid: i32) {
         let text = format!(
             "<!--\nWARNING: THIS IS AN AUTO-GENERATED FILE.\n  virsh edit {name}\n-->\n\n\
              <domstatus {state} pid='{pid}'>\n  <taint flag='x'/>\n  <domain type='qemu' id='1'>\n    \
@@ -84,7 +92,7 @@ pub(super) mod tests {
         let machine = Files::new();
         let view = machine.view();
         assert_eq!(noted(&view, "web").unwrap(), None);
-        file(&machine, "web", "state='running' reason='booted'", 62);
+        noted_file(&machine, "web", "state='running' reason='booted'", 62);
         let wanted = Noted { condition: Condition::Running, pid: 62 };
         assert_eq!(noted(&view, "web").unwrap(), Some(wanted));
         let definition = definition(&view, "web").unwrap();
