@@ -31,6 +31,7 @@ pub mod nvmet_port;
 pub mod nvmet_subsystem;
 pub mod portblock;
 pub mod vblade;
+pub mod virtual_domain;
 pub mod xen;
 pub mod xen_ha;
 
@@ -64,6 +65,7 @@ pub const ALL: &[&Meta] = &[
     meta_of::<xen::Xen>(),
     meta_of::<domain_group::DomainGroup>(),
     meta_of::<xen_ha::XenHa>(),
+    meta_of::<virtual_domain::VirtualDomain>(),
 ];
 
 /// The names besides its own under which an agent is installed: those of the

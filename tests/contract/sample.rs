@@ -56,6 +56,7 @@ pub fn prepare(machine: &Machine, name: &str) -> Sample {
         "nvmet-port" => nvmet_port(),
         "Xen" => one("xmfile", "/etc/xen/one.cfg"),
         "DomainGroup" | "xenHA" => one("directory", "/etc/xen/ha.d"),
+        "VirtualDomain" => one("config", "/etc/cluster/web.xml"),
         _ => panic!("give {name} a sample in tests/contract/sample.rs"),
     }
 }

@@ -17,6 +17,7 @@
 //! | `net.rs`     | pairs of interfaces, and neighbours on the other end     |
 //! | `aoe.rs`     | an initiator of ATA over Ethernet                        |
 //! | `wire.rs`    | the frames a neighbour hears                             |
+//! | `libvirt.rs` | libvirt's daemon, and guests of qemu's                     |
 //! | `disk.rs`    | loop devices with file systems, some that can be frozen  |
 //! | `fuse.rs`    | file systems and disks that stop answering               |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
@@ -38,6 +39,7 @@ mod crash;
 mod disk;
 mod files;
 mod fuse;
+mod libvirt;
 mod machine;
 mod net;
 mod older;
@@ -55,6 +57,7 @@ pub use crash::{Instants, Killed, Trial};
 pub use disk::{Disk, Freezer};
 pub use files::Files;
 pub use fuse::Remote;
+pub use libvirt::{Guest, LIBVIRT, Software};
 pub use machine::{Machine, staged};
 pub use net::Peer;
 pub use older::kernel;

@@ -30,6 +30,7 @@ mod pacemaker;
 mod portblock;
 mod under_way;
 mod vblade;
+mod virtual_domain;
 mod xen;
 
 fn main() -> std::process::ExitCode {
@@ -54,5 +55,6 @@ fn main() -> std::process::ExitCode {
         nvmet_namespace::cases(cases);
         nvmet_port::cases(cases);
         xen::cases(cases);
+        virtual_domain::cases(cases);
     })
 }

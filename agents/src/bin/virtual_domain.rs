@@ -1,0 +1,4 @@
+//! The binary of [`agents::virtual_domain`].
+#![no_main]
+
+common::main!(agents::virtual_domain::VirtualDomain);

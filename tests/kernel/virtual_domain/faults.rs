@@ -1,0 +1,173 @@
+//! The daemon gone, the configuration gone, the guest gone, paused, or stuck.
+
+use super::{Add, agent, wait_until, with_guest};
+use crate::harness::{Machine, Software};
+use std::time::Duration;
+
+pub(super) fn cases(add: &mut Add<'_>) {
+    add("a guest runs on without the daemon, and is ended without it", without_daemon);
+    add("a daemon that stands still holds up no monitor and no stop", stuck_daemon);
+    add("a daemon that is killed during a start or a stop is no reason for a lie", killed_daemon);
+    add("a guest is found and ended without its configuration", without_config);
+    add("a guest that was killed is stopped, and one that stands still has failed", signalled);
+    add("a guest that a person has paused is degraded, and is ended", paused);
+    add("a guest that an I/O error has paused is told, and resumed once", io_error);
+}
+
+fn without_daemon(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    machine.kill_libvirt();
+    agent.action("monitor").exits(0);
+    machine.must("mv", &["/run/libvirt", "/run/elsewhere"]);
+    agent.action("monitor").exits(0);
+    agent.probe().exits(0);
+    // Nobody can ask it to shut down: it is not waited for in vain.
+    let stop = agent.action("stop").exits(0);
+    assert!(stop.took < Duration::from_secs(20), "{}", *stop);
+    assert!(!machine.guest_runs("web"));
+    agent.probe().exits(7);
+    agent.action("start").exits(1).because("cannot connect to libvirt");
+    machine.must("mv", &["/run/elsewhere", "/run/libvirt"]);
+    machine.start_libvirt();
+    agent.action("start").exits(0);
+    agent.clone().set("force_stop", "1").action("stop").exits(0);
+}
+
+fn stuck_daemon(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    machine.virsh(&["suspend", "web"]);
+    machine.must("kill", &["-STOP", &machine.libvirtd()]);
+    // What is noted counts where nobody says otherwise.
+    let monitor = agent.action("monitor").exits(190).because("somebody has paused it");
+    assert!(monitor.took < Duration::from_secs(10), "{}", *monitor);
+    let stop = agent.action("stop").exits(0);
+    assert!(!machine.guest_runs("web"));
+    assert!(stop.took < Duration::from_secs(38), "{}", *stop);
+    machine.must("kill", &["-CONT", &machine.libvirtd()]);
+    agent.probe().exits(7);
+}
+
+fn killed_daemon(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    let agent = agent.set("force_stop", "yes");
+    for action in ["start", "stop"] {
+        for wait in [0, 20, 60, 150, 300] {
+            if action == "stop" {
+                agent.action("start").exits(0);
+            }
+            let running = agent.spawn(action);
+            std::thread::sleep(Duration::from_millis(wait));
+            machine.kill_libvirt();
+            let ended = running.wait(Duration::from_secs(40));
+            let runs = machine.guest_runs("web");
+            match (action, ended.code) {
+                ("start", Some(0)) => assert!(runs, "{wait} ms: {ended}"),
+                ("stop", Some(0)) => assert!(!runs, "{wait} ms: {ended}"),
+                (_, Some(1)) => {}
+                _ => panic!("{action}, {wait} ms: {ended}"),
+            }
+            let told = agent.probe();
+            assert_eq!(
+                told.code,
+                Some(if machine.guest_runs("web") { 0 } else { 7 }),
+                "{action}, {wait} ms: {}",
+                *told
+            );
+            machine.start_libvirt();
+            agent.action("stop").exits(0);
+            assert!(!machine.guest_runs("web"));
+        }
+    }
+}
+
+fn without_config(machine: &Machine) {
+    let (guest, agent) = with_guest(machine);
+    let other = machine.guest("other", Software::Sleeper);
+    machine.virsh(&["create", &other.config]);
+    let agent = agent.set("force_stop", "yes");
+    let text = std::fs::read_to_string(&guest.config).expect("it was made");
+    for forget in [false, true] {
+        machine.file(&guest.config, &text);
+        agent.action("start").exits(0);
+        machine.must("rm", &[&guest.config]);
+        if forget {
+            machine.must("find", &["/run/resource-agents", "-type", "f", "-delete"]);
+        }
+        agent.action("monitor").exits(0);
+        agent.probe().exits(0);
+        agent.action("stop").exits(0);
+        assert!(!machine.guest_runs("web"), "forgotten: {forget}");
+        agent.probe().exits(7);
+        agent.action("stop").exits(0);
+    }
+    assert!(machine.guest_runs("other"));
+    // Another definition by now: what runs is what was started.
+    machine.file(&guest.config, &text);
+    agent.action("start").exits(0);
+    machine.file(&guest.config, &text.replace("<name>web</name>", "<name>new</name>"));
+    agent.action("monitor").exits(0);
+    agent.action("stop").exits(0);
+    assert!(!machine.guest_runs("web"));
+}
+
+fn signalled(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    machine.must("kill", &["-KILL", &machine.guest_pids("web")[0]]);
+    wait_until("it has ended", || !machine.guest_runs("web"));
+    agent.action("monitor").exits(7);
+    agent.action("start").exits(0);
+    let pid = machine.guest_pids("web").swap_remove(0);
+    machine.must("kill", &["-STOP", &pid]);
+    // Each of its threads has to come to it.
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    wait_until("it stands still", || stat().contains(") T "));
+    agent.action("monitor").exits(1).because("web: its process was stopped by a signal");
+    agent.action("start").exits(1).because("it has to be stopped first");
+    agent.action("stop").exits(0);
+    assert!(!machine.guest_runs("web"));
+}
+
+fn paused(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    machine.virsh(&["suspend", "web"]);
+    agent.action("monitor").exits(190).because("web: somebody has paused it");
+    let status = agent.by_hand(&["/srv/web.xml", "status"]).exits(0);
+    assert!(status.stdout.starts_with("running"), "{}", *status);
+    // The daemon was down while it went on.
+    let stop = agent.action("stop").exits(0);
+    assert!(stop.took < Duration::from_secs(20), "one that is paused hears nothing: {}", *stop);
+    assert!(!machine.guest_runs("web"));
+}
+
+/// The disk is a file on a file system that is full soon.
+fn io_error(machine: &Machine) {
+    machine.libvirt();
+    let guest = machine.guest("web", Software::Writer);
+    machine.fill_up("web");
+    let agent = agent(machine, &guest).set("force_stop", "yes");
+    agent.action("start").exits(0);
+    let is_paused = || machine.virsh(&["domstate", "web", "--reason"]).contains("I/O error");
+    wait_until("an I/O error has paused it", is_paused);
+    let because = "web: it is paused by an I/O error of a disk";
+    agent.action("monitor").exits(1).because(because);
+    agent.probe().exits(1).because(because);
+    agent.clone().set("on_io_error", "degraded").action("monitor").exits(190).because(because);
+    // The disk reads, and is full: it goes on, and is paused once more.
+    let resuming = agent.set("on_io_error", "resume");
+    resuming.action("monitor").exits(190).because("is resumed when they read");
+    wait_until("it is paused once more", is_paused);
+    resuming.action("monitor").exits(1).because("once more");
+    resuming.action("stop").exits(0);
+    // With room by then, it goes on.
+    resuming.action("start").exits(0);
+    wait_until("an I/O error has paused it", is_paused);
+    machine.must("mount", &["-o", "remount,size=4m", "/srv/small"]);
+    resuming.action("monitor").exits(190);
+    resuming.action("monitor").exits(0);
+    resuming.action("stop").exits(0);
+    resuming.probe().exits(7);
+}
