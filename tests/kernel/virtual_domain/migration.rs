@@ -3,7 +3,7 @@
 //! processes of both.
 
 use super::{Add, wait_until};
-use crate::harness::{Call, Machine, Software};
+use crate::harness::{Call, Instants, Killed, Machine, Software};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest is moved there and back while it runs", there_and_back);
     add("a migration that fails leaves the guest where it was, and says why", refused);
     add("a migration that failed by virsh's word alone has succeeded", judged);
+    for part in 1..=4 {
+        let name = format!("killed in a migration there is one guest at the most, {part} of 4");
+        add(&name, killed);
+    }
 }
 
 /// One node: its first process, as the machine numbers it.
@@ -174,4 +178,38 @@ fn judged(machine: &Machine) {
     agents[1].action("migrate_from").exits(0);
     agents[1].action("stop").exits(0);
     assert!(!machine.guest_runs("web"));
+}
+
+/// Once for each machine: a daemon whose virsh has gone in the middle may not
+/// take up its work again.
+fn killed(machine: &Machine) {
+    let (nodes, agents) = two(machine);
+    // As long as it takes on a machine that is not busy.
+    let mut instants = Instants::within(Duration::from_millis(2500));
+    let (seed, instant) = (instants.seed(), instants.next());
+    let at = format!("killed after {instant:?}, STURDY_SEED={seed}");
+    let early = matches!(agents[0].killed("migrate_to", instant), Killed::After(_));
+    for _ in 0..20 {
+        assert!(running(machine, &nodes) <= 1, "{at}: two copies");
+    }
+    for (node, agent) in nodes.iter().zip(&agents) {
+        let state = node.state(machine);
+        let told = agent.probe();
+        let now = node.state(machine);
+        match told.code {
+            Some(0) => assert!(state == "running" || now == "running", "{at}: {}", *told),
+            Some(7) => assert!(state != "running" || now != "running", "{at}: {}", *told),
+            Some(1 | 190) => {}
+            _ => panic!("{at}: {}", *told),
+        }
+    }
+    // As the cluster does after it: down on both, whatever there is.
+    for agent in &agents {
+        let stop = agent.action("stop");
+        assert_eq!(stop.code, Some(0), "{at}, early {early}: {}", *stop);
+    }
+    wait_until("nothing of it is left", || !machine.guest_runs("web"));
+    for agent in &agents {
+        agent.probe().exits(7);
+    }
 }
