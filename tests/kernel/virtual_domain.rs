@@ -93,7 +93,10 @@ fn life(machine: &Machine) {
     assert!(!machine.guest_runs("web"));
     agent.probe().exits(7);
     agent.action("stop").exits(0);
-    assert_eq!(machine.virsh(&["list", "--all", "--name"]).trim(), "");
+    // The daemon hears of the end by and by.
+    wait_until("libvirt has none", || {
+        machine.virsh(&["list", "--all", "--name"]).trim().is_empty()
+    });
 }
 
 fn adopted(machine: &Machine) {

@@ -227,7 +227,8 @@ mod tests {
             |name| Drill { name, claim: "", core: true, minutes: 1, act: |_| Ok("".into()) };
         assert!(order("kill").wants(&drill("kill/drbd-start")));
         assert!(order("kill/drbd-start").wants(&drill("kill/drbd-start")));
-        assert!(!order("kill/drbd").wants(&drill("kill/drbd-start")));
+        assert!(order("kill/drbd").wants(&drill("kill/drbd-start")));
+        assert!(!order("kill/drbd").wants(&drill("kill/drbddisk-start")));
         assert_eq!(order("core").kills(), KILLS.0);
         assert_eq!(order("kill").kills(), KILLS.1);
     }
