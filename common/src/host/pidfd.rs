@@ -88,7 +88,11 @@ impl PidFd {
                 let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
                 poll(&mut fds, PollTimeout::ZERO) == Ok(1)
             }
-            Handle::Directory(fd) => state(fd).is_none_or(|state| matches!(state, 'Z' | 'X')),
+            Handle::Directory(fd) => state(fd).is_none_or(|state| match state {
+                // Its first thread may have ended before the others.
+                'Z' => threads(fd) <= 1,
+                state => state == 'X',
+            }),
             Handle::Child => {
                 let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
                 !matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::StillAlive))
@@ -131,6 +135,12 @@ pub fn await_end(processes: &[PidFd], deadline: Deadline) {
             ends.map(|end| PollFd::new(end, PollFlags::POLLIN)).collect();
         let _ = poll(&mut fds, first.patience(deadline));
     }
+}
+
+/// How many threads the process of this directory has.
+fn threads(directory: &OwnedFd) -> usize {
+    let tasks = format!("/proc/self/fd/{}/task", directory.as_raw_fd());
+    std::fs::read_dir(tasks).map_or(0, Iterator::count)
 }
 
 #[allow(unsafe_code)]
