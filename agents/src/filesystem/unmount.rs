@@ -10,7 +10,8 @@ use common::host::holders;
 use common::host::mount::unmount::{self, Unmounted};
 use common::host::mount::{Mount, Table, reach};
 use common::host::nfs::clients;
-use common::host::process::{self, Process};
+use common::host::pidfd;
+use common::host::process::Process;
 use common::host::signal;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ impl Filesystem {
         let found = fuser::search(system, &targets);
         let signalled = self.signal(system, &found, &targets, &mut chase.0)?;
         let patience = self.params.signal_delay.max(Duration::from_millis(20));
-        process::await_end(&signalled, patience.min(chase.0.end.left()));
+        pidfd::await_processes(signalled.iter(), chase.0.end.at_most(patience));
         Ok(())
     }
 
@@ -118,7 +119,7 @@ impl Filesystem {
                 pace.rest(escalation.end);
             } else {
                 let patience = self.params.signal_delay.max(Duration::from_millis(20));
-                process::await_end(&signalled, patience.min(escalation.end.left()));
+                pidfd::await_processes(signalled.iter(), escalation.end.at_most(patience));
             }
         }
     }

@@ -24,7 +24,7 @@ pub use wire::Refusal;
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Deadline;
-use crate::host::pidfd::{self, PidFd};
+use crate::host::pidfd;
 use crate::host::process::{self, Process};
 use crate::host::program::Output;
 use crate::host::signal::{self, Signal};
@@ -351,9 +351,8 @@ pub fn end(
 
 /// Waits until the guests' processes have ended, at most this long.
 pub fn await_end(view: &View, processes: &[&Process], patience: Duration) {
-    let handles = processes.iter().filter(|process| guests::is_there(view, process));
-    let handles: Vec<PidFd> = handles.filter_map(|process| PidFd::open(process.pid).ok()).collect();
-    pidfd::await_end(&handles, view.deadline().at_most(patience));
+    let left = processes.iter().copied().filter(|process| guests::is_there(view, process));
+    pidfd::await_processes(left, view.deadline().at_most(patience));
 }
 
 /// Runs virsh to change something.

@@ -1,6 +1,7 @@
 //! A process that cannot be mistaken for a later one with the same number.
 
 use crate::host::clock::Deadline;
+use crate::host::process::Process;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -88,11 +89,7 @@ impl PidFd {
                 let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
                 poll(&mut fds, PollTimeout::ZERO) == Ok(1)
             }
-            Handle::Directory(fd) => state(fd).is_none_or(|state| match state {
-                // Its first thread may have ended before the others.
-                'Z' => threads(fd) <= 1,
-                state => state == 'X',
-            }),
+            Handle::Directory(fd) => process(fd).is_none_or(|process| process.is_zombie),
             Handle::Child => {
                 let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
                 !matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::StillAlive))
@@ -137,10 +134,10 @@ pub fn await_end(processes: &[PidFd], deadline: Deadline) {
     }
 }
 
-/// How many threads the process of this directory has.
-fn threads(directory: &OwnedFd) -> usize {
-    let tasks = format!("/proc/self/fd/{}/task", directory.as_raw_fd());
-    std::fs::read_dir(tasks).map_or(0, Iterator::count)
+/// The same of processes that were found.
+pub fn await_processes<'p>(processes: impl Iterator<Item = &'p Process>, deadline: Deadline) {
+    let handles = processes.filter_map(|process| PidFd::open(process.pid).ok());
+    await_end(&handles.collect::<Vec<_>>(), deadline);
 }
 
 #[allow(unsafe_code)]
@@ -161,15 +158,13 @@ fn directory(pid: i32) -> io::Result<Handle> {
     }
 }
 
-/// The letter for what the process does; none once it is gone.
-fn state(directory: &OwnedFd) -> Option<char> {
+/// The process of this directory; none once it is gone.
+fn process(directory: &OwnedFd) -> Option<Process> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let stat = nix::fcntl::openat(directory, "stat", flags, Mode::empty()).ok()?;
     let mut text = Vec::new();
     File::from(stat).read_to_end(&mut text).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    // The name before it may hold anything, brackets included.
-    text.rsplit_once(") ")?.1.chars().next()
+    Process::parse(&String::from_utf8_lossy(&text))
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
 //! Processes: what they are called, and which of them nobody may end.
 
-use crate::host::clock::Deadline;
-use crate::host::pidfd::{self, PidFd};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 /// Without these the node is no longer part of its cluster, or is reset.
 const OF_THE_CLUSTER: &[&str] = &[
@@ -46,7 +43,8 @@ pub struct Process {
     /// When it was started, in ticks since the system was: tells it from a
     /// later one with the same number.
     pub started: u64,
-    /// Whether it has ended, and waits for its parent to look.
+    /// Whether it has ended, the last of its threads too, and waits for its parent
+    /// to look.
     pub is_zombie: bool,
 }
 
@@ -58,7 +56,7 @@ impl Process {
     }
 
     /// Reads /proc/PID/stat. The name may hold anything, brackets included.
-    fn parse(stat: &str) -> Option<Self> {
+    pub(super) fn parse(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
@@ -68,7 +66,9 @@ impl Process {
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
-            is_zombie: matches!(*fields.first()?, "Z" | "X"),
+            // The first thread is one as long as any other has not ended.
+            is_zombie: matches!(*fields.first()?, "Z" | "X")
+                && fields.get(17)?.parse::<u32>().ok()? <= 1,
         })
     }
 }
@@ -133,12 +133,6 @@ pub fn is_vital(proc: &Path, process: &Process) -> bool {
     let program = fs::read_link(proc.join(process.pid.to_string()).join("exe"));
     let places = ["/usr/", "/sbin/", "/bin/", "/lib/"];
     program.is_ok_and(|path| places.iter().any(|place| path.starts_with(place)))
-}
-
-/// Waits until all of them have ended, at most this long.
-pub fn await_end(processes: &[Process], patience: Duration) {
-    let handles = processes.iter().filter_map(|process| PidFd::open(process.pid).ok());
-    pidfd::await_end(&handles.collect::<Vec<_>>(), Deadline::after(patience));
 }
 
 #[cfg(test)]

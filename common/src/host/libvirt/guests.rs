@@ -76,16 +76,8 @@ pub(super) fn one(view: &View, pid: i32) -> Result<Option<Guest>> {
         return Ok(process.map(|process| Guest { process, identity, is_incoming }));
     }
     let process = Process::find(&proc, pid);
-    let is_qemu =
-        |process: &Process| process.name.starts_with("qemu") && has_not_ended(&home, process);
+    let is_qemu = |process: &Process| process.name.starts_with("qemu") && !process.is_zombie;
     Ok(process.filter(is_qemu).map(|process| Guest { process, identity: None, is_incoming: false }))
-}
-
-/// Whether a thread of it is there still, one that waits for a disk: the first
-/// is a zombie until the last of them has ended.
-pub(super) fn has_not_ended(home: &Path, process: &Process) -> bool {
-    let threads = || fs::read_dir(home.join("task")).map_or(0, Iterator::count);
-    !process.is_zombie || threads() > 1
 }
 
 /// Nothing where there is no such process, or it has let go of its memory.
@@ -150,10 +142,8 @@ pub fn lacks(guests: &Whole<Guest>, meant: &Identity) -> Option<Absent> {
 
 /// Whether the guest's process is there still, and not another with its number.
 pub(super) fn is_there(view: &View, process: &Process) -> bool {
-    let proc = view.path("/proc");
-    Process::find(&proc, process.pid).is_some_and(|now| {
-        now.started == process.started && has_not_ended(&proc.join(now.pid.to_string()), &now)
-    })
+    Process::find(&view.path("/proc"), process.pid)
+        .is_some_and(|now| now.started == process.started && !now.is_zombie)
 }
 
 /// Whether the process stands still, since a signal has stopped it.
@@ -221,6 +211,8 @@ pub(super) mod tests {
     fn one_of_which_a_thread_is_left_that_waits_for_a_disk_is_there() {
         let machine = machine();
         process(&machine, 7, "qemu-system-x86", 'Z', "");
+        let stat = "7 (qemu-system-x86) Z 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 2 0 70 1 1";
+        machine.file("/proc/7/stat", stat);
         machine.file("/proc/7/task/9/stat", "");
         machine.file("/proc/7/task/9/cmdline", &format!("q\0-name\0guest=web\0-uuid\0{UUID}\0"));
         let found = all(&machine.view()).unwrap();

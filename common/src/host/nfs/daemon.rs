@@ -5,8 +5,9 @@
 //! pipe. A name, or a number in a file, is no proof.
 
 use crate::host::absence::Whole;
-use crate::host::clock::Pace;
-use crate::host::process::{self, Process};
+use crate::host::clock::{Deadline, Pace};
+use crate::host::pidfd;
+use crate::host::process::Process;
 use crate::host::signal::{self, Signal};
 use crate::host::stuck;
 use crate::host::system::{System, View};
@@ -226,7 +227,7 @@ pub fn end(system: &System<'_>, doomed: &[Running]) -> Result<()> {
             signal::send(system, &one.process, sent, || one.is_alive(system))?;
         }
         let processes: Vec<Process> = left.iter().map(|one| one.process.clone()).collect();
-        process::await_end(&processes, PATIENCE.min(share(system)));
+        pidfd::await_processes(processes.iter(), Deadline::after(PATIENCE.min(share(system))));
         left.retain(|one| one.is_alive(system));
         if left.is_empty() {
             return Ok(());

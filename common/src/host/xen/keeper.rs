@@ -83,9 +83,8 @@ pub(super) fn end(system: &System<'_>, keepers: &[&Keeper]) -> Result<()> {
     for keeper in keepers {
         signal::send(system, &keeper.process, Signal::KILL, || true)?;
     }
-    let handles: Vec<_> =
-        keepers.iter().filter_map(|keeper| pidfd::PidFd::open(keeper.process.pid).ok()).collect();
-    pidfd::await_end(&handles, system.deadline().at_most(MOMENT));
+    let processes = keepers.iter().map(|keeper| &keeper.process);
+    pidfd::await_processes(processes, system.deadline().at_most(MOMENT));
     Ok(())
 }
 
