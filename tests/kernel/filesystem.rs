@@ -4,6 +4,7 @@
 mod truth;
 
 use crate::harness::{Call, Case, Cases, Disk, Machine, Program, Running};
+use std::fs;
 use std::time::{Duration, Instant};
 
 const DATA: &str = "/srv/data";
@@ -21,6 +22,7 @@ pub fn cases(cases: &mut Cases) {
     };
     add("a device is found by its UUID and its label", is_found_by_mark);
     add("quota options reach the kernel", quota_options_work);
+    add("a quota that nobody counts is said to count nothing", quota_counts_nothing);
     add("a user is ended, whatever of it lies on the mount", users_are_ended);
     add("a process of another mount lives on", others_live_on);
     add("a caller with its directory on the mount is not ended", callers_are_protected);
@@ -104,6 +106,19 @@ fn quota_options_work(machine: &Machine) {
         assert!(mount.options.split(',').any(|option| option == wanted), "{mount}");
     }
     assert!(mount.super_options.contains("usrquota"), "{mount}");
+}
+
+fn quota_counts_nothing(machine: &Machine) {
+    let disk = machine.formatted("ext4");
+    let agent = given(machine, &disk).set("options", "nosuid,usrquota,noatime");
+    agent.action("start").exits(0);
+    machine.must("sh", &["-c", &format!("echo x > {DATA}/x; chown 1234 {DATA}/x; sync")]);
+    // Q_GETQUOTA of a user who has files there.
+    let ask = format!("my ($b, $d) = (pack('Q9'), '{}'); ", disk.path())
+        + "exit(syscall(179, 0x80000700, $d, 1234, $b) == 0 ? 0 : 1)";
+    assert_eq!(machine.run("perl", &["-e", &ask]).code, Some(1), "it is counted");
+    let log = fs::read_to_string("/var/log/agents.log").unwrap_or_default();
+    assert!(log.contains("usrquota counts nothing on"), "{log}");
 }
 
 /// A process that uses the mount, once it does.

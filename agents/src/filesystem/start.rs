@@ -3,7 +3,7 @@
 use super::device::Found;
 use super::{Backing, Check, Filesystem, State, fstype, jfs};
 use anyhow::{Result, anyhow, bail};
-use common::host::mount::{Table, attach};
+use common::host::mount::{Mount, Table, attach, quota};
 use common::host::systemd;
 use common::{Plan, System, View, configured, installed};
 use std::ffi::OsString;
@@ -184,7 +184,23 @@ impl Filesystem {
         if let Err(err) = self.remember(system, &mount) {
             system.warn(format_args!("{err:#}"));
         }
+        if let Some(why) = self.uncounted(system, &mount) {
+            system.warn(format_args!("{why}"));
+        }
         Ok(())
+    }
+
+    /// That options ask for quotas, and nothing is counted: a sentence.
+    pub(super) fn uncounted(&self, view: &View, mount: &Mount) -> Option<String> {
+        let options = quota::in_vain(view, mount, self.option_text());
+        (!options.is_empty()).then(|| {
+            format!(
+                "{} counts nothing on {}: the file system has no quota of its own, as tune2fs -O \
+                 quota gives it, and quotaon has not been run",
+                options.join(", "),
+                mount.what()
+            )
+        })
     }
 
     fn option_text(&self) -> &str {

@@ -13,6 +13,7 @@
 pub mod attach;
 pub(crate) mod option_words;
 pub mod options;
+pub mod quota;
 pub mod reach;
 pub mod statmount;
 pub mod table;
