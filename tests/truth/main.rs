@@ -12,12 +12,14 @@
     reason = "tests look with their own eyes, and fail loudly"
 )]
 
+mod exports;
 mod filesystem;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod heartbeat;
 mod ipaddr;
 mod lvm;
+mod ports;
 mod suite;
 mod table;
 
@@ -32,8 +34,15 @@ fn main() -> ExitCode {
 }
 
 fn list(cases: &mut Cases) {
-    let scenes = [filesystem::scenes(), ipaddr::scenes(), lvm::scenes(), heartbeat::scenes()];
-    let scenes: Vec<_> = scenes.concat();
+    let scenes: Vec<_> = [
+        filesystem::scenes(),
+        ipaddr::scenes(),
+        lvm::scenes(),
+        heartbeat::scenes(),
+        exports::scenes(),
+        ports::scenes(),
+    ]
+    .concat();
     let table = Arc::new(Table::of(scenes.len()));
     for (place, scene) in scenes.into_iter().enumerate() {
         let table = Arc::clone(&table);
