@@ -321,6 +321,18 @@ pub const ALL: &[Drill] = &[
         "exportfs: one among ten thousand exports starts, is watched and stops in its time",
         exports::are_many,
     ),
+    more(
+        "exports/dead-client",
+        8,
+        "exportfs, portblock: a client that is dead and holds a lock and a delegation holds up no stop, and is named",
+        exports::outlive_their_client,
+    ),
+    more(
+        "exports/fsid",
+        8,
+        "exportfs: with an fsid clients read on where the device has another number, and without one only by its UUID",
+        exports::are_known_by_their_fsid,
+    ),
     core(
         "kill/exportfs-start",
         60,
@@ -441,6 +453,24 @@ pub const ALL: &[Drill] = &[
         10,
         "nfsserver, exportfs: where the state directory's disk does not answer, monitors and stops end in time",
         nfsserver::the_directory_is_stuck,
+    ),
+    core(
+        "nfsserver/thread",
+        10,
+        "nfsserver: where a thread hangs on a disk that does not answer, a stop ends in time and names it",
+        nfsserver::a_thread_is_stuck,
+    ),
+    more(
+        "nfsserver/full",
+        10,
+        "nfsserver: a state directory without room fails the start, and holds up no stop",
+        nfsserver::the_directory_is_full,
+    ),
+    core(
+        "nfsserver/by-hand",
+        10,
+        "nfsserver: what the cluster has started is taken down by hand, and the other way round",
+        nfsserver::is_called_otherwise,
     ),
     core(
         "nfsserver/netlink",

@@ -5,7 +5,9 @@ use super::kill;
 use super::node::{Agent, Node};
 use super::order::Subject;
 use super::stand::Stand;
+use crate::keeper::Verb;
 use anyhow::{Result, ensure};
+use std::time::Duration;
 
 /// What is exported lies here.
 const DATA: &str = "/mnt/drill/data";
@@ -100,8 +102,14 @@ pub fn are_shared(stand: &Stand) -> Result<String> {
     let locks = || node.shell("grep -c ' 07:' /proc/locks || true");
     let before = locks()?;
     ensure!(before.trim() != "0", "the server has no lock: {}", node.shell("cat /proc/locks")?);
-    first.action("stop")?.exits(0)?;
+    node.background("exec sleep 100000 9< /mnt/drill-v4/one", "pgrep -x sleep")?;
+    let opens = || node.shell("grep -c 'type: open' /proc/fs/nfsd/clients/*/states || true");
+    let held = opens()?;
+    ensure!(held.contains('1'), "no client of NFSv4 has a file open: {held}");
+    let patient = first.clone().with("wait_for_leasetime_on_stop", "1");
+    patient.action("stop")?.exits(0)?;
     ensure!(locks()? == before, "the stop of one has taken a lock of the other's client");
+    ensure!(opens()? == held, "the stop of one has expired the other's client: {}", opens()?);
     second.action("monitor")?.exits(0)?;
     first.action("monitor")?.exits(7)?;
     node.shell("grep -q one /mnt/drill-v3/one")?;
@@ -182,4 +190,111 @@ pub fn kills(stand: &Stand, action: &str) -> Result<String> {
     let told = kill::of_call(stand, call, action, subject)?;
     node.end_background()?;
     Ok(told)
+}
+
+/// Of a server that has been up for a while: nobody has a lock to take back.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// See the catalogue.
+pub fn outlive_their_client(stand: &Stand) -> Result<String> {
+    let [node, client] = stand.nodes();
+    node.shell(SERVER)?;
+    node.shell(&format!("echo one > {DATA}/one; echo two > {DATA}/two"))?;
+    let ports = |action: &str| {
+        let agent = node.named("portblock", "action", action).with("protocol", "tcp");
+        agent.with("portno", "2049").with("ip", "10.10.1.251")
+    };
+    let open = ports("unblock").with("reset_local_on_unblock_stop", "1").limit(20);
+    let agent = export(&node, DATA, "10.10.1.0/24").limit(60);
+    open.action("start")?.exits(0)?;
+    agent.action("start")?.exits(0)?;
+    client.shell(&format!(
+        "modprobe nfs; mkdir -p /mnt/drill-v4; \
+         mount -t nfs -o vers=4.2,hard 10.10.1.251:{DATA} /mnt/drill-v4"
+    ))?;
+    let states = |kind: &str| {
+        let line = format!("grep -c 'type: {kind}' /proc/fs/nfsd/clients/*/states || true");
+        Ok::<_, anyhow::Error>(node.shell(&line)?.trim() != "0")
+    };
+    // The server is in its time of grace at first.
+    client.background("exec flock /mnt/drill-v4/one sleep 100000", "pgrep -x sleep")?;
+    node.until("a lock", PATIENT.as_secs(), || states("lock"))?;
+    client.background("exec sleep 100000 9< /mnt/drill-v4/two", "true")?;
+    let has_delegation = node.until("a delegation", 20, || states("deleg")).is_ok();
+    stand.lab.tell(&Verb::Freeze { machine: "node2".into() })?;
+    let done = (|| {
+        let monitor = agent.action("monitor")?.exits(0)?;
+        let closed = open.action("stop")?.exits(0)?;
+        let stop = agent.action("stop")?.exits(0)?;
+        is_gone(&node)?;
+        let named = node.shell("grep -c 'NFS client 10.10.1.252' /var/log/agents.log || true")?;
+        let is_free = || Ok::<_, anyhow::Error>(node.shell(&format!("umount {DATA}")).is_ok());
+        let freed_by = match is_free()? {
+            true => "the stop of the export",
+            // Linux before 6.9 keeps it for the length of a lease, and names who.
+            false => {
+                ensure!(named.trim() != "0", "nobody was named who keeps {DATA} in use");
+                node.agent("nfsserver", "/nowhere")
+                    .without(&["nfs_shared_infodir"])
+                    .action("stop")?
+                    .exits(0)?;
+                ensure!(is_free()?, "{DATA} is in use without a server");
+                "that of the server"
+            }
+        };
+        let times = [monitor.took, closed.took, stop.took].map(|took| took.as_secs_f64());
+        Ok(format!(
+            "delegation: {has_delegation}; monitor {:.1} s, stops {:.1} and {:.1} s, freed by {freed_by}",
+            times[0], times[1], times[2]
+        ))
+    })();
+    stand.lab.tell(&Verb::Thaw { machine: "node2".into() })?;
+    client.end_background()?;
+    client.shell("umount -f -l /mnt/drill-v4; true")?;
+    open.action("stop")?.exits(0)?;
+    // A stop of an unblock leaves the port closed, for the block to open it.
+    ports("block").action("stop")?.exits(0)?;
+    done
+}
+
+/// See the catalogue.
+pub fn are_known_by_their_fsid(stand: &Stand) -> Result<String> {
+    let node = stand.node(0);
+    node.shell(SERVER)?;
+    node.shell(&format!("umount {DATA}"))?;
+    let mut told = Vec::new();
+    for (uuid, fsid) in [("clear", ""), ("clear", "17"), ("random", "")] {
+        node.shell(&format!("losetup -D; tune2fs -U {uuid} /run/drill/image 2>&1"))?;
+        let agent = export(&node, DATA, "127.0.0.1").without(&["fsid"]).with("fsid", fsid);
+        // Another node has another number for the device.
+        let comes = |device: &str| -> Result<()> {
+            node.shell(&format!("losetup {device} /run/drill/image && mount {device} {DATA}"))?;
+            agent.action("start")?.exits(0).map(drop)
+        };
+        let goes = || -> Result<()> {
+            agent.action("stop")?.exits(0)?;
+            node.shell(&format!("umount {DATA} && losetup -D")).map(drop)
+        };
+        comes("/dev/loop4")?;
+        node.shell(CLIENT)?;
+        goes()?;
+        comes("/dev/loop5")?;
+        let reads = ["3", "4"].map(|version| {
+            let read = format!("timeout 30 cat /mnt/drill-v{version}/one 2>&1; true");
+            Ok::<_, anyhow::Error>(node.shell(&read)?.trim().to_owned())
+        });
+        let [three, four] = reads;
+        let seen = [three?, four?];
+        node.shell("umount -f -l /mnt/drill-v3; umount -f -l /mnt/drill-v4; true")?;
+        goes()?;
+        let serves = seen.iter().all(|read| read == "one");
+        let fails = seen.iter().all(|read| read != "one");
+        let (uuid, fsid) = (uuid == "random", !fsid.is_empty());
+        ensure!(
+            if fsid || uuid { serves } else { fails },
+            "fsid: {fsid}, UUID: {uuid}; the clients read {seen:?}"
+        );
+        told.push(format!("fsid: {fsid}, UUID: {uuid}: {}", seen.join(" and ")));
+    }
+    Ok(told.join("; "))
 }

@@ -297,3 +297,92 @@ pub fn another_has_the_server(stand: &Stand) -> Result<String> {
         Ok(seen.split_whitespace().collect::<Vec<_>>().join(" "))
     })
 }
+
+/// See the catalogue.
+pub fn is_called_otherwise(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        let by_hand = |words: &[&str]| -> Result<String> {
+            let path = server.call().path();
+            let words = [&[path.as_str()], words].concat();
+            node.machine.run(&words, node.left()?)?.success(&words.join(" "))
+        };
+        server.action("start")?.exits(0)?;
+        let status = by_hand(&["status"])?;
+        ensure!(status.trim() == "running", "by hand its status is {status}");
+        by_hand(&["stop"])?;
+        server.probe()?.exits(7)?;
+        nothing_is_left(node)?;
+        let directory = format!("--nfs_shared_infodir={STATE}");
+        by_hand(&[&directory, "--nfs_server_scope=10.0.0.9", "start"])?;
+        server.action("monitor")?.exits(0)?;
+        server.clone().without(&["nfs_shared_infodir"]).action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+        Ok(String::new())
+    })
+}
+
+/// See the catalogue.
+pub fn the_directory_is_full(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        let fill = "dd if=/dev/zero of=/run/drill/data/fill bs=4k 2>/dev/null; true";
+        node.shell(&format!("mount -o remount,size=64k,nr_inodes=9 /run/drill/data && {fill}"))?;
+        server.action("start")?.exits(1)?.because(&[STATE])?;
+        server.probe()?.exits(7)?;
+        nothing_is_left(node)?;
+        // What runs, runs on, and comes down.
+        node.shell("mount -o remount,size=4m,nr_inodes=1k /run/drill/data")?;
+        server.action("start")?.exits(0)?;
+        node.shell(fill)?;
+        server.action("monitor")?.exits(0)?;
+        server.action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+        Ok(String::new())
+    })
+}
+
+/// See the catalogue.
+pub fn a_thread_is_stuck(stand: &Stand) -> Result<String> {
+    on_a_node(stand, |node, server| {
+        node.shell(
+            "umount /run/drill/shared; truncate -s 64M /run/drill/data.img && \
+             mkfs.ext4 -q -F /run/drill/data.img && losetup -f /run/drill/data.img && \
+             loop=$(losetup -n -O NAME -j /run/drill/data.img) && \
+             echo 0 131072 linear $loop 0 | dmsetup create drill-data && \
+             mount /dev/mapper/drill-data /run/drill/shared",
+        )?;
+        let server = server.limit(30);
+        server.action("start")?.exits(0)?;
+        node.shell(
+            "exportfs -o rw,fsid=7,no_root_squash,no_subtree_check '*:/run/drill/shared' && \
+             mount -t nfs -o vers=4.2,hard 127.0.0.1:/run/drill/shared /run/drill/client && \
+             echo one > /run/drill/client/one && sync",
+        )?;
+        node.shell("dmsetup suspend --noflush --nolockfs drill-data")?;
+        let writes =
+            "dd if=/dev/zero of=/run/drill/client/one bs=4k count=1 oflag=direct conv=fsync";
+        let is_stuck = "for stack in /proc/[0-9]*; do \
+            grep -q ^nfsd $stack/comm && grep -q '^State:.*D' $stack/status && exit 0; done; exit 1";
+        let done = node.background(writes, is_stuck).and_then(|()| {
+            let monitor = server.action("monitor")?;
+            ensure!(monitor.took.as_secs() < 20, "a monitor took {:?}", monitor.took);
+            let stop = server.action("stop")?.exits(1)?.because(&["its thread", "is stuck in"])?;
+            Ok(format!(
+                "monitor says {} after {:.1} s, stop after {:.1} s: {}",
+                monitor.code(),
+                monitor.took.as_secs_f64(),
+                stop.took.as_secs_f64(),
+                stop.reason()
+            ))
+        });
+        node.shell("dmsetup resume drill-data")?;
+        let said = done?;
+        server.action("stop")?.exits(0)?;
+        node.end_background()?;
+        node.shell(
+            "umount -f -l /run/drill/client; umount /run/drill/shared && \
+             dmsetup remove drill-data && losetup -D && mount -t tmpfs shared /run/drill/shared",
+        )?;
+        nothing_is_left(node)?;
+        Ok(said)
+    })
+}
