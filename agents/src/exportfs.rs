@@ -120,8 +120,12 @@ pub struct State {
     /// That a directory does not lie where it did: a clause.
     moved: Option<String>,
     record: Option<Record>,
+    /// What the record is called, if another instance has left it.
+    noted_as: Option<String>,
     /// Why it is not known what start has recorded.
     damaged: Option<Damaged>,
+    /// Why it is not known what the directories lead to.
+    unknown: Option<String>,
 }
 
 /// Directories exported to clients.
@@ -165,8 +169,8 @@ impl Agent for Exportfs {
             "An entry is compared whole: IPv6 networks, patterns, and directories whose names begin alike.",
             "A stop needs neither exportfs(8) nor a resolver. It has the kernel forget what it has cached, and \
                 waits for that; not for an fsid that another resource exports as well.",
-            "Start refuses a directory where nothing is mounted and something should be: by fstab, by where it lay \
-                before, or since it is an empty directory of the root file system.",
+            "Start refuses a directory where nothing is mounted and something should be: by fstab or haresources, by \
+                where it lay before, or since it is an empty directory of the root file system.",
             "A monitor fails where the directory does not lie on the file system any more that was exported.",
             "Locks are taken from clients only of the file system that was exported, and only with its last export.",
             "A directory that is not there makes start fail with 5, not 6: it may be there on another node.",

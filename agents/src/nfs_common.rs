@@ -3,7 +3,12 @@
 //!
 //! Others may need the same daemons: a node that mounts by NFS itself has a
 //! statd. So one that runs already is used and left, and what counts as running
-//! here is what a start of ours has taken on.
+//! here is what a start of ours has taken on. Of several resources the last that
+//! needs a daemon ends it.
+//!
+//! Nothing but the cluster's name for the resource tells one from another. Whoever
+//! has none, as heartbeat and a person, means what is there; and what they have
+//! started is anybody's.
 
 use crate::nfsserver::service::{Manager, Wanted};
 use anyhow::{Result, bail};
@@ -71,26 +76,36 @@ static META: Meta = Meta {
 /// The administrator's file, of which three words are read.
 const DEFAULTS: &str = "/etc/default/nfs-common";
 
+/// How all records are called.
+const RECORDS: (&str, &str) = ("nfs-common-", ".state");
+
 /// The daemons, taken on.
 pub struct NfsCommon {
     params: NfsCommonParams,
+    /// What this instance's record is called, and that of those who have no name
+    /// for it.
     record: String,
+    nameless: String,
 }
 
 /// What was seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct State {
     /// What a start has taken on; none where there was no start.
     taken: Option<Taken>,
+    /// How the records are called that say so, and that are damaged.
+    names: Vec<String>,
     /// Why that is not known.
     damaged: Option<Damaged>,
+    /// What other resources have taken on.
+    others: Taken,
     running: Vec<Running>,
     /// Proof that none of those runs that a start of ours has brought up.
     absent: Option<Absent>,
 }
 
 /// What a start has taken on.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Taken {
     /// What has to run.
     needed: Vec<Daemon>,
@@ -114,6 +129,14 @@ impl Taken {
         };
         Some(Self { needed: list("needed"), ours: list("ours") })
     }
+
+    fn add(&mut self, other: Self) {
+        for (list, more) in [(&mut self.needed, other.needed), (&mut self.ours, other.ours)] {
+            list.extend(more);
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
 }
 
 impl Agent for NfsCommon {
@@ -122,18 +145,17 @@ impl Agent for NfsCommon {
     type State = State;
 
     fn new(params: NfsCommonParams, request: &Request) -> Result<Self> {
-        Ok(Self { params, record: format!("nfs-common-{}.state", request.instance) })
+        let name = |instance| format!("{}{instance}{}", RECORDS.0, RECORDS.1);
+        let nameless = name(Request::NAMELESS);
+        Ok(Self { params, record: name(&request.instance), nameless })
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (taken, damaged) = Damaged::apart(view.record(&self.record, Taken::parse));
-        let ours = taken.as_ref().map(|taken| taken.ours.clone()).unwrap_or_default();
+        let mut state = self.noted(view)?;
         let running = daemon::running(view)?;
-        // Each may be ours where it is not known which are.
-        let is_ours =
-            |one: &Running| damaged.is_some() || ours.contains(&one.daemon) || one.is_ours(view);
-        let absent = running.lacks(is_ours);
-        Ok(State { taken, damaged, running: running.into_items(), absent })
+        state.absent = running.lacks(|one| state.is_ours(view, one));
+        state.running = running.into_items();
+        Ok(state)
     }
 
     fn status(&self, state: &State) -> Status {
@@ -164,18 +186,23 @@ impl Agent for NfsCommon {
             bail!("there is neither statd nor idmapd here: is nfs-common installed?");
         }
         let is_strange = |daemon: &Daemon| {
-            let was_ours = from.taken.as_ref().is_some_and(|taken| taken.ours.contains(daemon));
+            // What another resource has brought up goes with the last that needs it.
+            let all = from.taken.iter().chain([&from.others]);
+            let was_ours = all.into_iter().any(|taken| taken.ours.contains(daemon));
             let mut running = from.running.iter().filter(|one| one.daemon == *daemon);
-            !was_ours && running.any(|one| !one.is_ours(view))
+            !was_ours && running.any(|one| !one.is_of(view, META.name))
         };
         let ours = needed.iter().copied().filter(|daemon| !is_strange(daemon)).collect();
         let taken = Taken { needed: needed.clone(), ours }.text();
-        let names: Vec<&str> = needed.iter().map(|daemon| daemon.program()).collect();
+        let programs: Vec<&str> = needed.iter().map(|daemon| daemon.program()).collect();
+        let names: Vec<String> =
+            from.names.iter().filter(|name| **name != self.record).cloned().collect();
         let mut plan = Plan::new();
-        plan.step(format!("note that {} are taken on", names.join(", ")), move |system| {
-            system.write_record(&self.record, &taken)
+        plan.step(format!("note that {} are taken on", programs.join(", ")), move |system| {
+            system.write_record(&self.record, &taken)?;
+            self.forget(system, &names)
         });
-        plan.step(format!("bring up {}", names.join(", ")), move |system| {
+        plan.step(format!("bring up {}", programs.join(", ")), move |system| {
             if matches!(manager, Manager::Us) {
                 mount_pipes(system)?;
             }
@@ -194,8 +221,7 @@ impl Agent for NfsCommon {
 
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
-        let ours = from.taken.as_ref().map(|taken| taken.ours.clone()).unwrap_or_default();
-        let is_ours = |one: &&Running| ours.contains(&one.daemon) || one.is_ours(view);
+        let is_ours = |one: &&Running| from.is_known_as_ours(view, one);
         let mut doomed: Vec<Daemon> =
             from.running.iter().filter(is_ours).map(|one| one.daemon).collect();
         doomed.sort_unstable();
@@ -206,10 +232,13 @@ impl Agent for NfsCommon {
                 Manager::of(system)?.stop(system, &doomed)
             });
         }
-        if from.taken.is_some() || from.damaged.is_some() {
-            plan.step("forget what was taken on", |system| match self.observe(system)?.absent {
-                Some(_) => system.remove_record(&self.record),
-                None => bail!("not all of it has ended"),
+        if !from.names.is_empty() {
+            let names = from.names.clone();
+            plan.step("forget what was taken on", move |system| {
+                match self.observe(system)?.absent {
+                    Some(_) => self.forget(system, &names),
+                    None => bail!("not all of it has ended"),
+                }
             });
         }
         Ok(plan)
@@ -224,7 +253,48 @@ impl Extras for NfsCommon {
     }
 }
 
+impl State {
+    /// Whether the daemon is one that this resource is to end.
+    fn is_known_as_ours(&self, view: &View, one: &Running) -> bool {
+        let is_noted = self.taken.as_ref().is_some_and(|taken| taken.ours.contains(&one.daemon));
+        !self.others.needed.contains(&one.daemon) && (is_noted || one.is_of(view, META.name))
+    }
+
+    /// The same, or one that may be: each where it is not known which are.
+    fn is_ours(&self, view: &View, one: &Running) -> bool {
+        self.damaged.is_some() || self.is_known_as_ours(view, one)
+    }
+}
+
 impl NfsCommon {
+    /// What is noted of this resource, and of others.
+    fn noted(&self, view: &View) -> Result<State> {
+        let own = view.record(&self.record, Taken::parse);
+        let is_there = !matches!(own, Ok(None));
+        let beside = view.records_beside(&self.record, RECORDS, Taken::parse)?;
+        let is_meant =
+            |name: &String| !is_there && (self.record == self.nameless || *name == self.nameless);
+        let mut state = State::default();
+        let own = own.transpose().map(|own| (self.record.clone(), own));
+        for (name, taken) in own.into_iter().chain(beside) {
+            let is_ours = name == self.record || is_meant(&name);
+            match taken {
+                Ok(taken) if is_ours => state.taken.get_or_insert_default().add(taken),
+                Ok(taken) => state.others.add(taken),
+                Err(damaged) if is_ours => state.damaged = Some(damaged),
+                Err(damaged) => view.note(format_args!("{damaged}")),
+            }
+            if is_ours {
+                state.names.push(name);
+            }
+        }
+        Ok(state)
+    }
+
+    fn forget(&self, system: &System<'_>, names: &[String]) -> Result<()> {
+        names.iter().try_for_each(|name| system.remove_record(name))
+    }
+
     fn needed(&self, view: &View, manager: &Manager) -> Vec<Daemon> {
         let defaults = view.read(DEFAULTS).unwrap_or_default();
         let said = |word: &str| {

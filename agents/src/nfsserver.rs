@@ -36,6 +36,7 @@ pub use params::NfsserverParams;
 use anyhow::{Result, bail};
 use common::host::mount::{self, Table};
 use common::host::nfs::daemon::{self, Daemon};
+use common::host::nfs::exports::{self as table, Export};
 use common::host::nfs::server::{self, Found, Server};
 use common::host::nfs::state_dir::{DIRECTORY, Origin};
 use common::host::nfs::tasks;
@@ -61,8 +62,8 @@ pub(crate) const ACTIONS: &[Action] = &[
 pub struct Nfsserver {
     params: NfsserverParams,
     request: Request,
-    /// Whether it is started for what /etc/exports has.
-    for_exports: bool,
+    /// The agent that it is called as.
+    name: &'static str,
     /// The name of what a start leaves.
     record: String,
 }
@@ -76,7 +77,12 @@ pub struct State {
     bound: Option<Bound>,
     /// The daemons without which it does not serve, that do not run.
     dead: Vec<Daemon>,
+    /// Of what a start has brought up besides a server that is down: proof that
+    /// nothing is left, or what is, as a clause.
+    rest: Option<Result<Absent, String>>,
     record: Option<Record>,
+    /// What the record is called, if another instance has left it.
+    noted_as: Option<String>,
     /// Whether there is one that cannot be read.
     is_damaged: bool,
 }
@@ -144,7 +150,9 @@ impl Agent for Nfsserver {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (record, damaged) = Damaged::apart(Record::of(view, &self.record));
+        let (noted, damaged) = Damaged::apart(self.noted(view));
+        let (noted_as, record) = noted.unzip();
+        let noted_as = noted_as.filter(|name| *name != self.record);
         let server = match record.as_ref().and_then(|record| record.cookie) {
             Some(cookie) if server::still_has(view, cookie) => Seen::Same,
             _ => match server::find(view)? {
@@ -161,7 +169,12 @@ impl Agent for Nfsserver {
         if let (Seen::Down(_), None, Some(damaged)) = (&server, &bound, &damaged) {
             refuse_unknown_directory(view, damaged)?;
         }
-        Ok(State { server, bound, dead, record, is_damaged: damaged.is_some() })
+        let rest = match (&server, &record) {
+            (Seen::Down(_), Some(record)) => Some(self.rest(view, record)?),
+            _ => None,
+        };
+        let is_damaged = damaged.is_some();
+        Ok(State { server, bound, dead, rest, record, noted_as, is_damaged })
     }
 
     fn status(&self, state: &State) -> Status {
@@ -173,12 +186,16 @@ impl Agent for Nfsserver {
             None => absent.clone(),
         };
         if let Seen::Down(absent) = &state.server {
-            return match is_bound {
-                true => Status::Failed(
+            return match &state.rest {
+                _ if is_bound => Status::Failed(
                     started,
                     format!("there is no server, and {} is on {DIRECTORY}", self.infodir()),
                 ),
-                false => Status::Stopped(proof(absent)),
+                Some(Err(left)) => {
+                    Status::Failed(started, format!("there is no server, and {left}"))
+                }
+                Some(Ok(none)) => Status::Stopped(proof(absent).and(none.clone())),
+                None => Status::Stopped(proof(absent)),
             };
         }
         if let Some((scope, other)) = self.is_foreign(&state.server, state.record.as_ref()) {
@@ -277,6 +294,7 @@ impl Extras for Nfsserver {
         let mut plan = Plan::new();
         // A start that was killed after the threads were there.
         if state.record.as_ref().is_some_and(|record| record.cookie.is_none()) {
+            self.plan_adoption(&mut plan, state);
             plan.step("note what runs", |system| self.note_running(system));
         }
         Ok(plan)
@@ -286,9 +304,45 @@ impl Extras for Nfsserver {
 impl Nfsserver {
     /// As the agent or as one that starts the server for /etc/exports.
     pub(crate) fn called(name: &'static str, params: NfsserverParams, request: &Request) -> Self {
-        let for_exports = name != META.name;
         let record = format!("{name}-{}.state", request.instance);
-        Self { params, request: request.clone(), for_exports, record }
+        Self { params, request: request.clone(), name, record }
+    }
+
+    /// Whether it is started for what /etc/exports has.
+    fn is_for_exports(&self) -> bool {
+        self.name != META.name
+    }
+
+    /// What a start has left, and under which name: this instance's, or another's
+    /// whose server is the same. There is one for each network namespace, and the
+    /// scope alone tells it from others; Pacemaker, heartbeat and a person have
+    /// different names for it.
+    fn noted(&self, view: &View) -> Result<Option<(String, Record)>, Damaged> {
+        if let Some(record) = Record::of(view, &self.record)? {
+            return Ok(Some((self.record.clone(), record)));
+        }
+        let wanted = self.params.nfs_server_scope.as_ref().map(|scope| &scope.0);
+        let is_same =
+            |record: &Record| wanted.is_none_or(|wanted| record.scope.as_ref() == Some(wanted));
+        let mut damaged = None;
+        let kind = (&*format!("{}-", self.name), ".state");
+        for (name, record) in view.records_beside(&self.record, kind, Record::parse)? {
+            match record {
+                Ok(record) if is_same(&record) => return Ok(Some((name, record))),
+                Ok(_) => {}
+                Err(found) => damaged = Some(found),
+            }
+        }
+        damaged.map_or(Ok(None), Err)
+    }
+
+    /// Adds that what another instance has left is this one's from now on.
+    fn plan_adoption<'a>(&'a self, plan: &mut Plan<'a>, state: &State) {
+        if let Some(name) = state.noted_as.clone() {
+            plan.step(format!("take over what was noted as {name}"), move |system| {
+                system.rename_record(&name, &self.record)
+            });
+        }
     }
 
     fn infodir(&self) -> String {
@@ -308,6 +362,33 @@ impl Nfsserver {
             return None;
         }
         Some((server.scope.clone()?, server.is_not(wanted?)?))
+    }
+
+    /// What is left of a start whose server is down: proof that there is nothing,
+    /// or a clause. Daemons and exports keep file systems in use without a server,
+    /// too.
+    fn rest(&self, view: &View, record: &Record) -> Result<Result<Absent, String>> {
+        let running = daemon::running(view)?;
+        let is_ours =
+            |one: &daemon::Running| one.is_of(view, self.name) || record.ours.contains(&one.daemon);
+        let Some(no_daemon) = running.lacks(is_ours) else {
+            let left: Vec<String> =
+                running.iter().filter(|one| is_ours(one)).map(ToString::to_string).collect();
+            return Ok(Err(format!(
+                "of what its start has brought up there is {}",
+                left.join(", ")
+            )));
+        };
+        if record.exports.is_empty() {
+            return Ok(Ok(no_daemon));
+        }
+        let paths: Vec<&Path> = record.exports.iter().map(|made| &*made.path).collect();
+        let listed = table::of(view, &paths)?;
+        let is_made = |entry: &Export| record.exports.iter().any(|made| made.is(entry));
+        Ok(match listed.lacks(is_made) {
+            Some(no_export) => Ok(no_daemon.and(no_export)),
+            None => Err("what its start has exported is still in the table".into()),
+        })
     }
 
     fn bound(&self, view: &View, record: Option<&Record>) -> Result<Option<Bound>> {

@@ -35,6 +35,11 @@ pub fn cases(cases: &mut Cases) {
     add("clients of NFSv3 are kept with the data, and no link is followed", rmtab_is_kept);
     add("two exports with one fsid, as linstor-gateway makes them, go one by one", gateway);
     add("a resolver that is silent ends a start in its time, and no stop asks it", silent_resolver);
+    add(
+        "a file system that does not answer holds up no other's export, nor a stop of its own",
+        dead_beside,
+    );
+    add("what was started by one name is known and stopped by another", by_another_name);
     add("a monitor starts no process and reads no mount table", monitor_spawns_nothing);
 }
 
@@ -213,6 +218,10 @@ fn empty_mount_point(machine: &Machine) {
     machine.must("sh", &["-c", "rm -f /run/resource-agents/*"]);
     machine.file("/etc/fstab", &format!("{} /exports/data ext4 noauto 0 0\n", disk.path()));
     agent.action("start").exits(1).because("/etc/fstab");
+    machine.file("/etc/fstab", "");
+    let line = format!("node1 10.0.0.9 Filesystem::{}::/exports/data::ext4\n", disk.path());
+    machine.file("/etc/ha.d/haresources", &line);
+    agent.action("start").exits(1).because("haresources");
     exports(machine, "/exports/nothing", "*").action("start").exits(5).because("not there");
     machine.keep(disk);
 }
@@ -341,6 +350,69 @@ fn changed_parameters(machine: &Machine) {
     agent.action("stop").exits(0);
     assert_eq!(listed(), [""; 0]);
     agent.probe().exits(7);
+}
+
+fn dead_beside(machine: &Machine) {
+    directories(machine, &["/srv/a", "/srv/b"]);
+    let remote = machine.remote("/srv/dead");
+    let below = remote.mkdir("data");
+    let limit = Duration::from_secs(15);
+    let on = |directory: &str, instance: &str, fsid: &str| {
+        let agent = exports(machine, directory, "*").set("fsid", fsid);
+        agent.instance(instance).timeout(limit).killed_at_its_timeout()
+    };
+    let (first, second) = (on("/srv/a", "first", "17"), on("/srv/b", "second", "18"));
+    let dead = on(below.to_str().unwrap(), "dead", "19");
+    first.action("start").exits(0);
+    dead.action("start").exits(0);
+    remote.pause();
+    let quick = |outcome: crate::harness::Outcome| {
+        assert!(outcome.took < Duration::from_secs(5), "{}", *outcome);
+        outcome
+    };
+    quick(first.action("monitor")).exits(0);
+    quick(first.action("stop")).exits(0);
+    // exportfs(8) asks for all that is exported.
+    let start = second.action("start").exits(1);
+    start.because("does not answer");
+    quick(second.action("stop")).exits(0);
+    let monitor = dead.action("monitor");
+    assert!(!monitor.timed_out, "{}", *monitor);
+    let stop = dead.action("stop").exits(0);
+    assert!(stop.took < limit, "{}", *stop);
+    assert_eq!(listed(), [""; 0]);
+    quick(second.action("start")).exits(0);
+    remote.resume();
+}
+
+fn by_another_name(machine: &Machine) {
+    directories(machine, &["/srv/data"]);
+    let disk = machine.formatted("ext4");
+    machine.must("mount", &[disk.path(), "/srv/data"]);
+    let words = |action| ["/srv/data", "10.0.0.0/24", action];
+    let of_cluster = exports(machine, "/srv/data", "10.0.0.0/24").instance("p_export");
+    let of_hand = || machine.agent("exportfs");
+    let records = || machine.run("sh", &["-c", "ls /run/resource-agents/*.state"]).stdout;
+    of_cluster.action("start").exits(0);
+    of_hand().by_hand(&words("status")).exits(0);
+    // Where it lay is known by the record alone.
+    machine.must("umount", &["/srv/data"]);
+    let status = of_hand().by_hand(&words("status")).exits(4);
+    assert_eq!(status.stdout, "running (unknown)\n");
+    of_hand().by_hand(&words("stop")).exits(0);
+    assert_eq!((listed(), records().as_str()), (vec![], ""));
+    of_cluster.probe().exits(7);
+    machine.file("/srv/data/file", "x");
+    let start = of_hand().by_hand(&words("start")).exits(1);
+    assert!(start.stderr.contains("nothing is mounted on /srv/data"), "{}", *start);
+    // A stop without the client goes by what was started, by whoever.
+    machine.must("mount", &[disk.path(), "/srv/data"]);
+    of_hand().heartbeat(&["/srv/data", "10.0.0.0/24", "start"]).exits(0);
+    let bare = machine.agent("exportfs").set("directory", "/srv/data").instance("p_export");
+    bare.action("monitor").exits(0);
+    bare.action("stop").exits(0);
+    assert_eq!((listed(), records().as_str()), (vec![], ""));
+    machine.keep(disk);
 }
 
 fn damaged_record(machine: &Machine) {

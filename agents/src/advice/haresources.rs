@@ -4,7 +4,10 @@
 //! A line is a node and its resources, started from left to right and stopped
 //! from right to left. A word is a script and its arguments: `LVM::vg`.
 
+use anyhow::Result;
 use common::View;
+use common::host::mount::Table;
+use std::path::Path;
 
 /// Where heartbeat has it.
 const FILE: &str = "/etc/ha.d/haresources";
@@ -32,8 +35,21 @@ impl<'a> Word<'a> {
     }
 }
 
+/// The directory above on which heartbeat is to have mounted something, and has
+/// not: clients of an empty mount point hold handles that nobody knows later.
+pub(crate) fn missing_mount(view: &View, path: &Path) -> Result<Option<String>> {
+    let above: Vec<String> =
+        mount_points(view).into_iter().filter(|directory| path.starts_with(directory)).collect();
+    if above.is_empty() {
+        return Ok(None);
+    }
+    let table = Table::read(view)?;
+    let is_missing = |directory: &String| table.uppermost(Path::new(directory)).is_none();
+    Ok(above.into_iter().find(is_missing))
+}
+
 /// The directories on which the lines have file systems mounted.
-pub(crate) fn mount_points(view: &View) -> Vec<String> {
+fn mount_points(view: &View) -> Vec<String> {
     let text = view.read(FILE).unwrap_or_default().replace("\\\n", " ");
     let words = text
         .lines()

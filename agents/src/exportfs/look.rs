@@ -14,8 +14,15 @@ use std::path::{Path, PathBuf};
 impl Exportfs {
     pub(super) fn look(&self, view: &View) -> Result<State> {
         let (record, damaged) = Damaged::apart(Record::of(view, &self.request.instance));
+        let (noted_as, record) = match (record, &damaged) {
+            (None, None) => self.noted_by_another(view)?.unzip(),
+            (record, _) => (None, record),
+        };
         let asked = self.asked(record.as_ref());
-        let paths = self.paths(view, record.as_ref())?;
+        let paths = match self.paths(view, record.as_ref()) {
+            Ok(paths) => paths,
+            Err(err) => return self.look_wherever(view, damaged, err),
+        };
         let path = |asked: &Asked| {
             let found = paths.iter().find(|(directory, _)| *directory == asked.directory);
             found.map_or_else(|| asked.directory.clone(), |(_, path)| path.clone())
@@ -42,7 +49,7 @@ impl Exportfs {
         let is_made = |export: &&Export| made.iter().any(|made| made.is(export));
         let others: Vec<Export> =
             listed.iter().filter(is_made).filter(|export| !is_asked(export)).cloned().collect();
-        let mut state = State { exports, others, record, damaged, ..State::default() };
+        let mut state = State { exports, others, record, noted_as, damaged, ..State::default() };
         if state.entries().next().is_none() {
             refuse_doubt(view, state.damaged.as_ref())?;
             self.look_behind(view, &listed, &mut state)?;
@@ -52,6 +59,46 @@ impl Exportfs {
             state.moved = moved(view, &state)?;
         }
         Ok(state)
+    }
+
+    /// What an instance of another name has recorded of the same exports, and
+    /// under which name: Pacemaker, heartbeat and a person have different names for
+    /// one resource.
+    fn noted_by_another(&self, view: &View) -> Result<Option<(String, Record)>> {
+        let mut same: Vec<_> = Record::beside(view, &self.request.instance)?
+            .into_iter()
+            .filter(|(_, record)| self.is_asked(record))
+            .collect();
+        let found = same.pop();
+        if !same.is_empty() && self.params.clientspec.is_none() {
+            view.note(format_args!("more than one record speaks of these directories"));
+            return Ok(None);
+        }
+        Ok(found)
+    }
+
+    /// Whether a record speaks of all that is asked for, and of nothing else.
+    fn is_asked(&self, record: &Record) -> bool {
+        let directories = &self.params.directory.0;
+        let clients: Option<Vec<String>> = self
+            .params
+            .clientspec
+            .as_ref()
+            .map(|clients| clients.0.iter().map(ToString::to_string).collect());
+        let is_meant = |made: &Made| {
+            directories.contains(&made.directory)
+                && clients.as_ref().is_none_or(|clients| clients.contains(&made.asked))
+        };
+        let has = |directory: &PathBuf, client: Option<&String>| {
+            record.made.iter().any(|made| {
+                made.directory == *directory && client.is_none_or(|client| made.asked == *client)
+            })
+        };
+        record.made.iter().all(is_meant)
+            && directories.iter().all(|directory| match &clients {
+                None => has(directory, None),
+                Some(clients) => clients.iter().all(|client| has(directory, Some(client))),
+            })
     }
 
     /// Whose the entries of a directory are is told by the client that was asked
@@ -92,6 +139,32 @@ impl Exportfs {
         };
         let absent = absent.context("the table of exports contradicts itself")?;
         Ok(State { absent: Some(absent), damaged, ..State::default() })
+    }
+
+    /// What the directories lead to cannot be told, as a file system on the way
+    /// does not answer. Proof that nothing is exported, of whichever directory,
+    /// that could be this resource's; or the error.
+    fn look_wherever(
+        &self,
+        view: &View,
+        damaged: Option<Damaged>,
+        err: anyhow::Error,
+    ) -> Result<State> {
+        refuse_doubt(view, damaged.as_ref())?;
+        let is_client = |name: &str| {
+            let clients = self.params.clientspec.as_ref();
+            clients.is_none_or(|clients| clients.0.iter().any(|client| client.is_listed_as(name)))
+        };
+        let others = Record::beside(view, &self.request.instance)?;
+        let is_others = |entry: &Export| {
+            others.iter().flat_map(|(_, record)| &record.made).any(|made| made.is(entry))
+        };
+        let listed = exports::all(view)?;
+        let in_table = listed.lacks(|entry| is_client(&entry.client) && !is_others(entry));
+        let of_kernel = exports::forgotten_wherever(view, &listed, is_client)?;
+        let (Some(in_table), Some(of_kernel)) = (in_table, of_kernel) else { return Err(err) };
+        let unknown = Some(format!("{err:#}"));
+        Ok(State { absent: Some(in_table.and(of_kernel)), damaged, unknown, ..State::default() })
     }
 
     /// The directories without links. Those that start has exported are known by

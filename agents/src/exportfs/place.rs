@@ -118,14 +118,41 @@ impl Record {
         system.remove_record(&name(instance))
     }
 
-    /// Where the directory lay when the instance exported it last, since the
-    /// machine is up.
+    /// What other instances have recorded since the machine is up, as far as it
+    /// can be read.
+    pub(super) fn beside(view: &View, instance: &str) -> Result<Vec<(String, Self)>> {
+        let life = life(view);
+        let beside = view
+            .records_beside(&name(instance), RECORDS, |text| Self::parse(text, &life))?
+            .into_iter();
+        Ok(beside.filter_map(|(name, record)| Some((name, record.ok()??))).collect())
+    }
+
+    /// What was recorded under that name is this instance's from now on.
+    pub(super) fn adopt(system: &System<'_>, from: &str, instance: &str) -> Result<()> {
+        system.rename_record(from, &name(instance))?;
+        let stem = from.strip_suffix(RECORDS.1).unwrap_or(from);
+        system.remove_record(&format!("{stem}.rmtab"))
+    }
+
+    /// Where the directory lay when it was exported last, since the machine is up:
+    /// by this instance, or else by any.
     pub(super) fn place_before(view: &View, instance: &str, path: &Path) -> Option<Place> {
-        let record = Self::read(view, &place_name(instance)).unwrap_or_else(|damaged| {
-            view.warn(format_args!("{damaged}: where the directory lay before is not known"));
-            None
-        });
-        Some(record?.made.into_iter().find(|made| made.path == path)?.place)
+        let own = place_name(instance);
+        let mut names = vec![own.clone()];
+        names.extend(view.records(PLACES.0, PLACES.1).unwrap_or_default());
+        let place = |name: &String| {
+            let record = Self::read(view, name).unwrap_or_else(|damaged| {
+                if *name == own {
+                    view.warn(format_args!(
+                        "{damaged}: where the directory lay before is not known"
+                    ));
+                }
+                None
+            });
+            Some(record?.made.into_iter().find(|made| made.path == path)?.place)
+        };
+        names.iter().find_map(place)
     }
 
     fn read(view: &View, name: &str) -> Result<Option<Self>, Damaged> {
@@ -137,7 +164,7 @@ impl Record {
     /// can be read; and whether all of them can.
     pub(super) fn claims(view: &View) -> Result<(Vec<Made>, bool)> {
         let (mut made, mut is_whole) = (Vec::new(), true);
-        for name in view.records("exportfs-", ".state")? {
+        for name in view.records(RECORDS.0, RECORDS.1)? {
             match Self::read(view, &name) {
                 Ok(record) => made.extend(record.unwrap_or_default().made),
                 Err(damaged) => {
@@ -220,15 +247,20 @@ impl Made {
     }
 }
 
+/// How all records are called: what precedes the instance, and what follows it.
+const RECORDS: (&str, &str) = ("exportfs-", ".state");
+
+/// The same of where the directories lay when they were last exported: kept also
+/// when they are not any more.
+const PLACES: (&str, &str) = ("exportfs-", ".place");
+
 /// What the record of an instance is called.
 fn name(instance: &str) -> String {
-    format!("exportfs-{instance}.state")
+    format!("{}{instance}{}", RECORDS.0, RECORDS.1)
 }
 
-/// Where the directories lay when they were last exported: kept also when they
-/// are not any more.
 fn place_name(instance: &str) -> String {
-    format!("exportfs-{instance}.place")
+    format!("{}{instance}{}", PLACES.0, PLACES.1)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::place::{Made, Place, Record};
 use super::{Asked, Exportfs, Seen, State};
+use crate::advice::haresources;
 use anyhow::{Context, Result, bail};
 use common::host::mount::Table;
 use common::host::mount::table::unescaped;
@@ -15,6 +16,9 @@ pub(super) const BRIEF: Duration = Duration::from_secs(3);
 
 impl Exportfs {
     pub(super) fn bring_up<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        if let Some(unknown) = &from.unknown {
+            bail!("it cannot be told what is to be exported: {unknown}");
+        }
         if let Some(moved) = &from.moved {
             bail!("{moved}; stop it first");
         }
@@ -37,6 +41,7 @@ impl Exportfs {
             });
         }
         let mut plan = Plan::new();
+        self.plan_adoption(&mut plan, from);
         let record = Record { made };
         plan.step("write down where the directories lie", move |system| {
             record.keep(system, &self.request.instance)
@@ -61,6 +66,7 @@ impl Exportfs {
     /// down, and what is not asked for any more is taken away.
     pub(super) fn complete<'a>(&'a self, view: &View, state: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
+        self.plan_adoption(&mut plan, state);
         let is_known = |seen: &Seen| {
             let mut made = state.record.iter().flat_map(|record| &record.made);
             made.any(|made| made.path == seen.path && made.asked == seen.asked.client.to_string())
@@ -88,6 +94,15 @@ impl Exportfs {
         Ok(plan)
     }
 
+    /// Adds that what another instance has recorded is this one's from now on.
+    pub(super) fn plan_adoption<'a>(&'a self, plan: &mut Plan<'a>, state: &State) {
+        if let Some(name) = state.noted_as.clone() {
+            plan.step(format!("take over what was recorded as {name}"), move |system| {
+                Record::adopt(system, &name, &self.request.instance)
+            });
+        }
+    }
+
     /// Where the directory lies; an error if it is not the one that is meant.
     fn proven(&self, view: &View, table: &Table, path: &Path) -> Result<Place> {
         let shown = path.display();
@@ -95,6 +110,12 @@ impl Exportfs {
             bail!(
                 "{shown} is to lie on {}, which /etc/fstab has and nobody has mounted",
                 mount.display()
+            );
+        }
+        if let Some(directory) = haresources::missing_mount(view, path)? {
+            bail!(
+                "{shown} is to lie on {directory}, where nothing is mounted and haresources has a \
+                 file system"
             );
         }
         if let Some(before) = Record::place_before(view, &self.request.instance, path)

@@ -24,15 +24,25 @@ impl Exportfs {
         if entries.is_empty() && from.outlived.is_empty() && !has_record {
             return Ok(plan);
         }
+        self.plan_adoption(&mut plan, from);
         if let Some(damaged) = &from.damaged {
             self.plan_repair(view, from, damaged, &mut plan);
         }
         let paths = self.known(from);
+        let made = from.record.iter().flat_map(|record| &record.made);
+        let mut gone: Vec<(PathBuf, String)> =
+            made.map(|made| (made.path.clone(), made.client.clone())).collect();
+        gone.extend(
+            from.exports.iter().map(|seen| (seen.path.clone(), seen.asked.client.to_string())),
+        );
+        let ours: Vec<(PathBuf, String)> =
+            gone.iter().cloned().chain(entries.iter().map(key)).collect();
         if !self.params.drain_timeout.is_zero() && !entries.is_empty() {
             let (paths, time) = (paths.clone(), self.params.drain_timeout);
             let what = format!("give clients {} s to let go of their files", time.as_secs());
+            let ours = ours.clone();
             plan.step(what, move |system| {
-                self.wait_for_clients(system, &paths, time);
+                self.wait_for_clients(system, &alone(system, &paths, &ours)?, time);
                 Ok(())
             });
         }
@@ -43,14 +53,6 @@ impl Exportfs {
                 self.plan_keeping(file, path, &mut plan);
             }
         }
-        let made = from.record.iter().flat_map(|record| &record.made);
-        let mut gone: Vec<(PathBuf, String)> =
-            made.map(|made| (made.path.clone(), made.client.clone())).collect();
-        gone.extend(
-            from.exports.iter().map(|seen| (seen.path.clone(), seen.asked.client.to_string())),
-        );
-        let ours: Vec<(PathBuf, String)> =
-            gone.iter().cloned().chain(entries.iter().map(key)).collect();
         self.plan_removal(entries, gone, &mut plan);
         if self.params.unlock_on_stop {
             for (path, place) in paths.clone() {
@@ -59,9 +61,9 @@ impl Exportfs {
             }
         }
         if self.params.wait_for_leasetime_on_stop {
-            let paths = paths.clone();
+            let (paths, ours) = (paths.clone(), ours.clone());
             plan.step("wait until no client holds anything, at most for a lease", move |system| {
-                self.wait_for_leases(system, &paths)
+                self.wait_for_leases(system, &alone(system, &paths, &ours)?)
             });
         }
         plan.step("see who still holds something", move |system| {
@@ -153,7 +155,7 @@ impl Exportfs {
         system: &System<'_>,
         paths: &[(PathBuf, Option<Place>)],
     ) -> Result<()> {
-        if server::is_idle(system)?.is_some() {
+        if paths.is_empty() || server::is_idle(system)?.is_some() {
             return Ok(());
         }
         let lease = unlock::lease(system, system.deadline().at_most(BRIEF))?;
@@ -334,8 +336,40 @@ fn meant<'t>(
     is_meant.then_some(mount)
 }
 
-/// What NFSv4 clients hold of the directories' file systems, as far as nobody
-/// else exports any of them; none where the kernel does not tell.
+/// The directories of whose file systems nobody else exports any: what clients
+/// hold of the others is not this resource's alone, and theirs to keep.
+fn alone(
+    view: &View,
+    paths: &[(PathBuf, Option<Place>)],
+    ours: &[(PathBuf, String)],
+) -> Result<Vec<(PathBuf, Option<Place>)>> {
+    let mut others = exports::all(view)?.into_items();
+    others.retain(|export| !ours.contains(&key(export)));
+    if others.is_empty() {
+        return Ok(paths.to_vec());
+    }
+    let table = Table::read(view)?;
+    let lies_there = |export: &Export, (path, place): &(PathBuf, Option<Place>)| {
+        let device = place.as_ref().map(|place| place.device);
+        let on = || table.holding(&export.path).map(|mount| mount.device);
+        export.path == *path || device.is_some() && on() == device
+    };
+    let is_alone = |pair: &&(PathBuf, Option<Place>)| {
+        let other = others.iter().find(|export| lies_there(export, pair));
+        if let Some(other) = other {
+            view.info(format_args!(
+                "{} is exported to {} from the same file system: its clients are not waited for",
+                other.path.display(),
+                other.client
+            ));
+        }
+        other.is_none()
+    };
+    Ok(paths.iter().filter(is_alone).cloned().collect())
+}
+
+/// What NFSv4 clients hold of the directories' file systems; none where the kernel
+/// does not tell.
 fn held(view: &View, paths: &[(PathBuf, Option<Place>)]) -> Option<Vec<clients::Held>> {
     let mut devices: Vec<_> =
         paths.iter().filter_map(|(_, place)| Some(place.as_ref()?.device)).collect();

@@ -138,7 +138,7 @@ impl Nfsserver {
         if !system.is_dir(&entry.path).with_context(why)? {
             bail!("{}: there is no such directory", why());
         }
-        if let Some(directory) = missing_mount(system, &entry.path)? {
+        if let Some(directory) = haresources::missing_mount(system, &entry.path)? {
             bail!(
                 "{}: nothing is mounted on {directory}, and haresources has a file system there",
                 why()
@@ -165,21 +165,6 @@ impl Nfsserver {
         }
         Ok(())
     }
-}
-
-/// The directory above on which heartbeat is to have mounted something, and has
-/// not: clients of an empty mount point hold handles that nobody knows later.
-fn missing_mount(view: &View, path: &Path) -> Result<Option<String>> {
-    let above: Vec<String> = haresources::mount_points(view)
-        .into_iter()
-        .filter(|directory| path.starts_with(directory))
-        .collect();
-    if above.is_empty() {
-        return Ok(None);
-    }
-    let table = Table::read(view)?;
-    let is_missing = |directory: &String| table.uppermost(Path::new(directory)).is_none();
-    Ok(above.into_iter().find(is_missing))
 }
 
 /// Takes back what a start has exported, as far as it is there, and has the

@@ -7,9 +7,22 @@
 
 use super::Nfsserver;
 use anyhow::{Context, Result};
-use common::System;
 use common::host::nfs::state_dir;
+use common::{System, View};
 use std::path::PathBuf;
+
+/// What stands between the name of an instance and the number of a copy.
+const MARK: &str = ".notify-";
+
+/// The copies that were left, by whichever instance.
+pub(super) fn copies(view: &View) -> Result<Vec<String>> {
+    let mut names = view.records("nfsserver-", "")?;
+    names.retain(|name| {
+        let number = name.rsplit_once(MARK).map(|(_, number)| number);
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    Ok(names)
+}
 
 impl Nfsserver {
     pub(super) fn notify(&self, system: &System<'_>) -> Result<()> {
@@ -20,7 +33,7 @@ impl Nfsserver {
         let mut copies: Vec<PathBuf> = Vec::new();
         // Before the first of them changes the list.
         for number in 1..addresses.len() {
-            let name = format!("nfsserver-{}.notify-{number}", self.request.instance);
+            let name = format!("nfsserver-{}{MARK}{number}", self.request.instance);
             copies
                 .push(state_dir::copy_of_hosts(system, &name).context("cannot copy statd's list")?);
         }

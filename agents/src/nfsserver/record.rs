@@ -95,7 +95,7 @@ impl Record {
         text
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let text =
             text.strip_prefix(VERSION).filter(|text| text.is_empty() || text.ends_with('\n'))?;
         let mut record = Self::default();

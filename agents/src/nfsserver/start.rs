@@ -36,6 +36,7 @@ impl Nfsserver {
         }
         let daemons = wanted::daemons(view, &manager, &server, &self.params);
         let mut plan = Plan::new();
+        self.plan_adoption(&mut plan, from);
         if !matches!(from.server, Seen::Down(_)) {
             if from.bound.as_ref().is_some_and(|bound| bound.absent.is_some()) {
                 bail!("the server runs without {} on {DIRECTORY}: stop it first", self.infodir());
@@ -62,7 +63,7 @@ impl Nfsserver {
         });
         for entry in entries {
             plan.step(format!("export {entry}"), move |system| match self.export(system, &entry) {
-                Err(err) if !self.for_exports => {
+                Err(err) if !self.is_for_exports() => {
                     system.warn(format_args!("{err:#}"));
                     Ok(())
                 }
@@ -102,7 +103,7 @@ impl Nfsserver {
         // What an earlier start has brought up is not somebody else's.
         let was_ours = |daemon: &Daemon| {
             old.ours.contains(daemon)
-                || running.iter().any(|one| one.daemon == *daemon && one.is_ours(view))
+                || running.iter().any(|one| one.daemon == *daemon && one.is_of(view, self.name))
         };
         let strange =
             |daemon: &Daemon| (runs(daemon) || manager.is_active(*daemon)) && !was_ours(daemon);

@@ -7,7 +7,7 @@ use super::exports;
 use super::record::Record;
 use super::service::{self, Manager};
 use super::start::mount_nfsd;
-use super::{Nfsserver, Seen, State, refuse_unknown_directory};
+use super::{Nfsserver, Seen, State, notify, refuse_unknown_directory};
 use anyhow::{Result, bail};
 use common::host::fuser::{self, Targets};
 use common::host::mount::Table;
@@ -20,6 +20,7 @@ use common::{Plan, System, View};
 impl Nfsserver {
     pub(super) fn bring_down<'a>(&'a self, view: &View, from: &State) -> Plan<'a> {
         let mut plan = Plan::new();
+        self.plan_adoption(&mut plan, from);
         let is_foreign = self.is_foreign(&from.server, from.record.as_ref()).is_some();
         match &from.server {
             Seen::Up(_) | Seen::Same if !is_foreign => {
@@ -45,17 +46,23 @@ impl Nfsserver {
         }
         let bound = from.bound.as_ref().filter(|bound| bound.absent.is_none());
         let origin = bound.map(|bound| bound.origin.clone());
-        if from.record.is_some() || service::is_holding(view) || origin.is_some() {
-            let ours = from.record.as_ref().map(|record| record.ours.clone()).unwrap_or_default();
-            let used = origin.clone();
-            plan.step("end the daemons", move |system| end_daemons(system, &ours, used.as_ref()));
+        let holds = !is_foreign && self.is_holding(view, from);
+        if from.record.is_some() || holds || origin.is_some() {
+            let record = from.record.as_ref().filter(|_| !is_foreign);
+            let doomed = Doomed {
+                brought_up: record.map(|record| record.ours.clone()).unwrap_or_default(),
+                by: (!is_foreign).then_some(self.name),
+                holds,
+                using: origin.clone(),
+            };
+            plan.step("end the daemons", move |system| doomed.end(system));
         }
         if let Some(origin) = origin {
             plan.step(format!("take {} off {DIRECTORY}", self.infodir()), move |system| {
                 state_dir::unbind(system, &origin)
             });
         }
-        if service::is_holding(view) {
+        if holds {
             plan.step("give the units back", service::release);
         }
         if let Some(record) = &from.record {
@@ -113,10 +120,18 @@ impl Nfsserver {
         if record.origin.as_ref().is_some_and(|origin| origin.bound(&table).is_some()) {
             bail!("{} is still on {DIRECTORY}", self.infodir());
         }
-        for name in system.records(&format!("nfsserver-{}.notify-", self.request.instance), "")? {
+        for name in notify::copies(system)? {
             state_dir::drop_copy(system, &name)?;
         }
         system.remove_record(&self.record)
+    }
+
+    /// Whether the units are held for this server: where the start of another one
+    /// is noted, and none of this one, they are that one's.
+    fn is_holding(&self, view: &View, from: &State) -> bool {
+        let is_noted = |kind| view.records(kind, ".state").is_ok_and(|names| !names.is_empty());
+        let is_others = || ["nfsserver-", "nfs-kernel-server-"].into_iter().any(is_noted);
+        service::is_holding(view) && (from.record.is_some() || from.is_damaged || !is_others())
     }
 }
 
@@ -150,39 +165,57 @@ fn holds_anything(view: &View) -> bool {
     })
 }
 
-/// Ends those that were started for the server, and those that keep its state
-/// directory in use, whoever has started them.
-fn end_daemons(system: &System<'_>, ours: &[Daemon], used: Option<&Origin>) -> Result<()> {
-    let manager = Manager::of(system).unwrap_or_else(|err| {
-        system.warn(format_args!("{err:#}"));
-        Manager::Us
-    });
-    if service::is_holding(system) {
-        service::stop_holding(system);
-    }
-    let by_units: Vec<Daemon> =
-        ours.iter().copied().filter(|daemon| manager.is_active(*daemon)).collect();
-    if !by_units.is_empty() {
-        manager.stop(system, &by_units)?;
-    }
-    let table = Table::read(system)?;
-    let bound = used.and_then(|origin| origin.bound(&table));
-    let users: Vec<i32> = match bound {
-        None => Vec::new(),
-        Some(mount) => {
-            let found = fuser::search(system, &Targets::of(system, &[mount], false));
-            found.users.iter().map(|user| user.process.pid).collect()
+/// The daemons that are to end.
+struct Doomed {
+    /// Those that were started for the server.
+    brought_up: Vec<Daemon>,
+    /// Those that actions of this agent have started; the daemons are another's as
+    /// long as the server is.
+    by: Option<&'static str>,
+    /// Whether the units bring them up and down.
+    holds: bool,
+    /// Those that keep this directory in use in the place of /var/lib/nfs, whoever
+    /// has started them.
+    using: Option<Origin>,
+}
+
+impl Doomed {
+    fn end(&self, system: &System<'_>) -> Result<()> {
+        let manager = Manager::of(system).unwrap_or_else(|err| {
+            system.warn(format_args!("{err:#}"));
+            Manager::Us
+        });
+        if self.holds {
+            service::stop_holding(system);
         }
-    };
-    let running = daemon::running(system)?;
-    let is_meant = |one: &&Running| one.is_ours(system) || users.contains(&one.process.pid);
-    let doomed: Vec<Running> = running.iter().filter(is_meant).cloned().collect();
-    let units: Vec<Daemon> =
-        doomed.iter().map(|one| one.daemon).filter(|daemon| manager.is_active(*daemon)).collect();
-    if !units.is_empty() {
-        manager.stop(system, &units)?;
+        let by_units: Vec<Daemon> =
+            self.brought_up.iter().copied().filter(|daemon| manager.is_active(*daemon)).collect();
+        if !by_units.is_empty() {
+            manager.stop(system, &by_units)?;
+        }
+        let table = Table::read(system)?;
+        let bound = self.using.as_ref().and_then(|origin| origin.bound(&table));
+        let users: Vec<i32> = match bound {
+            None => Vec::new(),
+            Some(mount) => {
+                let found = fuser::search(system, &Targets::of(system, &[mount], false));
+                found.users.iter().map(|user| user.process.pid).collect()
+            }
+        };
+        let running = daemon::running(system)?;
+        let is_ours = |one: &Running| self.by.is_some_and(|agent| one.is_of(system, agent));
+        let is_meant = |one: &&Running| is_ours(one) || users.contains(&one.process.pid);
+        let doomed: Vec<Running> = running.iter().filter(is_meant).cloned().collect();
+        let units: Vec<Daemon> = doomed
+            .iter()
+            .map(|one| one.daemon)
+            .filter(|daemon| manager.is_active(*daemon))
+            .collect();
+        if !units.is_empty() {
+            manager.stop(system, &units)?;
+        }
+        daemon::end(system, &doomed)
     }
-    daemon::end(system, &doomed)
 }
 
 fn run_again(system: &System<'_>, again: &[Daemon]) -> Result<()> {

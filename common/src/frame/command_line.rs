@@ -211,5 +211,5 @@ fn instance(meta: &Meta, given: &Given, env: &Environment) -> String {
     if name.is_empty() {
         name = values(|param| param.unique);
     }
-    if name.is_empty() { "default".into() } else { name.join("_") }
+    if name.is_empty() { Request::NAMELESS.into() } else { name.join("_") }
 }

@@ -77,7 +77,7 @@ fn ocf(meta: &'static Meta, action: &OsString, env: &Environment) -> Call {
         None if version.is_some() => {
             return refuse(Code::ErrArgs, "OCF_RESOURCE_INSTANCE is not set".into());
         }
-        None => "default",
+        None => Request::NAMELESS,
     };
     Call::Act(Box::new(Invocation {
         dialect: Dialect::Ocf,

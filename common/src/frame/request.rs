@@ -51,6 +51,9 @@ pub struct CloneMeta {
 const META: &str = "OCF_RESKEY_CRM_meta_";
 
 impl Request {
+    /// The instance's name where neither the caller nor a parameter has one.
+    pub const NAMELESS: &str = "default";
+
     /// Reads the environment's part; `instance` is the name that the dialect
     /// has found.
     pub(crate) fn read(env: &[(OsString, OsString)], resource: String, timeout: u32) -> Self {

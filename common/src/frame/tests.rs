@@ -297,7 +297,7 @@ fn rules_between_parameters_matter_to_start_alone() {
 fn a_held_lock_ends_every_change_in_time_and_lets_none_succeed() {
     let room = Room::new();
     room.ocf("start", &[]);
-    let name = format!("Lamp-{}.lock", "default");
+    let name = format!("Lamp-{}.lock", Request::NAMELESS);
     let lock = std::fs::File::open(room.dir.path().join("run").join(name)).unwrap();
     lock.lock().unwrap();
     let short = [("OCF_RESKEY_CRM_meta_timeout", "400")];

@@ -7,7 +7,9 @@
 //!
 //! A record that is to be found by whoever stops the resource is named by what
 //! names that, and not by the instance: Pacemaker, heartbeat and a person have
-//! different names for one.
+//! different names for one. Where nothing names the resource but the instance,
+//! the records beside its own are looked through for one that speaks of the
+//! same thing.
 
 use crate::host::file;
 use crate::host::system::{System, View, outcome};
@@ -16,6 +18,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+
+/// The name of a record that another instance has left, and what it says.
+pub type Beside<T> = (String, Result<T, Damaged>);
 
 /// A record is there, and what it says cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,28 @@ impl View {
         self.record_whole(name, Some)
     }
 
+    /// What the records say that begin and end so, but for one's own, by their
+    /// names.
+    pub fn records_beside<T>(
+        &self,
+        own: &str,
+        (beginning, end): (&str, &str),
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<Beside<T>>, Damaged> {
+        let listed = self.records(beginning, end);
+        let mut names = listed.map_err(|err| Damaged {
+            path: self.run_dir().join(format!("{beginning}*{end}")),
+            why: format!("{err:#}"),
+        })?;
+        names.retain(|name| name != own);
+        names.sort_unstable();
+        let read = |name: String| {
+            let record = self.record(&name, &parse).transpose()?;
+            Some((name, record))
+        };
+        Ok(names.into_iter().filter_map(read).collect())
+    }
+
     /// The names of the records that begin and end so.
     pub fn records(&self, beginning: &str, end: &str) -> Result<Vec<String>> {
         let shown = self.run_dir().display();
@@ -113,6 +140,13 @@ impl System<'_> {
         self.note(format_args!("record {} <- {}", path.display(), text.trim_end()));
         file::trusted_dir(self.run_dir())?;
         file::replace(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Calls a record otherwise. That takes no room, where there is none left.
+    pub fn rename_record(&self, from: &str, to: &str) -> Result<()> {
+        let [old, new] = [from, to].map(|name| self.run_dir().join(name));
+        self.note(format_args!("record {} is called {to}", old.display()));
+        std::fs::rename(&old, &new).with_context(|| format!("cannot rename {}", old.display()))
     }
 
     /// Makes an empty file of `size` bytes beside the records, for programs to
@@ -197,5 +231,20 @@ mod tests {
         assert_eq!(machine.view().records("Lamp-", ".state").unwrap(), [""; 0]);
         machine.file("/run/resource-agents", "no directory\n");
         assert!(machine.view().records("Lamp-", ".state").is_err());
+        let beside = machine.view().records_beside(NAME, ("Lamp-", ".state"), number);
+        assert!(beside.is_err());
+    }
+
+    #[test]
+    fn beside_ones_own_those_of_other_instances_are_read() {
+        let machine = Files::new();
+        for (name, text) in [(NAME, "7\n"), ("Lamp-b.state", "8\n"), ("Lamp-a.state", "x\n")] {
+            machine.file(&format!("/run/resource-agents/{name}"), text);
+        }
+        machine.file("/run/resource-agents/Lamp-c.lock", "");
+        let beside = machine.view().records_beside(NAME, ("Lamp-", ".state"), number).unwrap();
+        let told: Vec<_> =
+            beside.iter().map(|(name, told)| (&**name, told.as_ref().ok())).collect();
+        assert_eq!(told, [("Lamp-a.state", None), ("Lamp-b.state", Some(&8))]);
     }
 }

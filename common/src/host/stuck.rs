@@ -20,11 +20,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whether the process carries this instance's mark: an action of its has
-/// started it, as a daemon or otherwise.
-pub(crate) fn is_marked(proc: &Path, pid: i32, instance: &str) -> bool {
+/// Whether the process carries the mark of any instance of this agent's: one of
+/// their actions has started it, as a daemon or otherwise.
+pub(crate) fn is_marked(proc: &Path, pid: i32, agent: &str) -> bool {
     let environment = fs::read(proc.join(pid.to_string()).join("environ")).unwrap_or_default();
-    let wanted = format!("{}={instance} in ", mark::VARIABLE);
+    let wanted = format!("{}={agent}-", mark::VARIABLE);
     environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
 }
 

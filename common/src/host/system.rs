@@ -241,11 +241,6 @@ impl View {
         *self.lock.borrow_mut() = Rc::downgrade(lock);
     }
 
-    /// For whom this action works: what its programs are marked with.
-    pub(crate) fn owner(&self) -> &str {
-        &self.options.owner
-    }
-
     /// The mark of what works for this action.
     pub(crate) fn mark(&self) -> String {
         mark::of(&self.options.owner)

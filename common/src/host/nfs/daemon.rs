@@ -158,10 +158,10 @@ impl Running {
             && matches!(which(&proc, self.process.pid), Ok(Some(daemon)) if daemon == self.daemon)
     }
 
-    /// Whether an action of this instance's has started it, and not systemd or
-    /// somebody else: the kernel keeps what it was started with.
-    pub fn is_ours(&self, view: &View) -> bool {
-        stuck::is_marked(&view.path("/proc"), self.process.pid, view.owner())
+    /// Whether an action of this agent's has started it, for whichever instance,
+    /// and not systemd or somebody else: the kernel keeps what it was started with.
+    pub fn is_of(&self, view: &View, agent: &str) -> bool {
+        stuck::is_marked(&view.path("/proc"), self.process.pid, agent)
     }
 
     /// Whether it has open what the kernel reaches it by.
@@ -300,6 +300,16 @@ mod tests {
         let connected = |one: &Running| one.is_connected(&view);
         let found = running(&view).unwrap();
         assert_eq!(found.iter().map(connected).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn whoever_of_an_agent_has_started_a_daemon_it_is_of_that_agent() {
+        let (root, view) = machine();
+        process(root.path(), 7, "/usr/sbin/rpc.mountd", &[]);
+        let environment = "PATH=/sbin\0STURDY_WORKS_FOR=nfsserver-p_server in 70\0";
+        fs::write(root.path().join("proc/7/environ"), environment).unwrap();
+        let one = running(&view).unwrap()[0].clone();
+        assert!(one.is_of(&view, "nfsserver") && !one.is_of(&view, "nfs-common"));
     }
 
     #[test]

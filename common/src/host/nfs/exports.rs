@@ -210,6 +210,19 @@ pub fn forgotten_by_all(view: &View, paths: &[&Path]) -> Result<Result<Absent, P
     Ok(Ok(Absent::seen(look)))
 }
 
+/// Proof that the kernel serves no directory to such a client from its cache that
+/// the table, all of which is `listed`, does not have; nothing where it does.
+pub fn forgotten_wherever(
+    view: &View,
+    listed: &[Export],
+    is_client: impl Fn(&str) -> bool,
+) -> Result<Option<Absent>> {
+    let is_listed = |cached: &Export| listed.iter().any(|export| export.path == cached.path);
+    Ok(cached(view)?.lacks(|cached| {
+        !cached.has("v4root") && !is_listed(cached) && cached.client.split(',').any(&is_client)
+    }))
+}
+
 /// Whether what is cached is the directory for the client, and comes from no
 /// entry that is left.
 fn has_outlived(cached: &Export, path: &Path, client: &str, left: &[Export]) -> bool {
@@ -292,6 +305,13 @@ mod tests {
             let fake = machine(&[(CACHED, content), (TABLE, table)]);
             forgotten_by_all(&fake.view(), &[Path::new(path)]).unwrap().is_err()
         };
+        let wherever = |table: &str, client: &str| {
+            let fake = machine(&[(CACHED, content), (TABLE, table)]);
+            let listed = all(&fake.view()).unwrap();
+            forgotten_wherever(&fake.view(), &listed, |name| name == client).unwrap().is_some()
+        };
+        assert!(!wherever("", "10.0.0.0/24") && wherever(net, "10.0.0.0/24"));
+        assert!(wherever("", "10.9.0.0/24"));
         assert!(by_any("", "/srv/a") && by_any(other, "/srv/a"));
         assert!(!by_any(net, "/srv/a") && !by_any("", "/srv/b") && !by_any("", "/srv/c"));
     }

@@ -11,7 +11,7 @@ use crate::host::child;
 use crate::host::clock::{Deadline, Pace};
 use crate::host::process;
 use crate::host::program::Output;
-use crate::host::system::System;
+use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::{CStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -51,7 +51,17 @@ pub fn put_in(
     let mut words: Vec<OsString> = vec!["-i".into()];
     words.extend(options.into_iter().flat_map(|options| ["-o".into(), options.into()]));
     words.push(export);
-    let output = system.change("exportfs", &words)?;
+    // Who is in the way is looked for afterwards.
+    let limit = system.deadline().left().mul_f32(0.7);
+    let output =
+        system.change_within(limit, &[], "exportfs", &words).map_err(|err| {
+            match silent(system) {
+                None => err,
+                Some(why) => {
+                    err.context(format!("exportfs asks for all that is exported, and {why}"))
+                }
+            }
+        })?;
     let after = super::of(system, &[path])?;
     let same = |export: &&Export| client.is_listed_as(&export.client);
     // The resolver may have another name for it.
@@ -68,6 +78,18 @@ pub fn put_in(
             complaint(&output)
         ),
     }
+}
+
+/// Why one of the exported directories cannot be looked at: the file system that
+/// does not answer.
+fn silent(view: &View) -> Option<String> {
+    let mut all = super::all(view).ok()?.into_items();
+    all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    all.dedup_by(|one, other| one.path == other.path);
+    all.iter().find_map(|export| {
+        let silence = view.is_dir(&export.path).err()?;
+        Some(format!("of {} {silence}", export.path.display()))
+    })
 }
 
 /// What exportfs(8) complained of, but for the table that it has made itself.
