@@ -17,7 +17,7 @@ mod wire;
 
 pub use condition::{Condition, Pause};
 pub use connection::{Connection, Domain, ShutdownMode};
-pub use guests::{Guest, all as guests, lacks};
+pub use guests::{Guest, lacks, settled as guests};
 pub use identity::{Definition, Disk, Identity, Uuid};
 pub use status::{definition, file as status_file};
 pub use wire::Refusal;
@@ -25,7 +25,7 @@ pub use wire::Refusal;
 use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Deadline;
 use crate::host::pidfd;
-use crate::host::process::{self, Process};
+use crate::host::process::{Doing, Process};
 use crate::host::program::Output;
 use crate::host::signal::{self, Signal};
 use crate::host::system::{System, View};
@@ -174,15 +174,13 @@ pub struct Seen {
 /// [`look`] is needed. It reads two files, and asks nobody.
 pub fn glance(view: &View, identity: &Identity, process: (i32, u64)) -> Result<Option<Seen>> {
     let (pid, started) = process;
-    let now = Process::find(&view.path("/proc"), pid);
-    let Some(now) = now.filter(|now| now.started == started && !now.is_zombie) else {
+    let found = Process::with_doing(&view.path("/proc"), pid);
+    let Some((now, Doing::Running)) = found else { return Ok(None) };
+    if now.started != started || now.is_zombie {
         return Ok(None);
-    };
+    }
     let noted = status::noted(view, &identity.name).ok().flatten();
-    let is_sound =
-        |noted: &status::Noted| noted.pid == pid && noted.condition == Condition::Running;
-    let is_well = !guests::is_halted(view, &now) && !process::is_leaving(&view.path("/proc"), pid);
-    if !noted.is_some_and(|noted| is_sound(&noted)) || !is_well {
+    if noted != Some(status::Noted { condition: Condition::Running, pid }) {
         return Ok(None);
     }
     Ok(Some(Seen {
@@ -203,7 +201,7 @@ pub fn look(
     if !hypervisor.has_processes() {
         return by_daemon(view, hypervisor, meant);
     }
-    among(view, hypervisor, &guests::all(view)?, meant)
+    among(view, hypervisor, &guests::settled(view)?, meant)
 }
 
 /// The same in a list of guests that was made before.
@@ -355,6 +353,18 @@ pub fn await_end(view: &View, processes: &[&Process], patience: Duration) {
     pidfd::await_processes(left, view.deadline().at_most(patience));
 }
 
+/// Whether the guest that was seen has a process that is there still.
+pub fn is_left(view: &View, seen: &Seen) -> bool {
+    seen.process.as_ref().is_some_and(|process| guests::is_there(view, process))
+}
+
+/// Whether the daemon has noted that this process is one of its guests. One that
+/// somebody runs without it is none.
+pub fn is_noted(view: &View, guest: &Guest) -> bool {
+    let noted = guest.identity.as_ref().map(|identity| status::noted(view, &identity.name));
+    matches!(noted, Some(Ok(Some(noted))) if noted.pid == guest.process.pid)
+}
+
 /// Runs virsh to change something.
 pub fn virsh<S: AsRef<OsStr>>(
     system: &System<'_>,
@@ -464,7 +474,8 @@ mod tests {
     fn one_that_is_ending_is_doubt() {
         let machine = machine();
         process(&machine, 7, "qemu-system-x86", 'D', "");
-        let doubt = look(&machine.view(), &system(), &web()).unwrap_err().to_string();
+        let view = machine.view_for(Duration::from_millis(150));
+        let doubt = look(&view, &system(), &web()).unwrap_err().to_string();
         assert_eq!(doubt, "qemu-system-x86 (pid 7) is ending, and may be web or hold its disks");
     }
 

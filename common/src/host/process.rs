@@ -48,11 +48,40 @@ pub struct Process {
     pub is_zombie: bool,
 }
 
+/// What a process does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It runs, or waits for something.
+    Running,
+    /// It stands still until somebody has it go on: it was stopped by a signal, or
+    /// is being traced.
+    Halted,
+    /// It has let go of its memory: it is about to end, and holds what it had open
+    /// for a moment more.
+    Leaving,
+}
+
 impl Process {
     /// The process with this number; none if there is none.
     pub fn find(proc: &Path, pid: i32) -> Option<Self> {
+        Self::parse(&Self::stat(proc, pid)?)
+    }
+
+    /// The same, and what it does, by one look: the kernel takes its time for it.
+    pub fn with_doing(proc: &Path, pid: i32) -> Option<(Self, Doing)> {
+        let stat = Self::stat(proc, pid)?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let doing = match rest.split_whitespace().nth(20)? {
+            _ if rest.starts_with(['T', 't']) => Doing::Halted,
+            "0" => Doing::Leaving,
+            _ => Doing::Running,
+        };
+        Some((Self::parse(&stat)?, doing))
+    }
+
+    fn stat(proc: &Path, pid: i32) -> Option<String> {
         let stat = fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
-        Self::parse(&String::from_utf8_lossy(&stat))
+        Some(String::from_utf8_lossy(&stat).into_owned())
     }
 
     /// Reads /proc/PID/stat. The name may hold anything, brackets included.
@@ -85,18 +114,7 @@ pub(crate) fn stuck_at(pid: i32) -> Option<String> {
 /// Whether a process stands still until somebody has it go on: it was stopped
 /// by a signal, or is being traced.
 pub fn is_halted(proc: &Path, pid: i32) -> bool {
-    let stat = fs::read(proc.join(pid.to_string()).join("stat")).unwrap_or_default();
-    let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
-}
-
-/// Whether a process has let go of its memory: it is about to end, and holds
-/// what it had open for a moment more.
-pub fn is_leaving(proc: &Path, pid: i32) -> bool {
-    let stat = fs::read(proc.join(pid.to_string()).join("stat")).unwrap_or_default();
-    let stat = String::from_utf8_lossy(&stat);
-    let size = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split_whitespace().nth(20));
-    size.is_none_or(|size| size == "0")
+    Process::with_doing(proc, pid).is_some_and(|(_, doing)| doing == Doing::Halted)
 }
 
 /// The numbers of all processes, the youngest last.

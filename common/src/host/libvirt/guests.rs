@@ -6,6 +6,7 @@
 
 use super::identity::{Identity, Uuid};
 use crate::host::absence::{Absent, Whole};
+use crate::host::clock::Pace;
 use crate::host::process::{self, Process};
 use crate::host::system::View;
 use anyhow::{Context, Result, ensure};
@@ -45,7 +46,7 @@ impl Guest {
 }
 
 /// The guests of this machine, all of them.
-pub fn all(view: &View) -> Result<Whole<Guest>> {
+pub(super) fn all(view: &View) -> Result<Whole<Guest>> {
     let names = view.list("/proc").context("cannot list the processes")?;
     // Of those that are hidden from whoever is not root, this is one.
     ensure!(names.iter().any(|name| name == "1"), "the list of processes lacks the first one");
@@ -56,6 +57,21 @@ pub fn all(view: &View) -> Result<Whole<Guest>> {
     let shown: Vec<String> = found.iter().map(Guest::to_string).collect();
     view.note(format_args!("guests = {}", shown.join(", ")));
     Ok(Whole::told("guests", found))
+}
+
+/// The same, once none of them is on its way out any more, as far as that ends in
+/// time: a guest with much memory takes seconds to let go of it, and nobody can
+/// tell which it is.
+pub fn settled(view: &View) -> Result<Whole<Guest>> {
+    let end = view.deadline().at_most(view.deadline().left() / 3);
+    let mut pace = Pace::new();
+    loop {
+        let found = all(view)?;
+        if found.iter().all(|guest| guest.identity.is_some()) || end.has_passed() {
+            return Ok(found);
+        }
+        pace.rest(end);
+    }
 }
 
 /// The guest that the process is, if it is one.
@@ -205,6 +221,22 @@ pub(super) mod tests {
         // It has ended, and its parent has not looked.
         process(&machine, 7, "qemu-system-x86", 'Z', "");
         assert!(lacks(&all(&machine.view()).unwrap(), &meant("web")).is_some());
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_waited_for() {
+        let machine = machine();
+        process(&machine, 7, "qemu-system-x86", 'D', "");
+        let soon = machine.view_for(std::time::Duration::from_millis(150));
+        assert_eq!(lacks(&settled(&soon).unwrap(), &meant("web")), None, "it does not end");
+        let view = machine.view();
+        let home = machine.path("/proc/7");
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::remove_dir_all(home)
+        });
+        assert!(lacks(&settled(&view).unwrap(), &meant("web")).is_some());
+        ending.join().unwrap().unwrap();
     }
 
     #[test]
