@@ -1,33 +1,38 @@
-//! `DomainGroup`: the guests of Xen whose files lie in a directory, as one
-//! resource; and [`xenHA`](crate::xen_ha), which is the same for haresources.
+//! `DomainGroup`: the guests whose files lie in a directory, of Xen or of
+//! libvirt's, as one resource; and [`xenHA`](crate::xen_ha), which is the same for
+//! haresources.
 //!
-//! What belongs to the group is what a start has noted. Without that it is told
-//! by the files, and by the words that the guests' own xl were called with, since
-//! the directory may lie on a file system that is not mounted any more.
+//! What belongs to the group is what a start has noted: the directory may lie on a
+//! file system that is not mounted any more.
 
+mod of_libvirt;
+mod of_xen;
 mod values;
 
-use crate::domains::{self, Ending, Entry, Found, Record};
-use anyhow::{Context, Result, bail};
+use crate::domains::Ending;
+use anyhow::{Context, Result};
 use common::host::record::Damaged;
-use common::host::xen::{self, Guest};
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured, installed,
 };
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Action, Examples, Meta, Params, Words, params};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use values::FileNames;
 pub(crate) use values::Foreign;
+use values::{FileNames, Host};
 
 params! {
     /// What the agent is given.
     pub struct DomainGroupParams {
-        /// Directory with the guests' files, as xl reads them.
+        /// Directory with the guests' files, as xl reads them, or in libvirt's XML.
         ///
         /// Each file is one guest, but for hidden ones and those that end with a tilde. Only a start needs it.
         [names, position = 1] directory: PathBuf = "/etc/xen/ha.d",
+        /// Whose guests they are.
+        ///
+        /// xen, or qemu:///system for guests of libvirt's.
+        [names, position = 2] hypervisor: Host = "xen",
         /// Which guests come first.
         ///
         /// Names of files with commas between them. The others follow by their names.
@@ -44,7 +49,7 @@ params! {
         [] shutdown_timeout: Option<Duration>,
         /// Whether a stop presses the guests' power buttons.
         ///
-        /// For HVM guests without drivers of Xen's. They are asked in Xen's way besides.
+        /// For HVM guests without drivers of Xen's, which are asked in Xen's way besides. libvirt chooses the way itself.
         [] shutdown_acpi: bool = "false",
     }
 }
@@ -59,10 +64,11 @@ pub(crate) const ACTIONS: &[Action] = &[
 
 static META: Meta = Meta {
     name: "DomainGroup",
-    shortdesc: "All guests of Xen whose files lie in a directory",
+    shortdesc: "All guests whose files lie in a directory",
     longdesc: "Keeps the guests whose files lie in a directory as one resource: start creates them one after the \
         other, a monitor sees that each of them runs, stop asks all of them to shut down at once, waits for them \
-        together, and destroys side by side what is left.\n\n\
+        together, and destroys side by side what is left. The guests are Xen's, or libvirt's with \
+        hypervisor=qemu:///system.\n\n\
         Guests of the group that run already are left running and taken on. What a start has taken on is noted: \
         monitor and stop need neither the directory nor the files in it, which may lie on a file system that is not \
         mounted any more. Saved images are never restored.",
@@ -81,37 +87,23 @@ static META: Meta = Meta {
 pub struct DomainGroup {
     params: DomainGroupParams,
     foreign: Foreign,
+    request: Request,
     record: String,
 }
 
 /// What was seen.
 #[derive(Debug)]
-pub struct State {
-    found: Vec<Found>,
-    /// Proof that no domain is one of a group that has none.
-    empty: Option<Absent>,
-    noted: Option<Record>,
-    damaged: Option<Damaged>,
+pub enum State {
+    /// Of guests of Xen.
+    Xen(of_xen::State),
+    /// Of guests of libvirt's.
+    Libvirt(of_libvirt::State),
 }
 
-impl State {
-    fn noted(&self) -> Record {
-        self.noted.clone().unwrap_or_default()
-    }
-
-    fn guests(&self) -> Vec<Guest> {
-        self.found.iter().map(|one| one.guest.clone()).collect()
-    }
-
-    fn is_there(&self) -> bool {
-        self.found.iter().any(|one| one.absent().is_none())
-    }
-}
-
-/// A guest and its file.
-struct Wanted {
-    guest: Guest,
-    file: PathBuf,
+/// A guest of the group by its name, and what it does.
+struct Part<'a> {
+    name: &'a str,
+    status: Status,
 }
 
 impl Agent for DomainGroup {
@@ -124,106 +116,78 @@ impl Agent for DomainGroup {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
-        let (noted, damaged) = Damaged::apart(Record::read(view, &self.record));
-        let guests = match &noted {
-            Some(record) => record.guests().cloned().collect(),
-            None => self.told_by_files(view)?,
-        };
-        let found = domains::look(view, &guests, noted.as_ref().unwrap_or(&Record::default()))?;
-        let empty = match found.is_empty() {
-            true => xen::domains(view)?.lacks(|_| false),
-            false => None,
-        };
-        Ok(State { found, empty, noted, damaged })
+        match &self.params.hypervisor {
+            Host::Xen => self.look_xen(view).map(State::Xen),
+            Host::Libvirt(_) => self.look_libvirt(view).map(State::Libvirt),
+        }
     }
 
     fn status(&self, state: &State) -> Status {
-        let names = |is_meant: fn(&Found) -> bool| -> Vec<&str> {
-            let meant = state.found.iter().filter(|one| is_meant(one));
-            meant.map(|one| one.guest.name.as_str()).collect()
-        };
-        let (up, all) = (names(Found::runs).len(), state.found.len());
-        if let Some(fault) = state.found.iter().find_map(Found::fault) {
-            let reason = format!("{}; {up} of {all} guests are up", fault.why);
-            return Status::Failed(Role::Started, reason);
-        }
-        if up > 0 && up == all {
-            return Status::Running(Role::Started);
-        }
-        if up > 0 {
-            let down = names(|one| !one.runs());
-            let reason = format!("{up} of {all} guests are up; down: {}", shortened(&down));
-            return Status::Failed(Role::Started, reason);
-        }
-        let absent = state.found.iter().filter_map(Found::absent).cloned().reduce(Absent::and);
-        match (absent.or_else(|| state.empty.clone()), &state.damaged) {
-            (Some(absent), None) => Status::Stopped(absent),
-            (_, damaged) => {
-                let doubt = "guests of the group may run whose files are not there";
-                let doubt = damaged.as_ref().map_or(doubt.into(), |damaged| damaged.doubt(doubt));
-                Status::Failed(Role::Started, doubt)
+        match state {
+            State::Xen(state) => {
+                whole(&state.parts(), state.empty.as_ref(), state.damaged.as_ref())
+            }
+            State::Libvirt(state) => {
+                whole(&state.parts(), state.empty.as_ref(), state.damaged.as_ref())
             }
         }
     }
 
     fn facts(&self, state: &State) -> Vec<Fact> {
-        state.found.iter().map(Found::fact).collect()
+        match state {
+            State::Xen(state) => state.facts(),
+            State::Libvirt(state) => state.facts(),
+        }
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        let wanted = self.wanted(view)?;
-        if wanted.is_empty() {
-            return Err(installed(format!(
-                "there is no guest's file in {}",
-                self.params.directory.display()
-            )));
+        match from {
+            State::Xen(state) => self.start_xen(view, state, self.wanted(view)?),
+            State::Libvirt(state) => self.start_libvirt(view, state, self.defined(view)?),
         }
-        self.plan_start(view, from, wanted)
     }
 
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        let mut plan = Plan::new();
-        if from.is_there() {
-            let mut guests = from.guests();
-            if self.foreign == Foreign::Stop {
-                guests.extend(foreign(view, &guests)?);
-            }
-            self.plan_end(view, &mut plan, guests);
+        match from {
+            State::Xen(state) => self.stop_xen(view, state),
+            State::Libvirt(state) => self.stop_libvirt(view, state),
         }
-        if from.noted.is_some() || from.damaged.is_some() {
-            plan.step("forget what was taken on", move |system| {
-                match self.observe(system)?.is_there() {
-                    true => Ok(()),
-                    false => system.remove_record(&self.record),
-                }
-            });
-        }
-        Ok(plan)
     }
 }
 
 impl Extras for DomainGroup {
     fn suits(&self, view: &View) -> Result<()> {
-        view.program("xl")?;
-        self.wanted(view).map(drop)
+        let tool = match &self.params.hypervisor {
+            Host::Xen => self.wanted(view).map(|_| "xl")?,
+            Host::Libvirt(_) => self.defined(view).map(|_| "virsh")?,
+        };
+        view.program(tool)?;
+        Ok(())
     }
 
     /// A guest whose file has come since is started as well. A directory that is
     /// not there says nothing about what runs.
     fn started<'a>(&'a self, view: &View, state: &State) -> Result<Plan<'a>> {
-        match self.wanted(view) {
-            Ok(wanted) => self.plan_start(view, state, wanted),
-            Err(err) => {
-                view.warn(format_args!("{err:#}; what runs already goes on"));
-                Ok(Plan::new())
+        let told = match state {
+            State::Xen(state) => self.wanted(view).map(|all| self.start_xen(view, state, all)),
+            State::Libvirt(state) => {
+                self.defined(view).map(|all| self.start_libvirt(view, state, all))
             }
-        }
+        };
+        told.unwrap_or_else(|err| {
+            view.warn(format_args!("{err:#}; what runs already goes on"));
+            Ok(Plan::new())
+        })
     }
 
     fn upkeep<'a>(&'a self, _view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
+        let news = match state {
+            State::Xen(state) => state.has_news(),
+            State::Libvirt(state) => state.has_news(),
+        };
         let mut plan = Plan::new();
-        if state.noted().with(&state.found) != state.noted() {
-            plan.step("note the guests' domains", |system| {
+        if news {
+            plan.step("note the guests that run", |system| {
                 // Without it the next look takes longer, and that is all.
                 if let Err(err) = self.note(system) {
                     system.warn(format_args!("{err:#}"));
@@ -244,11 +208,16 @@ impl DomainGroup {
         request: &Request,
     ) -> Self {
         let foreign = params.foreign.unwrap_or(default);
-        Self { params, foreign, record: format!("{name}-{}.state", request.instance) }
+        let record = format!("{name}-{}.state", request.instance);
+        Self { params, foreign, request: request.clone(), record }
     }
 
-    /// The guests of the files, in the order in which they are started.
-    fn wanted(&self, view: &View) -> Result<Vec<Wanted>> {
+    fn ending(&self) -> Ending {
+        Ending { patience: self.params.shutdown_timeout, acpi: self.params.shutdown_acpi }
+    }
+
+    /// The guests' files, in the order in which they are started.
+    fn files(&self, view: &View) -> Result<Vec<PathBuf>> {
         let directory = &self.params.directory;
         let shown = directory.display();
         if !view.is_dir(directory).with_context(|| format!("cannot look for {shown}"))? {
@@ -262,146 +231,75 @@ impl DomainGroup {
         }
         // Those that are not named come behind, and keep their order.
         names.sort_by_key(|name| first.iter().position(|one| one == name).unwrap_or(first.len()));
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut files = Vec::new();
         for name in names {
             let file = directory.join(&name);
-            if view.is_dir(&file).with_context(|| format!("cannot look for {}", file.display()))? {
-                continue;
+            if !view.is_dir(&file).with_context(|| format!("cannot look for {}", file.display()))? {
+                files.push(file);
             }
-            let guest = domains::guest_of(view, &file, None)?;
-            if let Some(other) = wanted.iter().find(|other| other.guest.name == guest.name) {
-                let (first, second) = (other.file.display(), file.display());
-                return Err(configured(format!("{first} and {second} both are called {guest}")));
-            }
-            wanted.push(Wanted { guest, file });
         }
-        Ok(wanted)
+        Ok(files)
     }
 
-    /// The guests of a group of which nothing is noted.
-    fn told_by_files(&self, view: &View) -> Result<Vec<Guest>> {
-        let mut guests: Vec<Guest> = match self.wanted(view) {
-            Ok(wanted) => wanted.into_iter().map(|one| one.guest).collect(),
-            Err(err) => {
-                view.note(format_args!("{err:#}; looking for what was made of files there"));
-                Vec::new()
-            }
-        };
-        let is_below = |word: &String| {
-            std::path::Path::new(word)
-                .parent()
-                .is_some_and(|parent| parent == self.params.directory)
-        };
-        for keeper in xen::keepers(view)?.iter().filter(|one| one.words.iter().any(is_below)) {
-            if guests.iter().all(|known| known.name != keeper.guest) {
-                guests.push(Guest { name: keeper.guest.clone(), uuid: None });
-            }
-        }
-        Ok(guests)
+    fn no_files(&self) -> anyhow::Error {
+        installed(format!("there is no guest's file in {}", self.params.directory.display()))
     }
 
-    fn plan_start<'a>(
-        &'a self,
-        view: &View,
-        from: &State,
-        wanted: Vec<Wanted>,
-    ) -> Result<Plan<'a>> {
-        let guests: Vec<Guest> = wanted.iter().map(|one| one.guest.clone()).collect();
-        let found = domains::look(view, &guests, &from.noted())?;
-        let mut plan = Plan::new();
-        if found.iter().all(Found::runs) && from.noted.is_some() {
-            return Ok(plan);
-        }
-        view.program("xl")?;
-        let mut dead = Vec::new();
-        for one in &found {
-            match one.fault() {
-                Some(fault) if fault.is_dead() => dead.push(one.guest.clone()),
-                Some(fault) => bail!("{}", fault.why),
-                None => {}
-            }
-        }
-        let mut record = from.noted();
-        for guest in &guests {
-            if record.guests().all(|known| known.name != guest.name) {
-                record.put(Entry::begun(guest.clone()));
-            }
-        }
-        let record = record.with(&found);
-        plan.step(
-            format!("note that {} guests are taken on", record.entries.len()),
-            move |system| record.write(system, &self.record),
-        );
-        if self.foreign == Foreign::Stop {
-            let own: Vec<Guest> = guests.iter().chain(&from.guests()).cloned().collect();
-            let others = foreign(view, &own)?;
-            if !others.is_empty() {
-                self.plan_end(view, &mut plan, others);
-            }
-        }
-        if !dead.is_empty() {
-            plan.step(format!("destroy what is left of {}", shown(&dead)), move |system| {
-                domains::destroy(system, &dead)
-            });
-        }
-        let missing: Vec<Wanted> = wanted
-            .into_iter()
-            .zip(&found)
-            .filter(|(_, found)| !found.runs())
-            .map(|(one, _)| one)
-            .collect();
-        for (place, one) in missing.into_iter().enumerate() {
-            let pause = if place == 0 { Duration::ZERO } else { self.params.spacing };
-            let what = format!("create {} of {}", one.guest, one.file.display());
-            plan.step(what, move |system| {
-                system.pause(pause);
-                domains::create(system, &one.file, &one.guest, |guest| {
-                    self.note_begun(system, guest)
-                })
-            });
-        }
-        plan.step("note the guests' domains", |system| self.note(system));
-        Ok(plan)
-    }
-
-    /// Ends these guests: all are asked at once, and what is left is destroyed.
-    fn plan_end<'a>(&'a self, view: &View, plan: &mut Plan<'a>, guests: Vec<Guest>) {
-        let ending =
-            Ending { patience: self.params.shutdown_timeout, acpi: self.params.shutdown_acpi };
-        let (names, asked) = (shown(&guests), guests.clone());
-        if !ending.is_at_once() {
-            let patience = ending.patience(view).as_secs();
-            let what = format!("ask {names} to shut down, and wait {patience} s for all");
-            plan.step(what, move |system| domains::shut_down(system, &asked, ending));
-        }
-        plan.step(format!("destroy what is left of {names}"), move |system| {
-            domains::destroy(system, &guests)
-        });
-    }
-
-    fn note_begun(&self, system: &System<'_>, guest: &Guest) -> Result<()> {
-        let mut record = Record::read(system, &self.record)?.unwrap_or_default();
-        record.put(Entry::begun(guest.clone()));
-        record.write(system, &self.record)
-    }
-
-    /// Notes the domains that the guests have now.
+    /// Notes the guests as they are now.
     fn note(&self, system: &System<'_>) -> Result<()> {
-        let state = self.observe(system)?;
-        state.noted().with(&state.found).write(system, &self.record)
+        match self.observe(system)? {
+            State::Xen(state) => self.note_xen(system, &state),
+            State::Libvirt(state) => self.note_libvirt(system, &state),
+        }
     }
 }
 
-/// The guests that run here besides.
-fn foreign(view: &View, own: &[Guest]) -> Result<Vec<Guest>> {
-    let domains = xen::domains(view)?;
-    let others = domains.iter().filter(|domain| !own.iter().any(|guest| domain.may_be(guest)));
-    Ok(others.filter_map(xen::Domain::guest).collect())
+/// Two files of one guest.
+fn twice(name: &str, first: &Path, second: &Path) -> anyhow::Error {
+    configured(format!("{} and {} both are called {name}", first.display(), second.display()))
 }
 
-fn shown(guests: &[Guest]) -> String {
-    let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
-    shortened(&names)
+/// What the guests mean together. `empty` is the proof of a group that has none.
+fn whole(parts: &[Part<'_>], empty: Option<&Absent>, damaged: Option<&Damaged>) -> Status {
+    let named = |is_meant: fn(&Status) -> bool| -> Vec<&str> {
+        parts.iter().filter(|one| is_meant(&one.status)).map(|one| one.name).collect()
+    };
+    let (up, all) = (named(Status::is_active).len(), parts.len());
+    let told =
+        |wanted: fn(&Status) -> Option<&str>| parts.iter().find_map(|one| wanted(&one.status));
+    if let Some(why) = told(|status| match status {
+        Status::Failed(_, why) => Some(why),
+        _ => None,
+    }) {
+        return Status::Failed(Role::Started, format!("{why}; {up} of {all} guests are up"));
+    }
+    if up > 0 && up == all {
+        let degraded = told(|status| match status {
+            Status::Degraded(_, why) => Some(why),
+            _ => None,
+        });
+        return match degraded {
+            Some(why) => Status::Degraded(Role::Started, why.to_owned()),
+            None => Status::Running(Role::Started),
+        };
+    }
+    if up > 0 {
+        let down = named(Status::is_stopped);
+        let reason = format!("{up} of {all} guests are up; down: {}", shortened(&down));
+        return Status::Failed(Role::Started, reason);
+    }
+    let absent = parts.iter().filter_map(|one| match &one.status {
+        Status::Stopped(absent) => Some(absent.clone()),
+        _ => None,
+    });
+    match (absent.reduce(Absent::and).or_else(|| empty.cloned()), damaged) {
+        (Some(absent), None) => Status::Stopped(absent),
+        (_, damaged) => {
+            let doubt = "guests of the group may run whose files are not there";
+            let doubt = damaged.map_or(doubt.into(), |damaged| damaged.doubt(doubt));
+            Status::Failed(Role::Started, doubt)
+        }
+    }
 }
 
 /// The first of them, and how many more.

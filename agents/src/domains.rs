@@ -53,6 +53,18 @@ impl Found {
         matches!(self.life, Life::AsNoted | Life::Running { .. })
     }
 
+    /// The number of the domain that it runs in.
+    pub(crate) fn domain_id(&self, noted: &Record) -> Option<u32> {
+        match &self.life {
+            Life::Running { domain, .. } => Some(domain.id),
+            Life::AsNoted => {
+                let entry = noted.entries.iter().find(|entry| entry.guest == self.guest)?;
+                entry.noted().map(|noted| noted.id)
+            }
+            Life::Gone(_) | Life::Faulty(_) => None,
+        }
+    }
+
     /// Why it does not run, if it is there.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match &self.life {
@@ -219,6 +231,7 @@ pub(crate) fn create(
     system: &System<'_>,
     file: &Path,
     guest: &Guest,
+    memory: Option<u64>,
     note: impl Fn(&Guest) -> Result<()>,
 ) -> Result<()> {
     let mut guest = guest.clone();
@@ -226,7 +239,7 @@ pub(crate) fn create(
         guest.uuid = Some(system.read("/proc/sys/kernel/random/uuid")?.trim().to_owned());
     }
     note(&guest)?;
-    xen::create(system, file, &guest)
+    xen::create(system, file, &guest, memory)
 }
 
 /// How guests are ended.
@@ -265,8 +278,7 @@ pub(crate) fn shut_down(system: &System<'_>, guests: &[Guest], ending: Ending) -
             return Ok(());
         }
         if end.has_passed() {
-            let names: Vec<&str> = left.iter().map(|one| one.guest.name.as_str()).collect();
-            system.warn(format_args!("not shut down in time: {}; destroying", names.join(", ")));
+            system.warn(format_args!("not shut down in time: {}; destroying", late(system, &left)));
             return Ok(());
         }
         if again.has_passed() {
@@ -276,6 +288,23 @@ pub(crate) fn shut_down(system: &System<'_>, guests: &[Guest], ending: Ending) -
         }
         pace.rest(end);
     }
+}
+
+/// Guests that have not shut down, and how far the request has come: their kernel
+/// takes it, and has the system in them do the rest.
+fn late(view: &View, guests: &[&Found]) -> String {
+    let ids: Vec<u32> = guests.iter().copied().filter_map(running).collect();
+    let untaken = xen::untaken(view, &ids);
+    let told = |(place, one): (usize, &&Found)| match &untaken {
+        Ok(untaken) if untaken.get(place) == Some(&true) => {
+            format!("{} (its kernel has not taken the request)", one.guest)
+        }
+        Ok(_) => {
+            format!("{} (its kernel has taken the request, and its system runs on)", one.guest)
+        }
+        Err(_) => one.guest.to_string(),
+    };
+    guests.iter().enumerate().map(told).collect::<Vec<_>>().join(", ")
 }
 
 fn ask_to_shut_down(system: &System<'_>, ids: &[u32], ending: Ending) -> Result<()> {

@@ -30,6 +30,7 @@ pub mod nvmet_namespace;
 pub mod nvmet_port;
 pub mod nvmet_subsystem;
 pub mod portblock;
+mod utilization;
 pub mod vblade;
 pub mod virtual_domain;
 pub mod xen;

@@ -23,10 +23,12 @@ mod values;
 use anyhow::Result;
 use common::host::libvirt::Hypervisor;
 use common::{Agent, Extras, Fact, Plan, Request, Status, View, configured, file_name};
-use look::State;
+pub(crate) use look::{Found, State};
 use ocf_meta::action::{META_DATA, MIGRATE_FROM, MIGRATE_TO, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
-use std::path::PathBuf;
+pub(crate) use start::outlast;
+use std::path::{Path, PathBuf};
+pub(crate) use stop::listens;
 use values::{Mode, OnIoError, Scripts, Uri};
 
 params! {
@@ -190,7 +192,7 @@ impl Agent for VirtualDomain {
     type State = State;
 
     fn new(params: VirtualDomainParams, request: &Request) -> Result<Self> {
-        let record = format!("VirtualDomain-{}.state", file_name(&params.config.to_string_lossy()));
+        let record = record_of(&params.config);
         Ok(Self { params, request: request.clone(), record })
     }
 
@@ -259,6 +261,12 @@ impl Extras for VirtualDomain {
 }
 
 impl VirtualDomain {
+    /// The same kind of guest by another file.
+    pub(crate) fn by(&self, config: &Path) -> Self {
+        let params = VirtualDomainParams { config: config.to_owned(), ..self.params.clone() };
+        Self { params, request: self.request.clone(), record: record_of(config) }
+    }
+
     fn hypervisor(&self) -> &Hypervisor {
         &self.params.hypervisor.0
     }
@@ -266,4 +274,9 @@ impl VirtualDomain {
     fn saves_config(&self) -> bool {
         self.params.save_config_on_stop || self.params.sync_config_on_stop
     }
+}
+
+/// The name of the record of the guest with this file.
+fn record_of(config: &Path) -> String {
+    format!("VirtualDomain-{}.state", file_name(&config.to_string_lossy()))
 }

@@ -7,6 +7,8 @@
 
 #![allow(non_snake_case, reason = "a parameter of the shell agent's has a name of that kind")]
 
+mod memory;
+
 use crate::domains::{self, Ending, Entry, Found, Life, Record};
 use anyhow::{Context, Result, bail};
 use common::host::record::Damaged;
@@ -44,14 +46,16 @@ params! {
         ///
         /// By default a guest is moved to the node's name.
         [] node_ip_attribute: Option<String>,
-        /// Taken and not used: memory is left to Xen's own ballooning.
-        [] allow_mem_management: Option<bool>,
-        /// Taken and not used, as allow_mem_management.
-        [] reserved_Dom0_memory: Option<u64>,
-        /// Taken and not used: utilization is left to the administrator.
-        [] autoset_utilization_cpu: Option<bool>,
-        /// Taken and not used, as autoset_utilization_cpu.
-        [] autoset_utilization_hv_memory: Option<bool>,
+        /// Whether the machine's memory is shared out evenly among all guests.
+        ///
+        /// At a start, a stop and a migration, of others as well. What xmfile says of memory does not count then.
+        [] allow_mem_management: bool = "false",
+        /// MiB of memory that are kept from that for the first domain.
+        [] reserved_Dom0_memory: u64 = "512",
+        /// Whether the utilization attribute cpu is set to the number of processors.
+        [] autoset_utilization_cpu: bool = "false",
+        /// Whether the utilization attribute hv_memory is set to the guest's memory in MiB.
+        [] autoset_utilization_hv_memory: bool = "false",
     }
 }
 
@@ -88,20 +92,18 @@ static META: Meta = Meta {
         "stop ends with 0 only when neither a domain nor an xl of the guest is left. It asks the guest through \
          xenstore, and needs xl only to destroy it.",
         "A domain called NAME--incoming or NAME--migratedaway is the guest on its way, or what is left of it.",
-        "allow_mem_management, reserved_Dom0_memory and the two for utilization are taken and not used. xm is not \
-         called: Xen has xl since 4.1, and nothing else since 4.5.",
+        "With allow_mem_management xmfile is not edited: the guest is created with its share, whatever is written \
+         there. A guest that cannot be given its share is told of, and is no reason to fail.",
+        "Utilization is written where it has changed, and never by a probe.",
+        "xm is not called: Xen has xl since 4.1, and nothing else since 4.5.",
     ],
 };
 
 /// One guest.
 pub struct Xen {
     params: XenParams,
-    /// What the resource is called.
-    resource: String,
-    /// The node that the guest is to be moved to.
-    target: Option<String>,
+    request: Request,
     record: String,
-    probe: bool,
 }
 
 /// What was seen.
@@ -131,13 +133,8 @@ impl Agent for Xen {
     type State = State;
 
     fn new(params: XenParams, request: &Request) -> Result<Self> {
-        Ok(Self {
-            params,
-            resource: request.resource.clone(),
-            target: request.meta("migrate_target").map(str::to_owned),
-            record: format!("Xen-{}.state", request.instance),
-            probe: request.probe,
-        })
+        let record = format!("Xen-{}.state", request.instance);
+        Ok(Self { params, request: request.clone(), record })
     }
 
     fn observe(&self, view: &View) -> Result<State> {
@@ -193,7 +190,8 @@ impl Agent for Xen {
             });
         }
         plan.step(format!("create {guest} of {}", self.params.xmfile.display()), move |system| {
-            domains::create(system, &self.params.xmfile, &guest, |guest| {
+            let memory = self.share(system, Some(&guest))?;
+            domains::create(system, &self.params.xmfile, &guest, memory, |guest| {
                 let mut record = Record::default();
                 record.put(Entry::begun(guest.clone()));
                 record.write(system, &self.record)
@@ -220,6 +218,7 @@ impl Agent for Xen {
             plan.step(format!("destroy what is left of {name}"), move |system| {
                 domains::destroy(system, &left)
             });
+            self.plan_sharing(&mut plan);
         }
         if from.noted.is_some() || from.damaged.is_some() {
             let guests = from.guests();
@@ -254,7 +253,7 @@ impl Extras for Xen {
         domains::guest_of(view, &self.params.xmfile, self.params.name.as_deref()).map(drop)
     }
 
-    fn upkeep<'a>(&'a self, _view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
+    fn upkeep<'a>(&'a self, view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         if state.noted().with(&state.found) != state.noted() {
             plan.step("note its domain", |system| {
@@ -265,7 +264,7 @@ impl Extras for Xen {
                 Ok(())
             });
         }
-        if !self.probe {
+        if !self.request.probe {
             for script in self.scripts() {
                 plan.step(format!("ask {}", script.display()), move |system| {
                     let done = system.script(&script)?;
@@ -277,13 +276,14 @@ impl Extras for Xen {
                     }
                 });
             }
+            self.plan_figures(view, &mut plan, state);
         }
         Ok(plan)
     }
 
     fn migrate_to<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        let node = self.target.clone().context("the cluster does not say where to")?;
-        let host = self.address(view, &node)?;
+        let node = self.request.meta("migrate_target");
+        let host = self.address(view, node.context("the cluster does not say where to")?)?;
         let guests = from.guests();
         let mut plan = Plan::new();
         plan.step(format!("move it to {host}, live"), move |system| {
@@ -295,6 +295,7 @@ impl Extras for Xen {
             xen::migrate(system, running.context("it does not run any more")?, &host)
         });
         plan.step("forget what was started", |system| system.remove_record(&self.record));
+        self.plan_sharing(&mut plan);
         Ok(plan)
     }
 
@@ -314,6 +315,7 @@ impl Extras for Xen {
             })
         });
         plan.step("note its domain", |system| self.note(system));
+        self.plan_sharing(&mut plan);
         Ok(plan)
     }
 }
@@ -333,7 +335,7 @@ impl Xen {
                 Ok(guest) => Some(guest.name),
                 Err(err) => {
                     view.note(format_args!("{err:#}; looking for a guest called as the resource"));
-                    Some(self.resource.clone())
+                    Some(self.request.resource.clone())
                 }
             },
         };

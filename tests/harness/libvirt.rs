@@ -162,6 +162,18 @@ impl Machine {
         found.stdout.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until the last thread of a guest's process has ended, though nobody may
+    /// have looked: one that is ending still has its disks.
+    pub fn await_end(&self, pid: &str) {
+        let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let end = Instant::now() + Duration::from_secs(30);
+        while !(tasks() == 0 || tasks() == 1 && stat().contains(") Z ")) {
+            assert!(Instant::now() < end, "process {pid} does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the guest's software runs.
     pub fn await_boot(&self, name: &str) {
         let line = format!("/srv/{name}.serial");

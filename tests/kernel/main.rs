@@ -11,6 +11,7 @@
 )]
 
 mod crash;
+mod domain_group;
 mod drbd;
 mod drbddisk;
 mod exportfs;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         nvmet_namespace::cases(cases);
         nvmet_port::cases(cases);
         xen::cases(cases);
+        domain_group::cases(cases);
         virtual_domain::cases(cases);
     })
 }

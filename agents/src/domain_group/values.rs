@@ -1,6 +1,28 @@
 //! Values of the parameters.
 
+use common::host::libvirt::Hypervisor;
 use ocf_meta::{Kind, Value};
+
+/// Whose guests they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Xen's own.
+    Xen,
+    /// libvirt's, each of which is a process.
+    Libvirt(Hypervisor),
+}
+
+impl Value for Host {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim() == "xen" {
+            return Ok(Self::Xen);
+        }
+        let found = Hypervisor::parse(text.trim()).filter(Hypervisor::has_processes);
+        found.map(Self::Libvirt).ok_or_else(|| "neither xen nor qemu:///system".into())
+    }
+}
 
 /// What becomes of guests that are none of the group's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use super::VirtualDomain;
 use super::record::Record;
 use super::values::OnIoError;
 use anyhow::{Context, Result, anyhow};
+use common::host::absence::Whole;
 use common::host::clock;
-use common::host::libvirt::{self, Condition, Daemon, Definition, Identity, Pause, Seen};
+use common::host::libvirt::{self, Condition, Daemon, Definition, Guest, Identity, Pause, Seen};
 use common::host::reading;
 use common::host::record::Damaged;
 use common::{Absent, Role, Status, View};
@@ -18,8 +19,8 @@ const AGAIN: u64 = 3600;
 #[derive(Debug)]
 pub struct State {
     /// By what the guest is known.
-    pub(super) meant: Identity,
-    pub(super) found: Found,
+    pub(crate) meant: Identity,
+    pub(crate) found: Found,
     pub(super) record: Option<Record>,
     /// Why it is not known what was noted.
     pub(super) damaged: Option<Damaged>,
@@ -27,7 +28,7 @@ pub struct State {
 
 /// What there is of the guest.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing, which is proven.
     Nothing(Absent),
     /// Nothing yet: the daemon was told to start it, and may still do so.
@@ -36,7 +37,7 @@ pub(super) enum Found {
 }
 
 impl State {
-    pub(super) fn seen(&self) -> Option<&Seen> {
+    pub(crate) fn seen(&self) -> Option<&Seen> {
         match &self.found {
             Found::Guest(seen) => Some(seen),
             Found::Nothing(_) | Found::Coming(_) => None,
@@ -92,8 +93,24 @@ impl State {
     }
 }
 
+impl State {
+    /// What a guest of a group means, of which nothing is said on I/O errors.
+    pub(crate) fn status_alone(&self) -> Status {
+        self.status(OnIoError::Failed)
+    }
+}
+
 impl VirtualDomain {
     pub(super) fn look(&self, view: &View) -> Result<State> {
+        self.look_among(view, &mut None)
+    }
+
+    /// The same, in a list of the machine's guests that is made once it is needed.
+    pub(crate) fn look_among(
+        &self,
+        view: &View,
+        guests: &mut Option<Whole<Guest>>,
+    ) -> Result<State> {
         let (record, damaged) = Damaged::apart(self.noted(view));
         let hypervisor = self.hypervisor();
         if let Some(Record { identity, process: Some(process), .. }) = &record
@@ -123,9 +140,11 @@ impl VirtualDomain {
             Err(err) => view.note(format_args!("{err:#}")),
         }
         let mut proof: Option<Absent> = None;
-        let guests = hypervisor.has_processes().then(|| libvirt::guests(view)).transpose()?;
+        if hypervisor.has_processes() && guests.is_none() {
+            *guests = Some(libvirt::guests(view)?);
+        }
         for one in &meant {
-            let seen = match &guests {
+            let seen = match guests {
                 Some(guests) => libvirt::among(view, hypervisor, guests, one)?,
                 None => libvirt::look(view, hypervisor, one)?,
             };
@@ -157,7 +176,7 @@ impl VirtualDomain {
     }
 
     /// What the configuration says.
-    pub(super) fn definition(&self, view: &View) -> Result<Definition> {
+    pub(crate) fn definition(&self, view: &View) -> Result<Definition> {
         let shown = self.params.config.display();
         let text = reading::text(view, &self.params.config)?;
         let text = text.with_context(|| format!("{shown} is not there"))?;

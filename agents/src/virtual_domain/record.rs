@@ -2,7 +2,7 @@
 //! configuration may be gone, and which process it is. It is a record, and
 //! counts only for what the kernel still has.
 
-use super::VirtualDomain;
+use super::{State, VirtualDomain};
 use anyhow::Result;
 use common::host::libvirt::{Daemon, Identity, Seen, Uuid};
 use common::host::record::Damaged;
@@ -10,7 +10,7 @@ use common::{System, View};
 
 /// What was noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub(super) identity: Identity,
     /// Its process, by number and start.
     pub(super) process: Option<(i32, u64)>,
@@ -64,12 +64,31 @@ impl Record {
 }
 
 impl VirtualDomain {
+    /// Notes the guest that was seen, where something else is noted of it.
+    pub(crate) fn note_seen(&self, system: &System<'_>, state: &State) -> Result<()> {
+        state.news().map_or(Ok(()), |news| self.note(system, &news))
+    }
+
+    /// Forgets the guest.
+    pub(crate) fn forget(&self, system: &System<'_>) -> Result<()> {
+        system.remove_record(&self.record)
+    }
+
     pub(super) fn noted(&self, view: &View) -> Result<Option<Record>, Damaged> {
         view.record(&self.record, Record::parse)
     }
 
     pub(super) fn note(&self, system: &System<'_>, record: &Record) -> Result<()> {
         system.write_record(&self.record, &record.text())
+    }
+}
+
+impl State {
+    /// What is to be noted of the guest, if that is another thing than is.
+    pub(crate) fn news(&self) -> Option<Record> {
+        let resumed = self.record.as_ref().and_then(|record| record.resumed);
+        let now = Record { resumed, ..Record::of(self.seen()?) };
+        (self.record.as_ref() != Some(&now)).then_some(now)
     }
 }
 

@@ -59,10 +59,9 @@ impl VirtualDomain {
         });
         let config = self.params.config.as_os_str();
         match &self.params.backingfile {
-            None => plan.step(format!("start {name}"), move |system| {
-                self.tell(system, &identity, &["create".as_ref(), config])?;
-                self.await_guest(system, &identity)
-            }),
+            None => {
+                plan.step(format!("start {name}"), move |system| self.create(system, &identity))
+            }
             Some(backing) => {
                 plan.step(format!("start {name} from {}", backing.display()), move |system| {
                     let is_new =
@@ -80,6 +79,19 @@ impl VirtualDomain {
             }
         };
         Ok(plan)
+    }
+
+    /// Starts the guest of a group, which has neither an image that is made for it nor
+    /// memory that was saved.
+    pub(crate) fn start_alone(&self, system: &System<'_>) -> Result<()> {
+        let identity = self.prospects(system)?.identity;
+        self.undefine(system, &identity)?;
+        self.create(system, &identity)
+    }
+
+    fn create(&self, system: &System<'_>, identity: &Identity) -> Result<()> {
+        self.tell(system, identity, &["create".as_ref(), self.params.config.as_os_str()])?;
+        self.await_guest(system, identity)
     }
 
     /// Goes on from the memory that was saved, once. After that the disks are
@@ -182,7 +194,7 @@ impl VirtualDomain {
 }
 
 /// Has systemd stop the cluster before libvirt and before guests are ended.
-pub(super) fn outlast(system: &System<'_>) -> Result<()> {
+pub(crate) fn outlast(system: &System<'_>) -> Result<()> {
     if !systemd::is_running(system) {
         return Ok(());
     }

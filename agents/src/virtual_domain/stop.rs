@@ -139,7 +139,7 @@ impl VirtualDomain {
 }
 
 /// Whether the guest can hear that it is to shut down.
-fn listens(seen: &Seen) -> bool {
+pub(crate) fn listens(seen: &Seen) -> bool {
     let awake = matches!(
         seen.condition,
         Condition::Running | Condition::ShuttingDown | Condition::Paused(Pause::Work)

@@ -5,30 +5,20 @@ use super::VirtualDomain;
 use super::config;
 use super::look::State;
 use super::record::Record;
-use anyhow::{Context, Result, ensure};
+use crate::utilization::{self, Figure};
+use anyhow::{Context, Result};
 use common::host::clock;
 use common::host::libvirt::{self, Connection, Domain, Seen};
 use common::{Plan, System, View};
-use std::time::Duration;
-
-/// Pacemaker's program for the attributes of a resource.
-const CRM_RESOURCE: &str = "crm_resource";
-
-/// After this long the figures are looked at again, in seconds: whoever writes
-/// them may have failed, or somebody may have changed them.
-const FRESH: u64 = 300;
 
 impl VirtualDomain {
     pub(super) fn plan_upkeep<'a>(&'a self, view: &View, state: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         let Some(seen) = state.seen() else { return Ok(plan) };
-        let now = Record { resumed: None, ..Record::of(seen) };
-        let noted = state.record.clone().map(|record| Record { resumed: None, ..record });
-        if noted.as_ref() != Some(&now) {
-            let resumed = state.record.as_ref().and_then(|record| record.resumed);
+        if let Some(news) = state.news() {
             plan.step("note the guest", move |system| {
                 // Without it the next look takes longer, and that is all.
-                if let Err(err) = self.note(system, &Record { resumed, ..now }) {
+                if let Err(err) = self.note(system, &news) {
                     system.warn(format_args!("{err:#}"));
                 }
                 Ok(())
@@ -80,15 +70,13 @@ impl VirtualDomain {
         Ok(())
     }
 
-    /// What the guest takes, as it was written last: `12345 600 cpu=2 hv_memory=-`,
-    /// with the number of the file that it was read from and the time since the
-    /// boot in front; a dash for what was removed.
+    /// What the guest takes, as it was written last.
     pub(super) fn figures_record(&self) -> String {
         format!("VirtualDomain-{}.utilization", self.request.instance)
     }
 
     /// The attributes that are to be written: their names and values.
-    fn figures(&self, vcpus: Option<u32>, memory: Option<u64>) -> Vec<(&'static str, Option<u64>)> {
+    fn figures(&self, vcpus: Option<u32>, memory: Option<u64>) -> Vec<Figure> {
         let params = &self.params;
         let vcpus = vcpus.map(u64::from);
         [
@@ -121,54 +109,14 @@ impl VirtualDomain {
         if !self.hypervisor().has_processes() || self.figures(Some(0), Some(0)).is_empty() {
             return false;
         }
-        let Some(file) = libvirt::status_file(view, &seen.identity.name) else { return false };
-        let written = view.record(&self.figures_record(), |text| {
-            let mut words = text.split_whitespace();
-            Some((words.next()?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?))
-        });
-        let Ok(Some((known, at))) = written else { return true };
-        // What could not be written has no file's number.
-        known != file && (known != 0 || clock::since_boot().as_secs() >= at + FRESH)
+        libvirt::status_file(view, &seen.identity.name)
+            .is_some_and(|file| utilization::are_stale(view, &self.figures_record(), file))
     }
 
     fn tell_figures(&self, system: &System<'_>, seen: &Seen) -> Result<()> {
         let file = libvirt::status_file(system, &seen.identity.name).unwrap_or(0);
         let definition = libvirt::definition(system, &seen.identity.name)?;
-        let record = self.figures_record();
-        let last = system.record_text(&record).ok().flatten().unwrap_or_default();
         let figures = self.figures(definition.vcpus, definition.memory);
-        let mut text = String::new();
-        let mut told = Ok(());
-        for (name, value) in figures {
-            let figure = format!(" {name}={}", value.map_or("-".into(), |value| value.to_string()));
-            if !last.trim_end().contains(&figure) {
-                told = told.and_then(|()| self.tell_figure(system, name, value));
-            }
-            text.push_str(&figure);
-        }
-        let at = clock::since_boot().as_secs();
-        let (file, text) = if told.is_ok() { (file, text) } else { (0, String::new()) };
-        system.write_record(&record, &format!("{file} {at}{text}\n"))?;
-        told
-    }
-
-    fn tell_figure(&self, system: &System<'_>, name: &str, value: Option<u64>) -> Result<()> {
-        let limit = (self.request.timeout / 6).min(Duration::from_secs(5));
-        let resource = &self.request.resource;
-        let head = ["--resource", resource, "--utilization"];
-        let text = value.map(|value| value.to_string());
-        let asked = ["--quiet", "--get-parameter", name];
-        let known = system.query_within(limit, CRM_RESOURCE, &[&head[..], &asked].concat())?;
-        let known = Some(known.stdout.trim().to_owned()).filter(|_| known.success());
-        if known == text {
-            return Ok(());
-        }
-        let change: &[&str] = match &text {
-            Some(text) => &["--set-parameter", name, "--parameter-value", text],
-            None => &["--delete-parameter", name],
-        };
-        let said = system.change_within(limit, &[], CRM_RESOURCE, &[&head[..], change].concat())?;
-        ensure!(said.success(), "{}", said.reason());
-        Ok(())
+        utilization::tell(system, &self.request, &self.figures_record(), file, &figures)
     }
 }

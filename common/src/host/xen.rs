@@ -17,7 +17,10 @@ mod xl;
 
 pub use guest_file::{GuestFile, Unreadable, read as guest_file};
 pub use keeper::{Keeper, all as keepers};
-pub use xl::{Condition, Line, Listed, create, destroy, list, migrate, trigger_power};
+pub use xl::{
+    Condition, Line, Listed, create, destroy, list, migrate, set_memory, total_memory,
+    trigger_power,
+};
 
 use crate::host::absence::{Absent, Whole};
 use crate::host::clock::Pace;
@@ -219,6 +222,30 @@ fn uuid(vm: &str) -> Option<String> {
     is_uuid(&uuid).then_some(uuid)
 }
 
+/// What a guest takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Its processors that are online.
+    pub vcpus: u64,
+    /// The memory that it is to make do with, in MiB.
+    pub memory: u64,
+}
+
+/// What the guest in this domain takes; nothing where xenstore does not say.
+pub fn size(view: &View, id: u32) -> Result<Option<Size>> {
+    let deadline = view.deadline().at_most(PROMPT);
+    let Some(mut store) = Store::open(view, deadline)? else { return Ok(None) };
+    let cpus = store.list(&entry(id, "cpu"))?.unwrap_or_default();
+    let mut paths = vec![entry(id, "memory/target")];
+    paths.extend(cpus.iter().map(|cpu| entry(id, &format!("cpu/{cpu}/availability"))));
+    let mut told = store.read(&paths)?.into_iter();
+    let Some(kib) = told.next().flatten().and_then(|kib| kib.parse::<u64>().ok()) else {
+        return Ok(None);
+    };
+    let vcpus = told.filter(|one| one.as_deref() == Some("online")).count() as u64;
+    Ok((vcpus > 0).then_some(Size { vcpus, memory: kib >> 10 }))
+}
+
 /// What was noted of a guest that runs: its domain, and its xl.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
@@ -310,14 +337,37 @@ pub fn settled(
     }
 }
 
+/// What a guest is asked by, in the entry that its kernel watches.
+const POWER_OFF: &str = "poweroff";
+
 /// Asks the guests in these domains to shut down, all at once, as `xl shutdown`
-/// does for one.
+/// does for one. A guest's kernel empties the entry when it takes the request. One
+/// that waits there is not written again: a watch fires when it is set, so that a
+/// kernel which has yet to come finds it, and a write would undo the transaction in
+/// which a slow one is taking it.
 pub fn ask_to_shut_down(system: &System<'_>, ids: &[u32]) -> Result<()> {
     let deadline = system.deadline().at_most(PROMPT);
     let mut store = Store::open(system, deadline)?.context("xenstore does not run")?;
-    let paths: Vec<String> = ids.iter().map(|id| entry(*id, "control/shutdown")).collect();
+    let waits = waiting(&mut store, ids)?;
+    let ids: Vec<u32> = ids.iter().zip(waits).filter(|(_, it)| !it).map(|(id, _)| *id).collect();
     system.note(format_args!("xenstore: poweroff to {ids:?}"));
-    store.write(system, &paths, "poweroff")
+    store.write(system, &requests(&ids), POWER_OFF)
+}
+
+/// Of which of these domains the request to shut down waits to be taken.
+pub fn untaken(view: &View, ids: &[u32]) -> Result<Vec<bool>> {
+    let deadline = view.deadline().at_most(PROMPT);
+    let mut store = Store::open(view, deadline)?.context("xenstore does not run")?;
+    waiting(&mut store, ids)
+}
+
+fn waiting(store: &mut Store, ids: &[u32]) -> Result<Vec<bool>> {
+    let told = store.read(&requests(ids))?;
+    Ok(told.iter().map(|word| word.as_deref() == Some(POWER_OFF)).collect())
+}
+
+fn requests(ids: &[u32]) -> Vec<String> {
+    ids.iter().map(|id| entry(*id, "control/shutdown")).collect()
 }
 
 #[cfg(test)]
@@ -405,6 +455,40 @@ mod tests {
         assert!(!sure(noted(3, (7, 71))) && !sure(noted(3, (8, 70))) && !sure(noted(4, (7, 70))));
         let guest = Guest { name: "db".into(), uuid: Some(UUID.into()) };
         assert!(!sure(Noted { guest, ..noted(3, (7, 70)) }));
+    }
+
+    #[test]
+    fn what_a_guest_takes_is_in_the_store() {
+        let machine = Files::new();
+        let tree = [
+            (entry(3, "memory/target"), "98304".into()),
+            (entry(3, "cpu/0/availability"), "online".into()),
+            (entry(3, "cpu/1/availability"), "online".into()),
+            (entry(3, "cpu/2/availability"), "offline".into()),
+        ];
+        serve(&machine, Tree::from(tree));
+        let view = machine.view();
+        assert_eq!(size(&view, 3).unwrap(), Some(Size { vcpus: 2, memory: 96 }));
+        assert_eq!(size(&view, 4).unwrap(), None);
+    }
+
+    #[test]
+    fn a_request_that_waits_is_not_written_again_and_told_from_one_that_was_taken() {
+        let machine = Files::new();
+        let shutdown = |id| entry(id, "control/shutdown");
+        let tree = [(shutdown(3), "".into()), (shutdown(4), "".into())];
+        let store = serve(&machine, Tree::from(tree));
+        let view = machine.view();
+        let ask = || view.with_write_access(|system| ask_to_shut_down(system, &[3, 4]));
+        ask().unwrap();
+        assert_eq!(untaken(&view, &[3, 4]).unwrap(), [true, true]);
+        // The one takes it, and the kernel of the other is at it.
+        store.lock().unwrap().tree.insert(shutdown(3), "".into());
+        assert_eq!(untaken(&view, &[3, 4]).unwrap(), [false, true]);
+        ask().unwrap();
+        assert_eq!(store.lock().unwrap().written, [shutdown(3), shutdown(4), shutdown(3)]);
+        // One that has gone meanwhile waits for nothing.
+        assert_eq!(untaken(&view, &[9]).unwrap(), [false]);
     }
 
     #[test]

@@ -122,10 +122,7 @@ fn signalled(machine: &Machine) {
     agent.action("start").exits(0);
     let pid = machine.guest_pids("web").swap_remove(0);
     machine.must("kill", &["-KILL", &pid]);
-    // A process that is ending still has its disks, and a monitor says so.
-    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    wait_until("it has ended", || tasks() == 0 || tasks() == 1 && stat().contains(") Z "));
+    machine.await_end(&pid);
     agent.action("monitor").exits(7);
     agent.action("start").exits(0);
     let pid = machine.guest_pids("web").swap_remove(0);

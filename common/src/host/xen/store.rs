@@ -254,25 +254,35 @@ pub(super) mod tests {
     use crate::testing::Files;
     use std::collections::BTreeMap;
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     /// What the store of a test holds; a long list is told in
     /// parts of 40 bytes.
     pub(in super::super) type Tree = BTreeMap<String, String>;
 
-    /// Serves a store at the socket of a machine made of files, for as long as the
-    /// test runs.
-    pub(in super::super) fn serve(machine: &Files, tree: Tree) {
-        let listener = UnixListener::bind(machine.path(SOCKET)).unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let mut tree = tree.clone();
-                let _ = converse(stream, &mut tree);
-            }
-        });
+    /// A store that is served: what it holds, and which paths were written, in
+    /// their order.
+    pub(in super::super) struct Served {
+        pub(in super::super) tree: Tree,
+        pub(in super::super) written: Vec<String>,
     }
 
-    fn converse(mut stream: UnixStream, tree: &mut Tree) -> io::Result<()> {
+    /// Serves a store at the socket of a machine made of files, for as long as the
+    /// test runs.
+    pub(in super::super) fn serve(machine: &Files, tree: Tree) -> Arc<Mutex<Served>> {
+        let listener = UnixListener::bind(machine.path(SOCKET)).unwrap();
+        let served = Arc::new(Mutex::new(Served { tree, written: Vec::new() }));
+        let shared = Arc::clone(&served);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = converse(stream, &shared);
+            }
+        });
+        served
+    }
+
+    fn converse(mut stream: UnixStream, served: &Mutex<Served>) -> io::Result<()> {
         loop {
             let mut head = [0; 16];
             stream.read_exact(&mut head)?;
@@ -282,12 +292,18 @@ pub(super) mod tests {
             let mut words =
                 body.split(|byte| *byte == 0).map(|w| String::from_utf8_lossy(w).into_owned());
             let path = words.next().unwrap();
+            let Served { tree, written } = &mut *served.lock().unwrap();
             let told: Result<Vec<u8>, &str> = match word(0) {
                 1 => listed(tree, &path).ok_or("ENOENT").and_then(|names| match names.len() {
                     0..=64 => Ok(names),
                     _ => Err("E2BIG"),
                 }),
                 2 => tree.get(&path).map(|value| value.clone().into()).ok_or("ENOENT"),
+                11 => {
+                    written.push(path.clone());
+                    tree.insert(path, words.next().unwrap());
+                    Ok(terminated("OK"))
+                }
                 17 => Ok(if path == "9" { b"F\0".into() } else { b"T\0".into() }),
                 22 => {
                     let names = listed(tree, &path).unwrap();

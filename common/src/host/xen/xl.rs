@@ -105,9 +105,11 @@ fn parse(text: &str) -> Option<Vec<Line>> {
     Some(found)
 }
 
-/// Makes a guest of its file, under this name and with this UUID.
-pub fn create(system: &System<'_>, file: &Path, guest: &Guest) -> Result<()> {
+/// Makes a guest of its file, under this name and with this UUID, and with so much
+/// memory, in MiB, where that is not left to the file.
+pub fn create(system: &System<'_>, file: &Path, guest: &Guest, memory: Option<u64>) -> Result<()> {
     let mut words = vec!["create".to_owned(), file.display().to_string()];
+    words.extend(memory.map(|memory| format!("memory={memory}")));
     words.push(format!("name=\"{}\"", guest.name));
     words.extend(guest.uuid.as_ref().map(|uuid| format!("uuid=\"{uuid}\"")));
     let done = system.change("xl", &words)?;
@@ -124,6 +126,25 @@ fn complaint(done: &Output) -> String {
         !line.is_empty() && !line.starts_with("Parsing config") && !line.starts_with("WARNING")
     });
     said.map_or_else(|| done.reason(), str::to_owned)
+}
+
+/// How much memory the machine has, in MiB.
+pub fn total_memory(view: &View) -> Result<u64> {
+    let told = view.query_within(PATIENCE.min(view.deadline().left()), "xl", &["info"])?;
+    ensure!(told.success(), "xl info: {}", told.reason());
+    total(&told.stdout).context("xl info does not say how much memory there is")
+}
+
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("total_memory"))?;
+    line.trim_start().strip_prefix(':')?.trim().parse().ok()
+}
+
+/// Has the guest in this domain make do with so much memory, in MiB.
+pub fn set_memory(system: &System<'_>, id: u32, memory: u64) -> Result<()> {
+    let done = system.change("xl", &["mem-set", &id.to_string(), &format!("{memory}m")])?;
+    ensure!(done.success(), "domain {id} does not get {memory} MiB: {}", complaint(&done));
+    Ok(())
 }
 
 /// Has an HVM guest without drivers of Xen's shut down, by its power button.
@@ -192,6 +213,13 @@ a b                                          2   128     1     -b-s--       6.6 
             ]
         );
         assert_eq!(listed[1].domain.uuid.as_deref(), Some("6e82951e-eb72-11f1-840f-ffbeb24a467c"));
+    }
+
+    #[test]
+    fn the_machines_memory_is_read() {
+        let told = "nr_cpus                : 1\ntotal_memory           : 1023\nfree_memory : 4\n";
+        assert_eq!(total(told), Some(1023));
+        assert_eq!(total("free_memory            : 498\n"), None);
     }
 
     #[test]
