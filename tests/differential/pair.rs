@@ -1,6 +1,6 @@
 //! One case: a scene, parameters, steps, and the two agents that go through it.
 
-use crate::harness::{self, Call, Machine, Outcome, STOCK, STOCK_HARESOURCES};
+use crate::harness::{self, Call, LIBVIRT, Machine, Outcome, STOCK, STOCK_HARESOURCES};
 use crate::intended::List;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -97,9 +97,10 @@ impl Pair {
             (Dialect::Words(_), _) => "/etc/ha.d/resource.d/hto-mapfuncs",
             (_, "exportfs") => "exportfs",
             (_, "portblock") => "iptables",
+            (_, "VirtualDomain") => return LIBVIRT.to_vec().into_iter(),
             _ => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
         };
-        [program].into_iter()
+        vec![program].into_iter()
     }
 
     /// Compares the two.

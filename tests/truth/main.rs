@@ -22,6 +22,7 @@ mod lvm;
 mod ports;
 mod suite;
 mod table;
+mod virtual_domain;
 
 use harness::{Case, Cases};
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn list(cases: &mut Cases) {
         heartbeat::scenes(),
         exports::scenes(),
         ports::scenes(),
+        virtual_domain::scenes(),
     ]
     .concat();
     let table = Arc::new(Table::of(scenes.len()));

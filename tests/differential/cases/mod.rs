@@ -7,6 +7,7 @@ mod haresources;
 mod ipaddr;
 mod ipaddr2;
 mod portblock;
+mod virtual_domain;
 
 use crate::pair::Pair;
 
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Pair> {
         drbddisk::pairs(),
         exportfs::pairs(),
         portblock::pairs(),
+        virtual_domain::pairs(),
     ]
     .concat()
 }
