@@ -247,11 +247,13 @@ impl Bench<'_> {
 
 /// Nothing shall run beside what is measured, and udev would for a long time.
 /// By its socket, which it leaves, lvm would think that it still runs, and wait
-/// for it. A resource that has given its peer up is degraded, so the one that
-/// is measured waits for it.
+/// for it; so lvm makes the nodes in /dev itself, without which the shell agent
+/// takes a group for stopped. A resource that has given its peer up is degraded,
+/// so the one that is measured waits for it.
 const SET_UP: &str = "set -e
 udevadm settle; udevadm control --exit
 while pidof systemd-udevd > /dev/null; do sleep 0.1; done; rm -f /run/udev/control
+echo 'activation { udev_sync = 0 udev_rules = 0 }' >> /etc/lvm/lvmlocal.conf
 modprobe -a drbd dm_mod
 drbdadm create-md --force r0
 drbdsetup new-resource r0

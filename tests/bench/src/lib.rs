@@ -127,5 +127,9 @@ fn compare(stage: &Stage, effort: Effort, subject: Subject, scales: &[usize]) ->
         let (times, shell_times) = (effort.under_load, effort.under_load.min(8));
         rows.push(actions::monitor(stage, (subject, *most, 16), times, shell_times)?);
     }
+    // The next subject is measured beside none of these.
+    if subject != Subject::Drbd {
+        stage.crowd(subject, 1)?;
+    }
     Ok(rows)
 }

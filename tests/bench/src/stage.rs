@@ -296,8 +296,13 @@ fn lines(count: usize) -> Result<()> {
 fn mounts(count: usize) -> Result<()> {
     let none = None::<&str>;
     let present = fs::read_dir("/mnt/crowd")?.count();
+    let dir = |number| format!("/mnt/crowd/{number}");
+    for number in count..present {
+        umount2(dir(number).as_str(), MntFlags::empty())?;
+        fs::remove_dir(dir(number))?;
+    }
     for number in present..count {
-        let dir = format!("/mnt/crowd/{number}");
+        let dir = dir(number);
         fs::create_dir(&dir)?;
         mount(Some("tmpfs"), dir.as_str(), Some("tmpfs"), MsFlags::empty(), none)?;
     }
