@@ -175,11 +175,7 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             &[PowerOff(First), AwaitGroup(Some(Second)), AwaitClient, PowerOn(First)],
         )
         .core(),
-        scenario(
-            "standby-power-cut",
-            "the node that stands by loses power; the service must not notice",
-            &[PowerOff(Second), Wait(15), PowerOn(Second)],
-        ),
+        standby_power_cut(),
         scenario(
             "both-power-cut",
             "both nodes lose power at once and come back",
@@ -192,11 +188,7 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
                 AwaitGroup(None),
             ],
         ),
-        scenario(
-            "freeze",
-            "the active node stands still, for less than it takes to be called dead",
-            &[Step::Freeze(First, 4), Wait(5)],
-        ),
+        freeze(),
         scenario(
             "private-cut",
             "the private network swallows every frame for a while",
@@ -246,7 +238,7 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
 /// by itself: its own stop and start, which is how the articles try it, and faults.
 fn films(service: Service) -> Vec<Scenario> {
     use Side::{First, Second};
-    use Step::{AwaitClient, AwaitGroup, AwaitRefusal, Cut, Enlarge, Freeze, Grow, Mend};
+    use Step::{AwaitClient, AwaitGroup, AwaitRefusal, Cut, Enlarge, Grow, Mend};
     use Step::{PowerOff, PowerOn, Restore, Spoil, StartNode, StopNode, Wait};
     let away = [StopNode(First), AwaitGroup(Some(Second)), AwaitClient];
     let back = [StartNode(First), AwaitGroup(Some(First)), AwaitClient];
@@ -271,11 +263,7 @@ fn films(service: Service) -> Vec<Scenario> {
             ]
             .concat(),
         ),
-        scenario(
-            "standby-power-cut",
-            "the node that stands by loses power; the service must not notice",
-            &[PowerOff(Second), Wait(15), PowerOn(Second)],
-        ),
+        standby_power_cut(),
         scenario(
             "both-power-cut",
             "both nodes lose power at once and come back",
@@ -289,11 +277,7 @@ fn films(service: Service) -> Vec<Scenario> {
                 AwaitClient,
             ],
         ),
-        scenario(
-            "freeze",
-            "the active node stands still, for less than it takes to be called dead",
-            &[Freeze(First, 4), Wait(5)],
-        ),
+        freeze(),
         scenario(
             "private-cut",
             "the private network swallows every frame for a while",
@@ -329,6 +313,23 @@ fn films(service: Service) -> Vec<Scenario> {
             &[&away[..], &back].concat().repeat(10),
         ),
     ]
+}
+
+fn standby_power_cut() -> Scenario {
+    let other = Side::Second;
+    scenario(
+        "standby-power-cut",
+        "the node that stands by loses power; the service must not notice",
+        &[Step::PowerOff(other), Step::Wait(15), Step::PowerOn(other)],
+    )
+}
+
+fn freeze() -> Scenario {
+    scenario(
+        "freeze",
+        "the active node stands still, for less than it takes to be called dead",
+        &[Step::Freeze(Side::First, 4), Step::Wait(5)],
+    )
 }
 
 /// Every way in which people move a group, and many moves in a row.

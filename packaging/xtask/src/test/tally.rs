@@ -5,9 +5,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// No tier takes longer: whatever waits then waits for ever. The longest is
@@ -88,37 +89,67 @@ impl Count {
 /// On a terminal only what failed or was skipped stays to be read; elsewhere,
 /// where a log is kept, every line.
 pub fn watch(tier: &str, command: &mut Command) -> Result<Count> {
-    let since = Instant::now();
-    let terminal = std::io::stderr().is_terminal();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run the {tier} tier"))?;
-    let guard = Guard::over(child.id());
-    let mut view = View { tier, terminal, since, count: Count::default(), details: false };
-    let output = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
-    for line in output.lines() {
-        view.line(&line?);
+    Running::begin(tier, command)?.finish()
+}
+
+/// A test program that runs. What it says is kept, and shown by
+/// [`finish`](Self::finish): another one may be shown meanwhile.
+pub struct Running<'a> {
+    tier: &'a str,
+    since: Instant,
+    guard: Guard,
+    lines: mpsc::Receiver<String>,
+    child: thread::JoinHandle<std::io::Result<(ExitStatus, Duration)>>,
+}
+
+impl<'a> Running<'a> {
+    pub fn begin(tier: &'a str, command: &mut Command) -> Result<Self> {
+        let since = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run the {tier} tier"))?;
+        let guard = Guard::over(child.id());
+        let output = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+        let (sender, lines) = mpsc::channel();
+        let child = thread::spawn(move || {
+            for line in output.lines() {
+                // Nobody listens any more: the task has failed elsewhere.
+                let _ = sender.send(line?);
+            }
+            Ok((child.wait()?, since.elapsed()))
+        });
+        Ok(Self { tier, since, guard, lines, child })
     }
-    let status = child.wait()?;
-    if terminal {
-        eprint!("\r\x1b[K");
+
+    /// Shows how it gets on, from its first line, and waits for its end.
+    pub fn finish(self) -> Result<Count> {
+        let Self { tier, since, guard, lines, child } = self;
+        let terminal = std::io::stderr().is_terminal();
+        let mut view = View { tier, terminal, since, count: Count::default(), details: false };
+        for line in lines {
+            view.line(&line);
+        }
+        let (status, took) = child.join().expect("it does not panic")?;
+        if terminal {
+            eprint!("\r\x1b[K");
+        }
+        if guard.overdue() {
+            eprintln!("{tier}: killed after {LONGEST:?}");
+        }
+        let mut count = view.count;
+        let is_empty = status.code() == Some(NO_CASE);
+        // A program that could not even begin has failed, whatever it counted.
+        if !status.success() && count.failed == 0 && !is_empty {
+            eprintln!("{tier}: the test program ended with {status}");
+            count.failed = 1;
+        } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" && !is_empty {
+            count.skipped = 1;
+        }
+        count.took = took.as_secs_f64();
+        Ok(count)
     }
-    if guard.overdue() {
-        eprintln!("{tier}: killed after {LONGEST:?}");
-    }
-    let mut count = view.count;
-    let is_empty = status.code() == Some(NO_CASE);
-    // A program that could not even begin has failed, whatever it counted.
-    if !status.success() && count.failed == 0 && !is_empty {
-        eprintln!("{tier}: the test program ended with {status}");
-        count.failed = 1;
-    } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" && !is_empty {
-        count.skipped = 1;
-    }
-    count.took = since.elapsed().as_secs_f64();
-    Ok(count)
 }
 
 /// Turns the lines of a test program into what a person wants to see.
@@ -209,7 +240,7 @@ impl Guard {
         let overdue = Arc::new(AtomicBool::new(false));
         let (sender, ended) = mpsc::channel::<()>();
         let flag = Arc::clone(&overdue);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             if ended.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout) {
                 flag.store(true, Ordering::Relaxed);
                 let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL);
