@@ -17,7 +17,7 @@ pub fn markdown(report: &Report) -> String {
          ![plot](benchmark.svg)\n",
     );
     for (sheet, title, about) in [
-        (&report.host, "Addresses and file systems", HOST),
+        (&report.host, "Addresses, file systems, exports, ports and disks", HOST),
         (&report.lab, "DRBD and LVM, in a machine of the lab", LAB),
     ] {
         if let Some(sheet) = sheet {
