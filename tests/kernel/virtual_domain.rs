@@ -18,6 +18,8 @@ pub fn cases(cases: &mut Cases) {
     add("an image is made from a backing file once, or for each start", image);
     add("what was changed on a guest is saved, with the file's rights", saved);
     add("what libvirt has defined is not started with the machine any more", defined);
+    add("pools and networks of a guest are started before it, or named", resources);
+    add("the variables of a guest's firmware are kept", variables);
     add("what runs in the guest has to be well, and a probe does not ask", scripts);
     add("a monitor starts no program and opens a handful of files", spare);
     add("a guest of another hypervisor is asked for at libvirt", by_daemon);
@@ -300,6 +302,71 @@ fn figures(machine: &Machine) {
     agent.action("monitor").exits(0);
     assert_eq!(told(), first);
     agent.action("stop").exits(0);
+}
+
+/// A disk in a pool and a card in a network, neither of which is started.
+fn resources(machine: &Machine) {
+    let (guest, agent) = with_guest(machine);
+    machine.must("mkdir", &["/srv/pool"]);
+    machine.must("mv", &["/srv/web.img", "/srv/pool/web.img"]);
+    let text = std::fs::read_to_string(&guest.config).expect("it was made");
+    let text = text
+        .replace("type='file' device='disk'", "type='volume' device='disk'")
+        .replace("<source file='/srv/web.img'/>", "<source pool='disks' volume='web.img'/>")
+        .replace(
+            "</devices>",
+            "<interface type='network'><source network='lan'/></interface></devices>",
+        );
+    machine.file(&guest.config, &text);
+    machine.file(
+        "/srv/pool.xml",
+        "<pool type='dir'><name>disks</name><target><path>/srv/pool</path></target></pool>",
+    );
+    machine.file(
+        "/srv/net.xml",
+        "<network><name>lan</name><forward mode='bridge'/><bridge name='br7'/></network>",
+    );
+    machine.ip(&["link", "add", "br7", "type", "bridge"]);
+    machine.virsh(&["pool-define", "/srv/pool.xml"]);
+    machine.virsh(&["net-define", "/srv/net.xml"]);
+    let agent = agent.set("force_stop", "yes");
+    agent.action("start").exits(1).because("not active");
+    let agent = agent.set("start_resources", "yes");
+    agent.action("start").exits(0);
+    agent.action("monitor").exits(0);
+    assert!(machine.virsh(&["pool-list", "--name"]).contains("disks"));
+    assert!(machine.virsh(&["net-list", "--name"]).contains("lan"));
+    agent.action("stop").exits(0);
+    // Where they run already, a pool is read anew.
+    agent.action("start").exits(0);
+    agent.action("stop").exits(0);
+    machine.virsh(&["net-destroy", "lan"]);
+    machine.virsh(&["net-undefine", "lan"]);
+    agent.action("start").exits(1).because("virsh net-start lan");
+    agent.probe().exits(7);
+}
+
+/// Variables of a firmware, which a definition that is forgotten must not take along.
+fn variables(machine: &Machine) {
+    let (guest, agent) = with_guest(machine);
+    machine.must("cp", &["/usr/share/seabios/bios-256k.bin", "/srv/firmware.fd"]);
+    machine.must("truncate", &["-s128k", "/srv/template.fd"]);
+    let text = std::fs::read_to_string(&guest.config).expect("it was made");
+    let text = text.replace(
+        "hvm</type>",
+        "hvm</type><loader readonly='yes' type='pflash'>/srv/firmware.fd</loader>\
+         <nvram template='/srv/template.fd'>/srv/variables.fd</nvram>",
+    );
+    machine.file(&guest.config, &text);
+    let agent = agent.set("force_stop", "yes");
+    agent.action("start").exits(0);
+    agent.action("stop").exits(0);
+    machine.must("sh", &["-c", "printf kept | dd of=/srv/variables.fd conv=notrunc status=none"]);
+    machine.virsh(&["define", &guest.config]);
+    agent.action("start").exits(0);
+    assert_eq!(machine.virsh(&["list", "--all", "--persistent", "--name"]).trim(), "");
+    agent.action("stop").exits(0);
+    assert_eq!(machine.must("head", &["-c4", "/srv/variables.fd"]), "kept");
 }
 
 #[track_caller]
