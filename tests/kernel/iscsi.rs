@@ -19,6 +19,7 @@ pub fn cases(cases: &mut Cases) {
         apart,
     );
     add("iSCSILogicalUnit: a stop needs neither the target nor the device", gone);
+    add("iscsitarget: behind a link that leads nowhere is nothing, and a start says so", dangling);
 }
 
 fn target(machine: &Machine) -> Call {
@@ -135,4 +136,25 @@ fn apart(machine: &Machine) {
     machine.must("rmdir", &[&format!("{place}/lun_7/below")]);
     assert_eq!(clear().code, Some(0));
     assert_eq!(machine.must("ls", &[place]), "alua\n");
+}
+
+/// On a node that has not got the file system that the file lies on.
+fn dangling(machine: &Machine) {
+    machine.must("ln", &["-s", "/srv/data/iscsi/ietd.conf", "/etc/ietd.conf"]);
+    let agent = machine.agent("iscsitarget");
+    let is_stopped = || {
+        agent.probe().exits(7);
+        agent.action("monitor").exits(7);
+        assert_eq!(agent.heartbeat(&["status"]).exits(3).stdout, "stopped\n");
+        agent.action("stop").exits(0);
+        agent.heartbeat(&["stop"]).exits(0);
+    };
+    is_stopped();
+    let reason = "/etc/ietd.conf is not there: is the file system mounted on which it lies?";
+    agent.action("start").exits(5).because(reason);
+    let told = agent.heartbeat(&["start"]).exits(5);
+    assert!(told.stderr.contains(reason), "{told:?}");
+    agent.clone().depth("10").action("validate-all").exits(5).because(reason);
+    is_stopped();
+    assert!(!std::path::Path::new("/srv/data/iscsi").exists());
 }
