@@ -4,6 +4,7 @@
 
 pub mod call;
 mod catalogue;
+mod chain;
 mod disk;
 mod exports;
 mod group;
@@ -24,6 +25,7 @@ mod stacked;
 mod stand;
 mod target;
 mod tester;
+mod units;
 
 use super::client::Lab;
 use super::debian::{self, Debian};

@@ -17,7 +17,8 @@ use std::process::Command;
 const PACKAGES: &str = "linux-image-amd64 kmod \
     drbd-utils lvm2 lvm2-lockd dlm-controld gfs2-utils dmsetup thin-provisioning-tools cryptsetup-bin \
     heartbeat cluster-glue pacemaker pacemaker-cli-utils corosync crmsh resource-agents \
-    nfs-kernel-server nfs-common vblade aoetools tgt open-iscsi nvme-cli mariadb-server \
+    nfs-kernel-server nfs-common vblade aoetools tgt targetcli-fb open-iscsi nvme-cli \
+    nftables mariadb-server \
     e2fsprogs jfsutils xfsprogs quota fdisk \
     iproute2 net-tools iputils-arping iputils-ping procps psmisc tcpdump strace libxml2-utils";
 

@@ -2,8 +2,8 @@
 
 use super::stand::Stand;
 use super::{
-    Drill, disk, exports, group, held, journal, kill, layers, lun, module, nfsserver, nvmet, peer,
-    score, split, stacked, target, tester,
+    Drill, chain, disk, exports, group, held, journal, kill, layers, lun, module, nfsserver, nvmet,
+    peer, score, split, stacked, target, tester,
 };
 use anyhow::Result;
 
@@ -113,6 +113,30 @@ pub const ALL: &[Drill] = &[
         "iSCSITarget, iSCSILogicalUnit: a stop that is killed at any moment is mended by the next stop or start",
         |stand| lun::kills(stand, "stop"),
     ),
+    more(
+        "kill/nvmet-disk-start",
+        90,
+        "nvmet-subsystem, nvmet-namespace: a start that is killed at any moment is mended by the next stop or start",
+        |stand| nvmet::kills(stand, "start"),
+    ),
+    more(
+        "kill/nvmet-disk-stop",
+        90,
+        "nvmet-subsystem, nvmet-namespace: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| nvmet::kills(stand, "stop"),
+    ),
+    more(
+        "kill/nvmet-port-start",
+        90,
+        "nvmet-port: a start that is killed at any moment is mended by the next stop or start",
+        |stand| nvmet::port_kills(stand, "start"),
+    ),
+    more(
+        "kill/nvmet-port-stop",
+        90,
+        "nvmet-port: a stop that is killed at any moment is mended by the next stop or start",
+        |stand| nvmet::port_kills(stand, "stop"),
+    ),
     core(
         "target/session",
         8,
@@ -149,13 +173,13 @@ pub const ALL: &[Drill] = &[
         "iSCSITarget: a stop takes hundreds of others' LUNs out of the target in its time",
         lun::takes_many_away,
     ),
-    more(
+    core(
         "nvmet/session",
         8,
         "nvmet-*: who is admitted connects and writes; a stop with a connection open leaves nothing, and the client goes on after the next start",
         nvmet::serves,
     ),
-    more(
+    core(
         "nvmet/held",
         8,
         "nvmet-namespace: where a disk does not answer, a stop ends in its time with what hangs, and the other disks are served",
@@ -166,6 +190,18 @@ pub const ALL: &[Drill] = &[
         8,
         "nvmet-namespace: a disk whose path dangles is served and stopped, and another one under its name is told",
         nvmet::is_called_otherwise,
+    ),
+    more(
+        "chain/iscsi",
+        10,
+        "linstor-gateway's iSCSI chain as units of systemd: a client that knocks is never refused, writes, and goes on after stop and start",
+        chain::of_iscsi,
+    ),
+    more(
+        "chain/nvme",
+        10,
+        "linstor-gateway's NVMe chain as units of systemd: a client that knocks is never refused, writes, and goes on after stop and start",
+        chain::of_nvme,
     ),
     more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
     more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),

@@ -37,7 +37,7 @@ iscsiadm -m node -o delete 2>/dev/null; \
 iscsiadm -m discovery -t sendtargets -p 10.99.0.9 && iscsiadm -m node --login";
 
 /// What a disk is known by, of which the serial number is a part.
-fn by_id(serial: &str) -> String {
+pub(super) fn by_id(serial: &str) -> String {
     format!("/dev/disk/by-id/wwn-0x6001405{serial:0<25}")
 }
 

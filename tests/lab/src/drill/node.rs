@@ -208,6 +208,14 @@ impl Agent<'_> {
         self.run("monitor", Some(("OCF_RESKEY_CRM_meta_interval", "0")))
     }
 
+    /// Calls it as heartbeat does: by the name that it has there, with these words.
+    pub fn by_heartbeat(&self, words: &[&str]) -> Result<Answer> {
+        let (name, path) = (&self.call.agent, self.call.path());
+        let line = format!("exec -a /etc/ha.d/resource.d/{name} {path} {}", words.join(" "));
+        let argv = ["env", "-i", "HA_LOGFACILITY=none", "bash", "-c", &line];
+        self.answer(&argv, &format!("{name} {}, by heartbeat,", words.join(" ")))
+    }
+
     /// What `explain` says; not a word of the cluster is in the environment.
     pub fn explain(&self) -> Result<String> {
         let path = self.call.path();
@@ -228,14 +236,18 @@ impl Agent<'_> {
         argv.extend(self.around.iter().cloned());
         argv.extend([self.call.path(), action.to_owned()]);
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        self.answer(&argv, &format!("{} {action}", self.call.agent))
+    }
+
+    fn answer(&self, argv: &[&str], what: &str) -> Result<Answer> {
         // The cluster's time begins a little earlier than the agent's.
         let limit = Duration::from_secs(self.call.limit.into());
         let begun = Instant::now();
-        let shown = format!("{} {action} on {}", self.call.agent, self.node.machine.name);
+        let shown = format!("{what} on {}", self.node.machine.name);
         let output = self
             .node
             .machine
-            .run(&argv, limit.min(self.node.left()?))
+            .run(argv, limit.min(self.node.left()?))
             .map_err(|err| anyhow!("{shown}: {}", err.root_cause()))?;
         if let Some(why) = &output.why {
             bail!("{shown}: {why}");

@@ -1,8 +1,10 @@
 //! Subsystems, disks and addresses of the kernel's NVMe target, with an
 //! initiator on the same node.
 
+use super::kill;
 use super::lun::DISKS;
 use super::node::{Agent, Node};
+use super::order::Subject;
 use super::stand::Stand;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
@@ -239,4 +241,58 @@ pub(super) fn loses_its_path(
     })();
     node.shell("dmsetup rename drill-away drill-lun1 && dmsetup mknodes")?;
     renamed.context(agent.to_owned())
+}
+
+/// See the catalogue: the subsystem on the first node, a disk on the second.
+pub fn kills(stand: &Stand, action: &str) -> Result<String> {
+    let [first, second] = stand.nodes();
+    set_up(first)?;
+    set_up(second)?;
+    subsystem(second).action("start")?.exits(0)?;
+    let place = format!("{ROOT}/subsystems/{NQN}");
+    let of_subsystem = Subject::Tree(vec![
+        place.clone(),
+        format!("{place}/attr_serial=5ba72d17"),
+        format!("{place}/allowed_hosts/{HOST}"),
+    ]);
+    let namespace = format!("{place}/namespaces/1");
+    let of_disk = Subject::Tree(vec![
+        namespace.clone(),
+        format!("{namespace}/device_uuid={UUID}"),
+        format!("{namespace}/enable=1"),
+    ]);
+    let disk = disk(second, UUID, "1", "/dev/mapper/drill-lun1");
+    let calls = [(subsystem(first).call().clone(), of_subsystem), (disk.call().clone(), of_disk)];
+    let told = kill::of_two(stand, calls, action)?;
+    disk.action("stop")?.exits(0)?;
+    for node in [first, second] {
+        subsystem(node).action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+    }
+    Ok(told)
+}
+
+/// See the catalogue: a port for itself on the first node, and on the second one
+/// of IPv6 with a number.
+pub fn port_kills(stand: &Stand, action: &str) -> Result<String> {
+    let nodes = stand.nodes();
+    for node in nodes {
+        set_up(node)?;
+        subsystem(node).action("start")?.exits(0)?;
+    }
+    let plain = port(nodes[0], "10.99.0.9").with("svcid", "4421");
+    let numbered = port(nodes[1], "::1").with("port_id", "7");
+    let tree = |id: u16| {
+        let place = format!("{ROOT}/ports/{id}");
+        Subject::Tree(vec![place.clone(), format!("{place}/subsystems/{NQN}")])
+    };
+    // The first that is free beside another's.
+    let calls = [(plain.call().clone(), tree(1)), (numbered.call().clone(), tree(7))];
+    let told = kill::of_two(stand, calls, action)?;
+    for (node, port) in nodes.into_iter().zip([plain, numbered]) {
+        port.action("stop")?.exits(0)?;
+        subsystem(node).action("stop")?.exits(0)?;
+        nothing_is_left(node)?;
+    }
+    Ok(told)
 }

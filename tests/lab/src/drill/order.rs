@@ -77,6 +77,9 @@ pub enum Subject {
         /// The initiator that is to see it.
         initiator: String,
     },
+    /// Objects that are directories, links and values of the kernel's: each a path,
+    /// with a value as PATH=VALUE.
+    Tree(Vec<String>),
 }
 
 /// What is true of the subject.
@@ -143,6 +146,19 @@ impl Subject {
             (false, 0) => Real::Gone,
             (_, 1) if is_linked && is_seen => Real::Active,
             _ => Real::Torn,
+        }
+    }
+
+    /// What a tree comes to: of each of its objects, what is found there.
+    pub fn tree(wanted: &[String], find: impl Fn(&str) -> Option<String>) -> Real {
+        let mut found = wanted.iter().map(|object| match object.rsplit_once('=') {
+            Some((path, value)) => find(path).map(|found| found.trim() == value),
+            None => find(object).map(|_| true),
+        });
+        match found.clone().all(|object| object == Some(true)) {
+            true => Real::Active,
+            false if found.all(|object| object.is_none()) => Real::Gone,
+            false => Real::Torn,
         }
     }
 
@@ -256,6 +272,21 @@ mod tests {
         assert_eq!(Subject::lun(true, false, 0, false), Real::Torn);
         assert_eq!(Subject::lun(false, false, 1, false), Real::Torn);
         assert_eq!(Subject::lun(false, false, 0, false), Real::Gone);
+    }
+
+    #[test]
+    fn a_tree_of_which_anything_is_missing_or_otherwise_is_torn() {
+        let wanted = ["/a".to_owned(), "/a/enable=1".to_owned()];
+        let real = |found: &[(&str, &str)]| {
+            Subject::tree(&wanted, |path| {
+                let value = found.iter().find(|(known, _)| *known == path);
+                value.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(real(&[("/a", ""), ("/a/enable", "1\n")]), Real::Active);
+        assert_eq!(real(&[("/a", ""), ("/a/enable", "0\n")]), Real::Torn);
+        assert_eq!(real(&[("/a", "")]), Real::Torn);
+        assert_eq!(real(&[("/b", "")]), Real::Gone);
     }
 
     #[test]

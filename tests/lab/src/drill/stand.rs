@@ -4,6 +4,7 @@
 
 use super::call::{LOG, minors};
 use super::node::{Node, SMALL};
+use super::units;
 use crate::client::Lab;
 use crate::client::on_both;
 use crate::keeper::Verb;
@@ -57,7 +58,8 @@ resource r2 {
 const SOOTHE: &str = "\
 for pid in $(cat /run/drill/pids 2>/dev/null); do kill -9 $pid; done
 sort -r /proc/mounts | while read -r _ at _; do case $at in
-  /mnt/drill*|/usr/sbin/*) umount -l $at;; esac; done
+  /mnt/drill*|/srv/ha/*|/usr/sbin/*) umount -l $at;; esac; done
+ip addr del 10.10.1.77/24 dev bond0; nft flush ruleset
 umount /mnt/drill-v3 /mnt/drill-v4 2>/dev/null
 exportfs -au; rpc.nfsd 0; for name in rpc.mountd nfsdcld rpc.statd; do kill $(pidof $name); done 2>/dev/null
 iscsiadm -m node -u; iscsiadm -m node -o delete
@@ -205,7 +207,7 @@ impl Stand<'_> {
         }
         let lab = self.lab;
         on_both(|name| {
-            let script = SOOTHE.to_owned() + "\n" + &map();
+            let script = format!("{}\n{SOOTHE}\n{}", units::END, map());
             run(lab, name, "tidy up", &script)
         })
     }

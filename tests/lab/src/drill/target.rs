@@ -1,6 +1,7 @@
 //! iSCSI targets in the kernel, with an initiator on the same node.
 
 use super::kill;
+use super::node::Agent;
 use super::order::Subject;
 use super::stand::Stand;
 use anyhow::{Result, ensure};
@@ -64,8 +65,11 @@ pub fn is_stopped_without_its_file(stand: &Stand) -> Result<String> {
     let node = stand.node(0);
     node.shell(FOREIGN)?;
     let target = node.agent("iscsitarget", "/etc/ietd.conf");
+    node.shell("mv /etc/ietd.conf /srv/target; ln -s /srv/gone/ietd.conf /etc/ietd.conf")?;
+    is_stopped_and_stays(&target)?;
+    node.shell("rm /etc/ietd.conf; mv /srv/target/ietd.conf /etc")?;
     target.probe()?.exits(7)?;
-    target.action("start")?.exits(0)?;
+    target.by_heartbeat(&["start"])?.exits(0)?;
     target.action("monitor")?.exits(0)?;
     node.shell(
         "modprobe -a iscsi_tcp sd_mod crc32c; mkdir -p /run/lock/iscsi; ip link set lo up; \
@@ -78,13 +82,29 @@ pub fn is_stopped_without_its_file(stand: &Stand) -> Result<String> {
     // unmounted before.
     node.shell("rm /etc/ietd.conf; ln -s /srv/gone/ietd.conf /etc/ietd.conf")?;
     target.action("monitor")?.exits(0)?;
-    target.action("stop")?.exits(0)?;
-    target.probe()?.exits(7)?;
-    target.action("start")?.exits(5)?.because(&["/etc/ietd.conf", "mounted"])?;
+    target.probe()?.exits(0)?;
+    target.by_heartbeat(&["status"])?.exits(0)?;
+    target.action("start")?.exits(0)?;
+    target.by_heartbeat(&["start"])?.exits(0)?;
+    target.by_heartbeat(&["stop"])?.exits(0)?;
+    is_stopped_and_stays(&target)?;
     let left = node.shell("dmsetup info -c --noheadings -o open drill-target")?;
     ensure!(left.trim() == "0", "the disk is still open after stop");
     let foreign =
         node.shell("readlink /sys/kernel/config/target/iscsi/*foreign/tpgt_1/lun/lun_0/foreign")?;
     ensure!(foreign.contains("fileio_0/foreign"), "another target has lost its LUN");
     Ok(String::new())
+}
+
+/// In every action, while the file's link leads nowhere.
+fn is_stopped_and_stays(target: &Agent<'_>) -> Result<()> {
+    target.probe()?.exits(7)?;
+    target.action("monitor")?.exits(7)?;
+    target.by_heartbeat(&["status"])?.exits(3)?;
+    target.action("stop")?.exits(0)?;
+    target.by_heartbeat(&["stop"])?.exits(0)?;
+    target.action("start")?.exits(5)?.because(&["/etc/ietd.conf", "mounted"])?;
+    target.by_heartbeat(&["start"])?.exits(5)?;
+    target.probe()?.exits(7)?;
+    Ok(())
 }

@@ -277,6 +277,21 @@ fn look(subject: &Subject) -> Result<(Real, String), String> {
             );
             Ok((Subject::lun(is_there, is_linked, stores, is_seen), seen))
         }
+        Subject::Tree(wanted) => {
+            let find = |path: &str| {
+                let is_there = fs::symlink_metadata(path).is_ok();
+                is_there.then(|| fs::read_to_string(path).unwrap_or_default())
+            };
+            let seen: Vec<String> = wanted
+                .iter()
+                .map(|object| object.split('=').next().unwrap_or_default())
+                .map(|path| match find(path) {
+                    Some(value) => format!("{path}: `{}`", value.trim()),
+                    None => format!("no {path}"),
+                })
+                .collect();
+            Ok((Subject::tree(wanted, find), seen.join(", ")))
+        }
     }
 }
 
