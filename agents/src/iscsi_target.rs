@@ -176,9 +176,7 @@ impl Agent for ISCSITarget {
             // What is asked is settled by the opening.
             close(&mut plan, iqn.clone());
         }
-        plan.step("load the kernel's iSCSI target", |system| {
-            build::load(system).map_err(|err| installed(format!("{err:#}")))
-        });
+        plan.step("load the kernel's iSCSI target", build::load);
         let name = iqn.clone();
         plan.step(format!("make target {iqn}"), move |system| {
             build::complete_target(system, &name)

@@ -261,9 +261,8 @@ impl Agent for NvmetPort {
     fn start<'a>(&'a self, _: &View, _: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
         plan.step("load the kernel's NVMe target", move |system| {
-            build::load(system)
-                .and_then(|()| build::load_transport(system, &self.address.transport))
-                .map_err(|err| installed(format!("{err:#}")))
+            build::load(system)?;
+            build::load_transport(system, &self.address.transport)
         });
         plan.step(format!("have a port for {}", self.address), move |system| {
             let record = self.record_name();

@@ -13,7 +13,7 @@ use crate::nvmet::{Label, Nqn, Nqns};
 use anyhow::{Result, bail};
 use common::host::nvmet::{self, Nvmet, Subsystem, build};
 use common::host::{configfs, tasks::Tasks};
-use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, installed};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Meta, Params, Words, params};
 
@@ -135,9 +135,7 @@ impl Agent for NvmetSubsystem {
     fn start<'a>(&'a self, _: &View, _: &State) -> Result<Plan<'a>> {
         let nqn = self.nqn();
         let mut plan = Plan::new();
-        plan.step("load the kernel's NVMe target", |system| {
-            build::load(system).map_err(|err| installed(format!("{err:#}")))
-        });
+        plan.step("load the kernel's NVMe target", build::load);
         plan.step(format!("make subsystem {nqn}"), move |system| build::subsystem(system, nqn));
         for (name, value) in self.labels() {
             plan.step(format!("set its {name} to {value}"), move |system| {

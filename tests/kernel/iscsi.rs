@@ -19,6 +19,7 @@ pub fn cases(cases: &mut Cases) {
         apart,
     );
     add("iSCSILogicalUnit: a stop needs neither the target nor the device", gone);
+    add("iSCSITarget: a module that takes too long to load is not one that is missing", slow);
     add("iscsitarget: behind a link that leads nowhere is nothing, and a start says so", dangling);
 }
 
@@ -157,4 +158,13 @@ fn dangling(machine: &Machine) {
     agent.clone().depth("10").action("validate-all").exits(5).because(reason);
     is_stopped();
     assert!(!std::path::Path::new("/srv/data/iscsi").exists());
+}
+
+/// Code 5 would keep the resource from this node until somebody clears it.
+fn slow(machine: &Machine) {
+    machine.script("modprobe", "#!/bin/sh\nexec sleep 60\n");
+    let agent = target(machine).timeout(std::time::Duration::from_secs(4));
+    agent.action("start").exits(1).because("modprobe");
+    machine.script("modprobe", "#!/bin/sh\necho 'not found in directory' >&2\nexit 1\n");
+    agent.action("start").exits(5).because("this kernel has no target_core_mod");
 }

@@ -2,6 +2,7 @@
 
 use crate::frame::invocation::Verb;
 use crate::host::floor::TooOld;
+use crate::host::module::Lacking;
 use crate::host::program::Missing;
 use ocf_meta::{Code, Invalid};
 use std::fmt;
@@ -82,8 +83,9 @@ fn declared(err: &anyhow::Error) -> Option<Code> {
     let fault = err.downcast_ref::<Fault>().map(|fault| fault.code);
     let invalid = || err.downcast_ref::<Invalid>().map(|_| Code::ErrConfigured);
     let missing = || err.downcast_ref::<Missing>().map(|_| Code::ErrInstalled);
+    let lacking = || err.downcast_ref::<Lacking>().map(|_| Code::ErrInstalled);
     let old = || err.downcast_ref::<TooOld>().map(|_| Code::ErrInstalled);
-    fault.or_else(invalid).or_else(missing).or_else(old)
+    fault.or_else(invalid).or_else(missing).or_else(lacking).or_else(old)
 }
 
 #[cfg(test)]
@@ -98,6 +100,7 @@ mod tests {
             (installed("x"), Code::ErrInstalled),
             (not_here("x"), Code::ErrArgs),
             (Missing("x".into()).into(), Code::ErrInstalled),
+            (Lacking { module: "x".into(), reason: "y".into() }.into(), Code::ErrInstalled),
             (floor::check("Linux", "3.10.0", floor::LINUX).unwrap_err().into(), Code::ErrInstalled),
         ] {
             assert_eq!(code(Verb::Start, &err), told);

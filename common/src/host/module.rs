@@ -3,6 +3,7 @@
 use crate::host::absence::Absent;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::io::ErrorKind;
 
 /// Proof that this kernel lacks the module; nothing where it has it. A module
@@ -41,7 +42,23 @@ pub(crate) fn is_built_in(view: &View, module: &str) -> bool {
     view.read(list).is_ok_and(|text| text.lines().any(|line| line.trim_end().ends_with(&end)))
 }
 
-/// Loads the module, or says why that cannot be.
+/// The kernel has no such module, and none can be loaded into it.
+#[derive(Debug)]
+pub struct Lacking {
+    pub(crate) module: String,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this kernel has no {}: {}", self.module, self.reason)
+    }
+}
+
+impl std::error::Error for Lacking {}
+
+/// Loads the module, or says why that cannot be: it is [`Lacking`], or it was not
+/// loaded in time.
 pub fn load(system: &System<'_>, module: &str) -> Result<()> {
     let state = system.read(format!("/sys/module/{module}/initstate")).unwrap_or_default();
     if state.trim() == "live" {
@@ -49,7 +66,7 @@ pub fn load(system: &System<'_>, module: &str) -> Result<()> {
     }
     let done = system.change("modprobe", &[module])?;
     if !done.success() {
-        bail!("this kernel has no {module}: {}", done.reason());
+        return Err(Lacking { module: module.to_owned(), reason: done.reason() }.into());
     }
     Ok(())
 }
