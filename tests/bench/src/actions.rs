@@ -25,8 +25,11 @@ pub fn monitor(
 /// Start and stop, over and over, ours and the shell agent's in turn.
 pub fn changes(stage: &Stage, subject: Subject, times: usize) -> Result<Vec<Row>> {
     // strace, which counts, ends with the last of what it follows: a start that
-    // leaves a program behind has no row.
-    let actions: &[&str] = if subject == Subject::Aoe { &[] } else { &["start", "stop"] };
+    // leaves a program behind has no row. What a guest's take is the hypervisor's time.
+    let actions: &[&str] = match subject {
+        Subject::Aoe | Subject::Guest | Subject::Group => &[],
+        _ => &["start", "stop"],
+    };
     actions.iter().map(|action| change(stage, subject, action, times)).collect()
 }
 

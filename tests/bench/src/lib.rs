@@ -10,6 +10,7 @@
 mod actions;
 mod document;
 pub mod guest;
+mod guests;
 mod in_lab;
 mod measure;
 mod plot;
@@ -26,7 +27,7 @@ use stage::{Stage, Subject};
 const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick] [AGENT...]
 
   --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr, Filesystem, exportfs,
-           portblock and vblade, on this machine
+           portblock, vblade, VirtualDomain and DomainGroup, on this machine
   --quick  fewer runs of each, for a first impression
   AGENT    these alone, on this machine; the rows of the others stay as they were";
 
@@ -44,6 +45,9 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("modprobe", "kmod", "what the shell agent for file systems calls"),
     ("iptables", "iptables", "what the shell agent for ports calls"),
     ("vblade", "vblade", "what both agents for ATA over Ethernet call"),
+    ("libvirtd", "libvirt-daemon", "to have a guest"),
+    ("virsh", "libvirt-clients", "what both agents for guests call"),
+    ("qemu-system-x86_64", "qemu-system-x86", "to have a guest"),
 ];
 
 /// The task.
@@ -92,6 +96,8 @@ const SUBJECTS: &[(Subject, &[usize])] = &[
     (Subject::Export, &[1, 1_000, 10_000]),
     (Subject::Port, &[1]),
     (Subject::Aoe, &[1, 500]),
+    (Subject::Guest, &[1, 200]),
+    (Subject::Group, &[1, 200]),
     (Subject::Drbd, &[1]),
 ];
 

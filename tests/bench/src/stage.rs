@@ -1,9 +1,11 @@
 //! Where the comparison takes place: namespaces, a crowd of objects, a load.
 
+use super::guests::{self, Guests};
 use super::measure::Run;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ pub enum Subject {
     Export,
     Port,
     Aoe,
+    Guest,
+    Group,
     Drbd,
 }
 
@@ -28,6 +32,8 @@ impl Subject {
             Self::Export => "exportfs",
             Self::Port => "portblock",
             Self::Aoe => "vblade",
+            Self::Guest => "VirtualDomain",
+            Self::Group => "DomainGroup",
             Self::Drbd => "drbddisk",
         }
     }
@@ -39,6 +45,7 @@ impl Subject {
             Self::Export => "exports",
             Self::Port => "ports",
             Self::Aoe => "lines",
+            Self::Guest | Self::Group => "guests",
             Self::Drbd => "stopped resources",
         }
     }
@@ -51,10 +58,13 @@ impl Subject {
             Self::Export => "ocf:heartbeat:exportfs",
             Self::Port => "ocf:heartbeat:portblock",
             Self::Aoe => "ocf:heartbeat:AoEtarget",
+            Self::Guest => "ocf:heartbeat:VirtualDomain",
+            Self::Group => "-",
             Self::Drbd => "drbddisk",
         }
     }
 
+    /// Where the shell agent lies; nowhere where there is none.
     fn shell(self) -> &'static str {
         match self {
             Self::Address => "/usr/lib/ocf/resource.d/heartbeat/IPaddr2",
@@ -62,6 +72,8 @@ impl Subject {
             Self::Export => "/usr/lib/ocf/resource.d/heartbeat/exportfs",
             Self::Port => "/usr/lib/ocf/resource.d/heartbeat/portblock",
             Self::Aoe => "/usr/lib/ocf/resource.d/heartbeat/AoEtarget",
+            Self::Guest => "/usr/lib/ocf/resource.d/heartbeat/VirtualDomain",
+            Self::Group => "",
             Self::Drbd => "/etc/ha.d/resource.d/drbddisk",
         }
     }
@@ -86,6 +98,8 @@ const REMEMBERED: &str = "/mnt/run/bench";
 pub struct Stage {
     built: PathBuf,
     device: Loop,
+    /// Once the first guest is wanted.
+    guests: RefCell<Option<Guests>>,
 }
 
 impl Stage {
@@ -108,7 +122,8 @@ impl Stage {
         ip(&["link", "add", NIC, "type", "veth", "peer", "name", "bench1"])?;
         ip(&["link", "set", NIC, "up"])?;
         ip(&["link", "set", "bench1", "up"])?;
-        Ok(Self { built: built.to_path_buf(), device: Loop::make("/mnt/image")? })
+        let (built, device) = (built.to_path_buf(), Loop::make("/mnt/image")?);
+        Ok(Self { built, device, guests: RefCell::default() })
     }
 
     /// Fills the table with `scale` objects, the measured one not counted.
@@ -118,6 +133,13 @@ impl Stage {
             Subject::Mount => mounts(scale - 1),
             Subject::Export => exports(scale - 1),
             Subject::Aoe => lines(scale),
+            Subject::Guest | Subject::Group => {
+                let mut guests = self.guests.borrow_mut();
+                if guests.is_none() {
+                    *guests = Some(Guests::start()?);
+                }
+                guests.as_mut().map_or(Ok(()), |guests| guests.crowd(scale))
+            }
             Subject::Port | Subject::Drbd => Ok(()),
         }
     }
@@ -140,6 +162,10 @@ impl Stage {
             // Each agent knows what it has made itself. Ours comes first: it takes
             // away what the shell agent has left.
             Subject::Port | Subject::Aoe => self.both(subject, "start"),
+            // The shell agent asks for it by its name.
+            Subject::Guest | Subject::Group => {
+                super::measure::once(&self.ours(subject, "start")).map(drop)
+            }
             Subject::Drbd => Ok(()),
         }
     }
@@ -163,6 +189,9 @@ impl Stage {
                 super::measure::once(&Self::tool("iptables", &["-F"]))?;
             }
             Subject::Aoe => self.both(subject, "stop")?,
+            Subject::Guest | Subject::Group => {
+                super::measure::once(&self.ours(subject, "stop"))?;
+            }
             Subject::Drbd => {}
         }
         Ok(())
@@ -241,6 +270,19 @@ impl Stage {
             }
             Subject::Aoe if program.starts_with(&self.built) => &[("config", LINES)],
             Subject::Aoe => &[],
+            Subject::Guest => &[
+                ("config", guests::CONFIG),
+                ("hypervisor", guests::HYPERVISOR),
+                ("force_stop", "true"),
+                ("autoset_utilization_cpu", "false"),
+                ("autoset_utilization_host_memory", "false"),
+                ("autoset_utilization_hv_memory", "false"),
+            ],
+            Subject::Group => &[
+                ("directory", guests::DIRECTORY),
+                ("hypervisor", guests::HYPERVISOR),
+                ("shutdown_timeout", "0"),
+            ],
             Subject::Drbd => &[("drbd_resource", "r0")],
         };
         env.extend(params.iter().map(reskey));
