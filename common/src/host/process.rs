@@ -1,7 +1,8 @@
 //! Processes: what they are called, and which of them nobody may end.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 /// Without these the node is no longer part of its cluster, or is reset.
@@ -80,7 +81,11 @@ impl Process {
     }
 
     fn stat(proc: &Path, pid: i32) -> Option<String> {
-        let stat = fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
+        /// More than fifty numbers and a name take: one read has all of it.
+        const ROOM: usize = 2048;
+        let mut stat = Vec::with_capacity(ROOM);
+        let file = File::open(proc.join(pid.to_string()).join("stat")).ok()?;
+        file.take(ROOM as u64).read_to_end(&mut stat).ok()?;
         Some(String::from_utf8_lossy(&stat).into_owned())
     }
 
