@@ -41,6 +41,17 @@ impl Guests {
             fs::create_dir_all(own)?;
             mount(Some("tmpfs"), *own, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
         }
+        // What the packages of a whole host make.
+        for (name, line) in [
+            ("passwd", "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n"),
+            ("group", "kvm:x:64055:\nlibvirt-qemu:x:64056:\n"),
+        ] {
+            let (real, own) = (format!("/etc/{name}"), format!("/mnt/{name}"));
+            let text = fs::read_to_string(&real)?;
+            let line = if text.contains("libvirt-qemu:") { "" } else { line };
+            fs::write(&own, text + line)?;
+            mount(Some(own.as_str()), real.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        }
         fs::create_dir(DIRECTORY)?;
         fs::write("/etc/libvirt/qemu.conf", QEMU_CONF)?;
         let open = "auth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\n";
