@@ -3,7 +3,7 @@
 
 use crate::frame::call::{Call, document, from_environment, timeout, unknown, verb};
 use crate::frame::command_line;
-use crate::frame::invocation::{Dialect, Environment, Invocation};
+use crate::frame::invocation::{Dialect, Environment, Invocation, Verb};
 use crate::frame::report::refusal;
 use crate::frame::request::Request;
 use ocf_meta::{Code, Meta, usage};
@@ -84,12 +84,20 @@ fn ocf(meta: &'static Meta, action: &OsString, env: &Environment) -> Call {
         verb,
         action: action.to_string_lossy().into_owned(),
         given: from_environment(env),
-        request: Request::read(env, instance.into(), timeout(meta, verb).min(UNTOLD)),
+        request: Request::read(env, instance.into(), untold(meta, verb)),
         json: false,
         env: env.clone(),
     }))
 }
 
-/// A caller that speaks OCF and names no time limit may be one that runs the
-/// agent in a unit of systemd's, which is killed after 90 s: drbd-reactor.
+/// Seconds for a caller that speaks OCF and names no time limit: drbd-reactor runs
+/// the agent in a unit of systemd's, which is killed after 90 s. What is declared
+/// is what a cluster takes by default, and less than a busy node may need.
 const UNTOLD: u32 = 80;
+
+fn untold(meta: &Meta, verb: Verb) -> u32 {
+    match verb {
+        Verb::Monitor => timeout(meta, verb).min(UNTOLD),
+        _ => UNTOLD,
+    }
+}

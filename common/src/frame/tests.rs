@@ -417,7 +417,7 @@ fn a_caller_that_names_no_time_limit_is_answered_before_systemd_kills() {
         longdesc: "A lamp far away.",
         params: LampParams::TABLE,
         words: Words::Positions,
-        actions: &[action::START.timeout(240), action::MONITOR],
+        actions: &[action::START.timeout(240), action::STOP.timeout(20), action::MONITOR],
         examples: Examples { pacemaker: "", haresources: "", by_hand: "" },
         differences: &[],
     };
@@ -432,6 +432,7 @@ fn a_caller_that_names_no_time_limit_is_answered_before_systemd_kills() {
     };
     let reactor = [("OCF_RESOURCE_TYPE", "Lamp"), ("OCF_RESOURCE_INSTANCE", "a\\x2db")];
     assert_eq!((limit(&reactor, "start"), limit(&reactor, "monitor")), (80, 20));
+    assert_eq!(limit(&reactor, "stop"), 80, "20 s are declared");
     let told = [reactor[0], reactor[1], ("OCF_RESKEY_CRM_meta_timeout", "240000")];
     assert_eq!(limit(&told, "start"), 240);
 }
