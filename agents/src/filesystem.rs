@@ -359,11 +359,22 @@ impl Filesystem {
             None if self.is_read_only_by_itself(&mount, record) => {
                 Some(format!("{} has become read-only", what()))
             }
-            None => None,
+            None => self
+                .unfinished(&mount)
+                .map(|words| format!("{} was not mounted to the end: it is not {words}", what())),
         };
         match why {
             Some(why) => State::Failed(Box::new(mount), why),
             None => State::Mounted(Box::new(mount)),
+        }
+    }
+
+    /// What a bind was to refuse and does not. Before Linux 5.12 its mount is made
+    /// first and is told so after that; somebody may have been killed in between.
+    fn unfinished(&self, mount: &Mount) -> Option<String> {
+        match self.kind.backing {
+            Backing::Bind => self.options.missing(mount.attributes),
+            _ => None,
         }
     }
 
@@ -377,10 +388,10 @@ impl Filesystem {
         }
         let whole = mount.has_super_option("ro");
         match self.kind.backing {
-            Backing::Device | Backing::Image => mount.read_only || whole,
+            Backing::Device | Backing::Image => mount.is_read_only() || whole,
             // A bind shows what is there, an overlay may have nothing to write
             // to: they can be read-only by rights from the start.
-            _ => mount.read_only || whole && record.is_some_and(|was| was.writable),
+            _ => mount.is_read_only() || whole && record.is_some_and(|was| was.writable),
         }
     }
 

@@ -30,6 +30,7 @@ pub fn cases(cases: &mut Cases) {
     add("with force_unmount=false nobody is ended, and the user is named", users_are_named);
     add("what is mounted below and beside goes first", others_go_first);
     add("a bind is read-only alone", bind_is_read_only_alone);
+    add("a bind that is not what it was to be has failed, and is ended", bind_unfinished);
     add("the stop of a bind leaves its source", bind_leaves_its_source);
     add("a foreign mount is refused and left alone", foreign_is_refused);
     add("a mount underneath another one is not stopped", covered_is_seen);
@@ -219,6 +220,24 @@ fn bind(machine: &Machine, options: &str) -> (Disk, Call) {
     machine.must("mount", &[disk.path(), "/srv/source"]);
     let parameters = [("device", "/srv/source"), ("directory", DATA), ("options", options)];
     (disk, machine.agent("Filesystem").with(&parameters).set("fstype", "none"))
+}
+
+/// As it is before Linux 5.12 when who mounts it is killed between its two calls.
+fn bind_unfinished(machine: &Machine) {
+    machine.must("mkdir", &["/srv/source", "/srv/data"]);
+    machine.must("mount", &["--bind", "/srv/source", "/srv/data"]);
+    let given = [("device", "/srv/source"), ("directory", "/srv/data"), ("fstype", "none")];
+    let agent = machine.agent("Filesystem").with(&given).set("options", "bind,ro");
+    let unfinished = "is not ro";
+    agent.action("monitor").exits(1).because(unfinished);
+    agent.action("start").exits(1).because(unfinished);
+    agent.action("stop").exits(0);
+    agent.action("start").exits(0);
+    agent.action("monitor").exits(0);
+    machine.must("mount", &["-o", "remount,bind,rw", "/srv/data"]);
+    agent.action("monitor").exits(1).because("is not ro");
+    agent.action("stop").exits(0);
+    agent.probe().exits(7);
 }
 
 fn bind_is_read_only_alone(machine: &Machine) {

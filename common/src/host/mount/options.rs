@@ -48,6 +48,19 @@ impl MountOptions {
         self.set & MOUNT_ATTR_RDONLY != 0
     }
 
+    /// The words for what a mount with these attributes is to refuse, and does not.
+    pub fn missing(&self, attributes: u64) -> Option<String> {
+        const WORDS: [(u64, &str); 4] = [
+            (MOUNT_ATTR_RDONLY, "ro"),
+            (MOUNT_ATTR_NOSUID, "nosuid"),
+            (MOUNT_ATTR_NODEV, "nodev"),
+            (MOUNT_ATTR_NOEXEC, "noexec"),
+        ];
+        let is_missing = |(one, _): &&(u64, &str)| self.set & one != 0 && attributes & one == 0;
+        let words: Vec<&str> = WORDS.iter().filter(is_missing).map(|(_, word)| *word).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// As mount(2) takes them: the flags, and the rest as a text.
     pub(crate) fn at_once(&self) -> (libc::c_ulong, String) {
         const ATTRIBUTES: [(u64, libc::c_ulong); 8] = [
@@ -179,6 +192,14 @@ mod tests {
     fn a_password_is_no_option() {
         assert_eq!(MountOptions::parse("password=x,,bind,ro").bind, None);
         assert!(MountOptions::parse("password=x,,bind,ro").wants_read_only());
+    }
+
+    #[test]
+    fn what_was_asked_for_and_is_not_there_is_named() {
+        let options = MountOptions::parse("bind,ro,nosuid,noatime");
+        assert_eq!(options.missing(MOUNT_ATTR_NODEV).as_deref(), Some("ro, nosuid"));
+        assert_eq!(options.missing(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID), None);
+        assert_eq!(MountOptions::parse("bind,ro,rw").missing(0), None);
     }
 
     #[test]

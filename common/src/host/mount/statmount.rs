@@ -30,7 +30,6 @@ const WANTED: u64 =
 const NEEDED: u64 = SB_BASIC | MNT_BASIC | MNT_ROOT | MNT_POINT | FS_TYPE;
 
 const SB_RDONLY: u32 = 1;
-const ATTR_RDONLY: u64 = 1;
 
 #[repr(C)]
 struct Request {
@@ -114,7 +113,7 @@ pub fn find(unique: u64) -> io::Result<Option<Mount>> {
         device: Number { major: answer.major, minor: answer.minor },
         root: path(answer.root),
         directory: path(answer.point),
-        read_only: answer.attributes & ATTR_RDONLY != 0,
+        attributes: answer.attributes,
         fstype,
         source: has(SB_SOURCE).then(|| word(answer.source)),
         super_options: match has(MNT_OPTS) {

@@ -1,5 +1,6 @@
 //! The mount table, as /proc/self/mountinfo shows it.
 
+use super::option_words::attribute;
 use crate::host::absence::{Absent, Whole};
 use crate::host::device_number::Number;
 use crate::host::system::View;
@@ -28,8 +29,8 @@ pub struct Mount {
     pub root: PathBuf,
     /// Where.
     pub directory: PathBuf,
-    /// Whether this mount alone refuses writes.
-    pub read_only: bool,
+    /// What this mount alone refuses: `MOUNT_ATTR_RDONLY` and others of these.
+    pub attributes: u64,
     /// With the subtype: `ext4`, `fuse.sshfs`.
     pub fstype: String,
     /// What was named as the device, where the kernel has told it.
@@ -43,6 +44,11 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// Whether this mount alone refuses writes.
+    pub fn is_read_only(&self) -> bool {
+        self.attributes & libc::MOUNT_ATTR_RDONLY != 0
+    }
+
     /// Whether the file system's own options hold this word.
     pub fn has_super_option(&self, wanted: &str) -> bool {
         self.super_options.split(',').any(|option| option == wanted)
@@ -145,7 +151,8 @@ fn mount(line: &str) -> Option<Mount> {
     let (id, parent) = (next()?.parse().ok()?, next()?.parse().ok()?);
     let device = Number::parse(next()?)?;
     let (root, directory) = (unescaped(next()?), unescaped(next()?));
-    let read_only = next()?.split(',').any(|option| option == "ro");
+    let attributes = next()?.split(',').filter_map(attribute).filter(|(_, is_set)| *is_set);
+    let attributes = attributes.fold(0, |all, (one, _)| all | one);
     let (mut peers, mut master) = (None, None);
     for tag in own {
         match tag.split_once(':') {
@@ -162,7 +169,7 @@ fn mount(line: &str) -> Option<Mount> {
         device,
         root,
         directory,
-        read_only,
+        attributes,
         fstype: shared.next()?.to_owned(),
         source: Some(unescaped(shared.next()?).to_string_lossy().into_owned()),
         super_options: shared.next().unwrap_or_default().to_owned(),
@@ -226,7 +233,7 @@ mod tests {
         assert_eq!((data.id, data.parent, data.peers, data.master), (30, 21, Some(7), Some(2)));
         assert_eq!(data.what(), "/dev/drbd0 (147:0)");
         let bind = table.uppermost(Path::new("/srv/my data/bind")).unwrap();
-        assert!(bind.read_only && !bind.has_super_option("ro"));
+        assert!(bind.is_read_only() && !bind.has_super_option("ro"));
         assert_eq!(bind.root, Path::new("/sub"));
     }
 
