@@ -135,9 +135,10 @@ fn uuid(number: usize) -> String {
 }
 
 /// A guest without a disk: its firmware finds nothing to start, and stands still.
+/// The shell agent wants the name in a line of its own.
 fn definition() -> String {
     format!(
-        "<domain type='qemu'><name>bench</name><uuid>{}</uuid><memory unit='MiB'>16</memory>\
+        "<domain type='qemu'>\n<name>bench</name>\n<uuid>{}</uuid><memory unit='MiB'>16</memory>\
          <vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os><devices>\
          <emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>\
          <memballoon model='none'/></devices></domain>\n",

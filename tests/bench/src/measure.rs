@@ -167,7 +167,11 @@ pub fn once(run: &Run) -> Result<Cost> {
     let status = command.status().with_context(|| format!("cannot run {run:?}"))?;
     let wall = begun.elapsed();
     let cpu = children()? - before;
-    ensure!(status.code() == Some(run.code), "{run:?} ended with {status}");
+    ensure!(
+        status.code() == Some(run.code),
+        "{run:?} ended with {status}; called once more it says: {}",
+        said(run)
+    );
     Ok(Cost { wall, cpu })
 }
 
@@ -191,6 +195,13 @@ fn children() -> Result<Duration> {
             + Duration::from_micros(value.tv_usec().unsigned_abs())
     };
     Ok(time(usage.user_time()) + time(usage.system_time()))
+}
+
+/// What it says of itself.
+fn said(run: &Run) -> String {
+    let output = command(&run.program, run).stderr(Stdio::piped()).output();
+    let said = output.map(|output| output.stderr).unwrap_or_default();
+    String::from_utf8_lossy(&said).trim().to_owned()
 }
 
 /// What the runs cost; one more, under strace, counts.
