@@ -264,7 +264,9 @@ pub fn are_known_by_their_fsid(stand: &Stand) -> Result<String> {
     node.shell(&format!("umount {DATA}"))?;
     let mut told = Vec::new();
     for (uuid, fsid) in [("clear", ""), ("clear", "17"), ("random", "")] {
-        node.shell(&format!("losetup -D; tune2fs -U {uuid} /run/drill/image 2>&1"))?;
+        node.shell(&format!(
+            "losetup -D; e2fsck -fy /run/drill/image; tune2fs -U {uuid} /run/drill/image 2>&1"
+        ))?;
         let agent = export(&node, DATA, "127.0.0.1").without(&["fsid"]).with("fsid", fsid);
         // Another node has another number for the device.
         let comes = |device: &str| -> Result<()> {

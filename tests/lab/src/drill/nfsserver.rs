@@ -300,10 +300,13 @@ pub fn another_has_the_server(stand: &Stand) -> Result<String> {
 
 /// See the catalogue.
 pub fn is_called_otherwise(stand: &Stand) -> Result<String> {
+    /// Where it lies for Pacemaker, one word alone is Pacemaker's.
+    const OTHERWISE: &str = "/run/drill/by-hand/nfsserver";
     on_a_node(stand, |node, server| {
+        let path = server.call().path();
+        node.shell(&format!("mkdir -p /run/drill/by-hand; ln -sf {path} {OTHERWISE}"))?;
         let by_hand = |words: &[&str]| -> Result<String> {
-            let path = server.call().path();
-            let words = [&[path.as_str()], words].concat();
+            let words = [&[OTHERWISE], words].concat();
             node.machine.run(&words, node.left()?)?.success(&words.join(" "))
         };
         server.action("start")?.exits(0)?;
