@@ -241,6 +241,30 @@ impl DomainGroup {
         Ok(files)
     }
 
+    /// Adds the end of the guests of these names: all are asked at once, where there
+    /// is somebody to ask, and what is left of them is destroyed.
+    fn plan_end<'a>(
+        &'a self,
+        view: &View,
+        plan: &mut Plan<'a>,
+        names: &str,
+        ask: impl FnOnce(&System<'_>, Ending) -> Result<()> + 'a,
+        destroy: impl FnOnce(&System<'_>) -> Result<()> + 'a,
+    ) {
+        let ending = self.ending();
+        if !ending.is_at_once() && !names.is_empty() {
+            let patience = ending.patience(view).as_secs();
+            let what = format!("ask {names} to shut down, and wait {patience} s for all");
+            plan.step(what, move |system| ask(system, ending));
+        }
+        plan.step(format!("destroy what is left of {names}"), destroy);
+    }
+
+    /// How long to wait before a guest is started, the first being number 0.
+    fn pause_before(&self, place: usize) -> Duration {
+        if place == 0 { Duration::ZERO } else { self.params.spacing }
+    }
+
     fn no_files(&self) -> anyhow::Error {
         installed(format!("there is no guest's file in {}", self.params.directory.display()))
     }

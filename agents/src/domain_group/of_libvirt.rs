@@ -187,7 +187,7 @@ impl DomainGroup {
         }
         let model = self.model()?;
         for (place, one) in members.iter().filter(|one| !is_up(one)).enumerate() {
-            let pause = if place == 0 { Duration::ZERO } else { self.params.spacing };
+            let pause = self.pause_before(place);
             let guest = model.by(&one.file);
             let what = format!("start {} of {}", one.state.meant, one.file.display());
             plan.step(what, move |system| {
@@ -239,15 +239,13 @@ impl DomainGroup {
     ) {
         let names: Vec<&str> = all.iter().map(|one| one.identity.name.as_str()).collect();
         let names = shortened(&names);
-        let ending = self.ending();
-        if !ending.is_at_once() && !all.is_empty() {
-            let patience = ending.patience(view).as_secs();
-            let what = format!("ask {names} to shut down, and wait {patience} s for all");
-            plan.step(what, move |system| self.shut_down(system, &all, ending.patience(system)));
-        }
-        plan.step(format!("destroy what is left of {names}"), move |system| {
-            self.destroy(system, &own, &others)
-        });
+        self.plan_end(
+            view,
+            plan,
+            &names,
+            move |system, ending| self.shut_down(system, &all, ending.patience(system)),
+            move |system| self.destroy(system, &own, &others),
+        );
     }
 
     /// Asks the guests to shut down and waits for them together. What comes of it is

@@ -10,7 +10,6 @@ use common::host::record::Damaged;
 use common::host::xen::{self, Guest};
 use common::{Absent, Fact, Plan, Role, Status, System, View};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// What was seen.
 #[derive(Debug)]
@@ -149,7 +148,7 @@ impl DomainGroup {
             let own: Vec<Guest> = guests.iter().chain(&from.guests()).cloned().collect();
             let others = foreign(view, &own)?;
             if !others.is_empty() {
-                self.plan_end(view, &mut plan, others);
+                self.end_xen(view, &mut plan, others);
             }
         }
         if !dead.is_empty() {
@@ -164,7 +163,7 @@ impl DomainGroup {
             .map(|(one, _)| one)
             .collect();
         for (place, one) in missing.into_iter().enumerate() {
-            let pause = if place == 0 { Duration::ZERO } else { self.params.spacing };
+            let pause = self.pause_before(place);
             let what = format!("create {} of {}", one.guest, one.file.display());
             plan.step(what, move |system| {
                 system.pause(pause);
@@ -184,7 +183,7 @@ impl DomainGroup {
             if self.foreign == Foreign::Stop {
                 guests.extend(foreign(view, &guests)?);
             }
-            self.plan_end(view, &mut plan, guests);
+            self.end_xen(view, &mut plan, guests);
         }
         if from.noted.is_some() || from.damaged.is_some() {
             plan.step("forget what was taken on", move |system| {
@@ -198,17 +197,15 @@ impl DomainGroup {
     }
 
     /// Ends these guests: all are asked at once, and what is left is destroyed.
-    fn plan_end<'a>(&'a self, view: &View, plan: &mut Plan<'a>, guests: Vec<Guest>) {
-        let ending = self.ending();
+    fn end_xen<'a>(&'a self, view: &View, plan: &mut Plan<'a>, guests: Vec<Guest>) {
         let (names, asked) = (shown(&guests), guests.clone());
-        if !ending.is_at_once() {
-            let patience = ending.patience(view).as_secs();
-            let what = format!("ask {names} to shut down, and wait {patience} s for all");
-            plan.step(what, move |system| domains::shut_down(system, &asked, ending));
-        }
-        plan.step(format!("destroy what is left of {names}"), move |system| {
-            domains::destroy(system, &guests)
-        });
+        self.plan_end(
+            view,
+            plan,
+            &names,
+            move |system, ending| domains::shut_down(system, &asked, ending),
+            move |system| domains::destroy(system, &guests),
+        );
     }
 
     fn note_begun(&self, system: &System<'_>, guest: &Guest) -> Result<()> {
