@@ -155,6 +155,12 @@ impl Machine {
         !self.guest_pids(name).is_empty()
     }
 
+    /// Whether a guest runs, by libvirt too: it has a process before that.
+    pub fn guest_is_up(&self, name: &str) -> bool {
+        let state = self.run("virsh", &["-q", "-c", "qemu:///system", "domstate", name]);
+        self.guest_runs(name) && state.stdout.trim() == "running"
+    }
+
     /// The processes of a guest, that are no zombies.
     pub fn guest_pids(&self, name: &str) -> Vec<String> {
         let found =

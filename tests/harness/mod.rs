@@ -23,6 +23,7 @@
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
 //! | `files.rs`   | every file that a machine has of its own                 |
 //! | `older.rs`   | kernels that lack the newer system calls                 |
+//! | `wait.rs`    | until something is so, and not for ever                   |
 //! | `crash.rs`   | SIGKILL at any instant, and what has to hold then         |
 //!
 //! The rules of a case: state what is wanted as its name, look at the kernel
@@ -49,6 +50,7 @@ mod runner;
 mod state;
 mod text;
 mod tier;
+mod wait;
 mod wire;
 
 pub use aoe::{Initiator, Told};
@@ -65,4 +67,5 @@ pub use place::{AGENTS, HARESOURCES, STOCK, STOCK_HARESOURCES};
 pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};
 pub use tier::{Case, Cases, on_its_own_machine, tier};
+pub use wait::wait_until;
 pub use wire::{Capture, Frame};

@@ -1,9 +1,9 @@
 //! `DomainGroup` and `xenHA` with libvirt's daemon and guests of qemu's; and with
 //! many processes that look like guests, where no daemon is needed.
 
-use crate::harness::{Call, Case, Cases, LIBVIRT, Machine, Software, Trial};
+use crate::harness::{Call, Case, Cases, LIBVIRT, Machine, Software, Trial, wait_until};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub fn cases(cases: &mut Cases) {
     let mut add = |name: &str, run: fn(&Machine)| {
@@ -22,17 +22,12 @@ pub fn cases(cases: &mut Cases) {
     );
     cases.killed_with(LIBVIRT, "DomainGroup, of libvirt:", |machine| {
         let agent = group(machine, &["a", "b"], Software::Sleeper).set("shutdown_timeout", "0");
-        Trial::of(agent, |machine| ["a", "b"].iter().all(|name| is_up(machine, name))).times(20)
+        Trial::of(agent, |machine| ["a", "b"].iter().all(|name| machine.guest_is_up(name)))
+            .times(20)
     });
 }
 
 const DIRECTORY: &str = "/srv/group";
-
-/// A guest has a process before it runs.
-fn is_up(machine: &Machine, name: &str) -> bool {
-    let state = machine.run("virsh", &["-q", "-c", "qemu:///system", "domstate", name]);
-    machine.guest_runs(name) && state.stdout.trim() == "running"
-}
 
 /// A machine with libvirt and a group of these guests.
 fn group(machine: &Machine, names: &[&'static str], software: Software) -> Call {
@@ -244,7 +239,7 @@ fn many(machine: &Machine) {
                 .count()
         })
     };
-    wait_until("all of them are there", || ready() == GUESTS as usize);
+    wait_until(30, "all of them are there", || ready() == GUESTS as usize);
     let count = || {
         let found = machine.run("pgrep", &["-fc", "^sh -c trap .* qemu -name guest=g"]);
         found.stdout.trim().parse::<u32>().unwrap_or(0)
@@ -271,13 +266,4 @@ fn many(machine: &Machine) {
     assert_eq!(count(), 0);
     assert!(!Path::new("/tmp/called").exists());
     assert_eq!(records(), [""; 0]);
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < end, "not so in thirty seconds: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

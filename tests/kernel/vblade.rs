@@ -5,7 +5,7 @@ mod crowd;
 mod faults;
 mod rivals;
 
-use crate::harness::{Call, Case, Cases, Disk, Machine, Peer};
+use crate::harness::{self, Call, Case, Cases, Disk, Machine, Peer};
 use std::time::{Duration, Instant};
 
 pub fn cases(cases: &mut Cases) {
@@ -63,12 +63,8 @@ fn by_hand(machine: &Machine, words: &str) -> String {
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < end, "not so in ten seconds: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    harness::wait_until(10, what, is_so);
 }
 
 fn kill(machine: &Machine, signal: &str, pid: &str) {

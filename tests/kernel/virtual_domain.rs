@@ -3,8 +3,8 @@
 mod faults;
 mod migration;
 
-use crate::harness::{Call, Case, Cases, Guest, LIBVIRT, Machine, Software, Trial};
-use std::time::{Duration, Instant};
+use crate::harness::{self, Call, Case, Cases, Guest, LIBVIRT, Machine, Software, Trial};
+use std::time::Duration;
 
 pub fn cases(cases: &mut Cases) {
     cases.add("VirtualDomain: what is not there is stopped, in every dialect", absent);
@@ -36,10 +36,8 @@ pub fn cases(cases: &mut Cases) {
 
 type Add<'a> = dyn FnMut(&str, fn(&Machine)) + 'a;
 
-/// A guest has a process before it runs.
 fn is_up(machine: &Machine) -> bool {
-    let state = machine.run("virsh", &["-q", "-c", "qemu:///system", "domstate", "web"]);
-    machine.guest_runs("web") && state.stdout.trim() == "running"
+    machine.guest_is_up("web")
 }
 
 /// The agent, with time enough for an emulated guest on a busy machine.
@@ -370,10 +368,6 @@ fn variables(machine: &Machine) {
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < end, "not so in thirty seconds: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    harness::wait_until(30, what, is_so);
 }

@@ -40,6 +40,19 @@ fn on_a_node(stand: &Stand, case: impl FnOnce(&Node, Agent) -> Result<String>) -
     done
 }
 
+/// Has the directory lie on a device-mapper disk of that name, which can be
+/// suspended: `/dev/mapper/drill-NAME`.
+fn put_on_a_mapped_disk(node: &Node, name: &str, directory: &str) -> Result<()> {
+    let image = format!("/run/drill/{name}.img");
+    node.shell(&format!(
+        "umount {directory}; truncate -s 64M {image} && mkfs.ext4 -q -F {image} && \
+         losetup -f {image} && loop=$(losetup -n -O NAME -j {image}) && \
+         echo 0 131072 linear $loop 0 | dmsetup create drill-{name} && \
+         mount /dev/mapper/drill-{name} {directory}"
+    ))
+    .map(drop)
+}
+
 fn truth(node: &Node) -> Result<String> {
     Ok(node.shell(TRUTH)?.trim().to_owned())
 }
@@ -204,13 +217,7 @@ pub fn exports_come_first(stand: &Stand) -> Result<String> {
 /// See the catalogue.
 pub fn the_directory_is_stuck(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
-        node.shell(
-            "umount /run/drill/data; truncate -s 64M /run/drill/state.img && \
-             mkfs.ext4 -q -F /run/drill/state.img && losetup -f /run/drill/state.img && \
-             loop=$(losetup -n -O NAME -j /run/drill/state.img) && \
-             echo 0 131072 linear $loop 0 | dmsetup create drill-state && \
-             mount /dev/mapper/drill-state /run/drill/data",
-        )?;
+        put_on_a_mapped_disk(node, "state", "/run/drill/data")?;
         let server = server.limit(30);
         let done = stuck(node, &server);
         node.shell("dmsetup resume drill-state")?;
@@ -346,13 +353,7 @@ pub fn the_directory_is_full(stand: &Stand) -> Result<String> {
 /// See the catalogue.
 pub fn a_thread_is_stuck(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
-        node.shell(
-            "umount /run/drill/shared; truncate -s 64M /run/drill/data.img && \
-             mkfs.ext4 -q -F /run/drill/data.img && losetup -f /run/drill/data.img && \
-             loop=$(losetup -n -O NAME -j /run/drill/data.img) && \
-             echo 0 131072 linear $loop 0 | dmsetup create drill-data && \
-             mount /dev/mapper/drill-data /run/drill/shared",
-        )?;
+        put_on_a_mapped_disk(node, "data", "/run/drill/shared")?;
         let server = server.limit(30);
         server.action("start")?.exits(0)?;
         node.shell(
