@@ -166,11 +166,12 @@ fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
     if programs.iter().any(|(tier, _)| *tier != PACKAGE) {
         install()?;
     }
+    let play = || Running::begin(LAB, &mut in_the_lab(rest)?);
     let mut machines = None;
     for (tier, program) in programs {
         if lab && machines.is_none() && BESIDE_LAB.contains(&tier) {
             eprintln!("the lab is played meanwhile");
-            machines = Some(Running::begin(LAB, &mut in_the_lab(rest)?)?);
+            machines = Some(play()?);
         }
         let mut command = Command::new(program);
         if tier == PACKAGE {
@@ -185,11 +186,7 @@ fn run_as_root(built: Built, rest: &[String]) -> Result<()> {
         tally.add(tier, tally::watch(tier, &mut command)?);
     }
     if lab {
-        let machines = match machines {
-            Some(running) => running,
-            None => Running::begin(LAB, &mut in_the_lab(rest)?)?,
-        };
-        tally.add(LAB, machines.finish()?);
+        tally.add(LAB, machines.map_or_else(play, Ok)?.finish()?);
     }
     tally.finish()
 }

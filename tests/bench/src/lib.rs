@@ -134,8 +134,6 @@ fn compare(stage: &Stage, effort: Effort, subject: Subject, scales: &[usize]) ->
         rows.push(actions::monitor(stage, (subject, *most, 16), times, shell_times)?);
     }
     // The next subject is measured beside none of these.
-    if subject != Subject::Drbd {
-        stage.crowd(subject, 1)?;
-    }
+    stage.crowd(subject, 1)?;
     Ok(rows)
 }
