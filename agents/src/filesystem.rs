@@ -195,7 +195,8 @@ impl Agent for Filesystem {
             "The passwords among the options of cifs, commas in them included, and a secret among those of ceph are in no \
                 process's words: the helper gets them by its environment, or from a file without \
                 a name.",
-            "options=bind,ro makes the bind read-only, not the file system behind it.",
+            "options=bind,ro makes the bind read-only, not the file system behind it. A bind that lacks the ro, \
+                nosuid, nodev or noexec it was to have has failed.",
             "A file system that the kernel has turned read-only or shut down fails the monitor at \
                 every depth.",
             "start fails with 1, not 6, where something is mounted below the directory.",
