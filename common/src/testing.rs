@@ -1,7 +1,7 @@
 //! For unit tests: a machine made of files, and what the frame does with a plan,
 //! without a frame.
 
-use crate::host::clock::Deadline;
+use crate::host::clock::{Deadline, Pace};
 use crate::{Plan, View};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,21 @@ pub fn drbd_resource(messages: &str, name: &str) -> crate::host::drbd::Resource 
 /// What the steps would do, in words.
 pub fn words(plan: &Plan<'_>) -> Vec<String> {
     plan.steps.iter().map(|step| step.what.clone()).collect()
+}
+
+/// Whether it is so within five seconds. What a file that was closed held, a lock
+/// above all, is let go a moment later where another test has just forked: until
+/// its child runs a program, that one has the file open too.
+pub fn soon(is_so: impl Fn() -> bool) -> bool {
+    let end = Deadline::after(Duration::from_secs(5));
+    let mut pace = Pace::new();
+    while !is_so() {
+        if end.has_passed() {
+            return false;
+        }
+        pace.rest(end);
+    }
+    true
 }
 
 /// A machine made of files, empty at first, and gone with this value. What of it

@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "AQB=");
         let path = file.path();
         drop(file);
-        assert!(std::fs::read_to_string(path).is_err());
+        // Another test may have opened a file by that number since.
+        assert!(std::fs::read_to_string(path).map_or(true, |text| text != "AQB="));
     }
 }

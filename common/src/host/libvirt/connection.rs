@@ -509,7 +509,10 @@ mod tests {
     fn a_daemon_that_takes_nobody_in_is_not_waited_for_either() {
         let machine = Files::new();
         let path = machine.path("/run/libvirt/libvirt-sock");
-        let _listens = UnixListener::bind(&path).unwrap();
+        let listens = UnixListener::bind(&path).unwrap();
+        // Left to itself it has thousands wait, more than this process may have
+        // files open.
+        socket::listen(&listens, socket::Backlog::new(1).unwrap()).unwrap();
         let mut waiting = Vec::new();
         // As many as may wait for it.
         while let Ok(one) = connect(&path, Deadline::after(Duration::ZERO)) {

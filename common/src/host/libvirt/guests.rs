@@ -230,10 +230,11 @@ pub(super) mod tests {
         let soon = machine.view_for(std::time::Duration::from_millis(150));
         assert_eq!(lacks(&settled(&soon).unwrap(), &meant("web")), None, "it does not end");
         let view = machine.view();
-        let home = machine.path("/proc/7");
+        let (home, away) = (machine.path("/proc/7"), machine.path("/ended"));
         let ending = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(50));
-            std::fs::remove_dir_all(home)
+            // At once, as the kernel does it.
+            std::fs::rename(home, away)
         });
         assert!(lacks(&settled(&view).unwrap(), &meant("web")).is_some());
         ending.join().unwrap().unwrap();
