@@ -162,7 +162,7 @@ pub fn failures(entries: &[Entry]) -> String {
     for entry in &broken {
         let _ = writeln!(
             out,
-            "\n---- {}: {}\n{}\n{}",
+            "\n---- {}: {} ----\n{}\n{}",
             entry.setting.name(),
             entry.scenario.name,
             entry.story.terminal(110, false),

@@ -21,6 +21,12 @@ const NO_CASE: i32 = 5;
 /// With which word a program names a case that took long.
 const SLOW: &str = "slow: ";
 
+/// With which word a program begins to tell how a case failed, whose name follows.
+const TELLS: &str = "---- ";
+
+/// As many lines of how a case failed are said again at the end.
+const SAID_AGAIN: usize = 20;
+
 /// What became of a tier's cases.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Count {
@@ -31,6 +37,14 @@ pub struct Count {
     pub took: f64,
     /// The case that took longest, if one took long, and how long.
     pub slowest: Option<String>,
+    pub failures: Vec<Failure>,
+}
+
+/// A case that failed, and how.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Failure {
+    case: String,
+    how: Vec<String>,
 }
 
 /// What became of all tiers.
@@ -42,8 +56,9 @@ impl Tally {
         self.0.push((tier.to_owned(), count));
     }
 
-    /// Prints one line for each tier, with its slowest case below it, and one
-    /// for all.
+    /// Prints one line for each tier, with its slowest case below it, one for
+    /// all, and last how each case failed that did: the end of a log is what is
+    /// read, and what is kept.
     pub fn finish(&self) -> Result<()> {
         eprintln!();
         let mut all = Count::default();
@@ -57,6 +72,12 @@ impl Tally {
             all.skipped += count.skipped;
         }
         println!("{}", all.words());
+        for (tier, count) in &self.0 {
+            for Failure { case, how } in &count.failures {
+                println!("\n{tier}: FAILED: {case}");
+                how.iter().for_each(|line| println!("    {line}"));
+            }
+        }
         if all.failed > 0 {
             bail!("{} of {} cases failed", all.failed, all.passed + all.failed);
         }
@@ -74,10 +95,33 @@ impl std::ops::AddAssign for Count {
         self.skipped += other.skipped;
         self.took += other.took;
         self.slowest = self.slowest.take().or(other.slowest);
+        self.failures.extend(other.failures);
+    }
+}
+
+impl Failure {
+    fn of(case: &str) -> Self {
+        Self { case: case.to_owned(), how: Vec::new() }
     }
 }
 
 impl Count {
+    /// Takes a line of the part that tells how cases failed.
+    fn tell(&mut self, line: &str) {
+        if let Some(case) = line.strip_prefix(TELLS) {
+            let case = case.trim_end_matches(TELLS.trim()).trim_end();
+            let case = case.strip_suffix(" stdout").unwrap_or(case);
+            // The last is the one of which is told.
+            self.failures.retain(|failure| failure.case != case);
+            self.failures.push(Failure::of(case));
+        } else if let Some(Failure { how, .. }) = self.failures.last_mut()
+            && how.len() < SAID_AGAIN
+            && !line.trim().is_empty()
+        {
+            how.push(line.to_owned());
+        }
+    }
+
     fn words(&self) -> String {
         let Self { passed, failed, skipped, .. } = self;
         format!("{passed} passed, {failed} failed, {skipped} skipped")
@@ -135,15 +179,15 @@ impl<'a> Running<'a> {
         if terminal {
             eprint!("\r\x1b[K");
         }
-        if guard.overdue() {
-            eprintln!("{tier}: killed after {LONGEST:?}");
-        }
         let mut count = view.count;
+        if guard.overdue() {
+            count.failures.push(Failure::of(&format!("killed after {LONGEST:?}")));
+        }
         let is_empty = status.code() == Some(NO_CASE);
         // A program that could not even begin has failed, whatever it counted.
         if !status.success() && count.failed == 0 && !is_empty {
-            eprintln!("{tier}: the test program ended with {status}");
             count.failed = 1;
+            count.failures.push(Failure::of(&format!("the test program ended with {status}")));
         } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" && !is_empty {
             count.skipped = 1;
         }
@@ -173,15 +217,18 @@ impl View<'_> {
         }
         let counted = self.count(line);
         if line == "failures:" {
-            self.details = true;
+            // At the second time the names follow once more, and nothing else.
+            self.details = !self.details;
         }
-        let summary = line.starts_with("test result:");
+        self.details &= !line.starts_with("test result:");
+        if self.details {
+            self.count.tell(line);
+        }
         let shown = if self.terminal { counted == Some(Shown::Stays) } else { counted.is_some() };
-        if shown || (self.details && !summary) {
+        if shown || self.details {
             self.clear();
             eprintln!("{line}");
         }
-        self.details &= !summary;
         self.progress();
     }
 
@@ -190,7 +237,7 @@ impl View<'_> {
         if self.details {
             return None;
         }
-        let (_, result) = case.rsplit_once(" ... ")?;
+        let (case, result) = case.rsplit_once(" ... ")?;
         if result.starts_with("ok") {
             self.count.passed += 1;
             return Some(Shown::Passes);
@@ -199,6 +246,7 @@ impl View<'_> {
             self.count.skipped += 1;
         } else if result.starts_with("FAILED") {
             self.count.failed += 1;
+            self.count.failures.push(Failure::of(case.trim_end()));
         } else {
             return None;
         }
@@ -251,5 +299,40 @@ impl Guard {
 
     fn overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(lines: &str) -> Count {
+        let since = Instant::now();
+        let count = Count::default();
+        let mut view = View { tier: "unit", terminal: false, since, count, details: false };
+        lines.lines().for_each(|line| view.line(line));
+        view.count
+    }
+
+    #[test]
+    fn how_a_case_failed_is_kept_by_its_name() {
+        let of_cargo = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n\n\
+                        left: 1\n\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed\n\
+                        test c ... ok\ntest result: ok. 1 passed";
+        let of_ours =
+            "test b    ... FAILED\n\nfailures:\n\n---- b ----\nleft: 1\n\n\nfailures:\n    b";
+        let of_the_labs = "test b ... FAILED\nfailures:\n\n---- b ----\nleft: 1\ntest result: 0";
+        for lines in [of_cargo, of_ours, of_the_labs] {
+            let count = seen(lines);
+            assert_eq!(count.failed, 1);
+            let [Failure { case, how }] = &count.failures[..] else { panic!("{lines}") };
+            assert_eq!((case.as_str(), how.as_slice()), ("b", &["left: 1".to_owned()][..]));
+        }
+    }
+
+    #[test]
+    fn a_case_is_named_of_which_nothing_more_was_told() {
+        let count = seen("test b ... FAILED");
+        assert_eq!(count.failures[0].case, "b");
     }
 }
