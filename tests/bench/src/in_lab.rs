@@ -1,11 +1,12 @@
-//! `cargo xtask bench --lab`: the agents of DRBD and LVM on the kernel's own
-//! modules, beside the shell agents, in a machine of the lab.
+//! `cargo xtask bench --lab`: the agents of DRBD, LVM, NFS and the kernel's targets on
+//! the kernel's own modules, beside the shell agents, in a machine of the lab.
 //!
 //! The machine is set up from here; the commands that are compared take their
 //! turns inside it, by [`guest`](crate::guest), so that the channel is no part
 //! of what is measured.
 
 mod subject;
+mod targets;
 
 use super::guest::PART;
 use crate::measure::{Case, Effort, Row, Run, Turn, Turns};
@@ -35,8 +36,22 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Making many of something in an emulated machine takes its time.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Starts one machine, measures in it, and ends it.
-pub fn measure(effort: Effort) -> Result<Sheet> {
+/// What can be measured by itself.
+pub const PARTS: &[(&str, Part)] = &[
+    ("LVM", |bench| bench.volumes()),
+    ("drbd", |bench| bench.resources()),
+    ("nfsserver", |bench| bench.server()),
+    ("targets", |bench| bench.targets()),
+];
+
+type Part = fn(&Bench<'_>) -> Result<Vec<Row>>;
+
+fn is_wanted(wanted: &[String], part: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|name| name == part)
+}
+
+/// Starts one machine, measures in it, and ends it: everything, or these parts.
+pub fn measure(effort: Effort, wanted: &[String]) -> Result<Sheet> {
     let place = Place::of_workspace();
     ensure!(
         Lab::running(&place).is_none(),
@@ -47,24 +62,32 @@ pub fn measure(effort: Effort) -> Result<Sheet> {
     let built = host::build_agents()?;
     let (lab, lease, progress) = boot::up(&place, &Choice::read(&[NODE, COUNTED])?)?;
     let bench = Bench { machine: lab.machine(NODE), effort, progress };
-    let sheet = bench.install(&built).and_then(|()| bench.sheet());
+    let sheet =
+        bench.install(&built).and_then(|()| bench.set_up()).and_then(|()| bench.sheet(wanted));
     drop(lease);
     boot::down(&place)?;
     sheet
 }
 
-struct Bench<'a> {
+pub struct Bench<'a> {
     machine: Machine<'a>,
     effort: Effort,
     progress: Progress,
 }
 
 impl Bench<'_> {
-    fn sheet(&self) -> Result<Sheet> {
-        self.progress.show("set-up", "DRBD and a volume group on it");
-        self.configure()?;
-        self.shell(SET_UP, LIMIT)?;
+    fn sheet(&self, wanted: &[String]) -> Result<Sheet> {
         let mut rows = vec![self.row(&subject::ADDRESS, 1)?];
+        for (_, part) in PARTS.iter().filter(|(name, _)| is_wanted(wanted, name)) {
+            rows.extend(part(self)?);
+        }
+        Ok(Sheet { machine: self.describe()?, rows })
+    }
+
+    /// A volume group on DRBD.
+    fn volumes(&self) -> Result<Vec<Row>> {
+        let few = self.few();
+        let mut rows = Vec::new();
         for scale in [1, MANY] {
             self.more_volumes(scale)?;
             // A start leaves what a monitor goes by, unless it finds all done.
@@ -78,19 +101,38 @@ impl Bench<'_> {
             }
             self.act(&subject::LVM, "stop")?;
             if scale == 1 {
-                rows.extend(self.changes(&subject::LVM, scale)?);
+                rows.extend(self.changes(&subject::LVM, scale, few)?);
                 // From here on the group has an owner: this machine.
                 self.shell(OWNERS, LIMIT)?;
-                rows.extend(self.changes(&subject::OWNED, scale)?);
+                rows.extend(self.changes(&subject::OWNED, scale, few)?);
             }
         }
+        Ok(rows)
+    }
+
+    fn resources(&self) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
         for scale in [1, MANY] {
             self.more_resources(scale)?;
             rows.extend([self.row(&subject::DRBD, scale)?, self.row(&subject::DRBDDISK, scale)?]);
         }
         self.act(&subject::DRBD, "stop")?;
-        rows.extend(self.changes(&subject::DRBD, MANY)?);
-        Ok(Sheet { machine: self.describe()?, rows })
+        rows.extend(self.changes(&subject::DRBD, MANY, self.few())?);
+        Ok(rows)
+    }
+
+    fn server(&self) -> Result<Vec<Row>> {
+        self.shell("mkdir -p /srv/bench-nfs", LIMIT)?;
+        self.act(&subject::SERVER, "start")?;
+        let row = self.row(&subject::SERVER, 1)?;
+        self.act(&subject::SERVER, "stop")?;
+        Ok(vec![row])
+    }
+
+    /// How often a start is measured, which takes a thousand times as long as a
+    /// monitor.
+    fn few(&self) -> usize {
+        self.effort.shell / 5
     }
 
     /// Our agents, and what takes the place of a cluster that does not run.
@@ -100,8 +142,12 @@ impl Bench<'_> {
             ("drbddisk", HARESOURCES),
             ("LVM", OURS),
             ("IPaddr", OURS),
+            ("nfsserver", OURS),
             ("noop", OURS),
-        ] {
+        ]
+        .into_iter()
+        .chain(targets::AGENTS.map(|name| (name, OURS)))
+        {
             let binary = built.join(name);
             let binary = fs::read(&binary).with_context(|| format!("no {}", binary.display()))?;
             self.machine.put(&format!("{home}/{name}"), 0o755, &binary)?;
@@ -110,6 +156,12 @@ impl Bench<'_> {
             "ln -sf /bin/true /usr/sbin/crm_master; ln -sf /bin/true /usr/sbin/crm_attribute",
             LIMIT,
         )
+    }
+
+    fn set_up(&self) -> Result<()> {
+        self.progress.show("set-up", "DRBD and a volume group on it");
+        self.configure()?;
+        self.shell(SET_UP, LIMIT)
     }
 
     /// All resources are configured from the beginning, as in a cluster whose
@@ -171,12 +223,14 @@ impl Bench<'_> {
 
     /// A monitor of what runs.
     fn row(&self, subject: &Subject, scale: usize) -> Result<Row> {
-        let [ours, shell] = [subject.ours("monitor"), subject.shell("monitor")].map(Turn::alone);
-        self.measure(subject, "monitor", scale, [ours, shell])
+        let ours = Turn::alone(subject.ours("monitor"));
+        let shell = subject.has_shell().then(|| Turn::alone(subject.shell("monitor")));
+        let times = (self.effort.ours, self.effort.shell);
+        self.measure((subject, "monitor", scale), times, ours, shell)
     }
 
     /// Start and stop of what is stopped, over and over.
-    fn changes(&self, subject: &Subject, scale: usize) -> Result<[Row; 2]> {
+    fn changes(&self, subject: &Subject, scale: usize, times: usize) -> Result<[Row; 2]> {
         let [ours, shell]: [&dyn Fn(&str) -> Run; 2] =
             [&|action| subject.ours(action), &|action| subject.shell(action)];
         let start = |run: &dyn Fn(&str) -> Run| Turn {
@@ -190,28 +244,27 @@ impl Bench<'_> {
             after: None,
         };
         Ok([
-            self.measure(subject, "start", scale, [start(ours), start(shell)])?,
-            self.measure(subject, "stop", scale, [stop(ours), stop(shell)])?,
+            self.measure(
+                (subject, "start", scale),
+                (times, times),
+                start(ours),
+                Some(start(shell)),
+            )?,
+            self.measure((subject, "stop", scale), (times, times), stop(ours), Some(stop(shell)))?,
         ])
     }
 
     /// Has the machine take the turns of one row.
     fn measure(
         &self,
-        subject: &Subject,
-        action: &str,
-        scale: usize,
-        [ours, shell]: [Turn; 2],
+        (subject, action, scale): (&Subject, &str, usize),
+        (times, shell_times): (usize, usize),
+        ours: Turn,
+        shell: Option<Turn>,
     ) -> Result<Row> {
         let Subject { name, objects, shell_name, .. } = *subject;
         let what = format!("{name} {action} beside {shell_name}, {scale} {objects}");
         self.progress.show("measure", &what);
-        // They take a thousand times as long as a monitor.
-        let few = self.effort.shell / 5;
-        let (times, shell_times) = match action {
-            "monitor" => (self.effort.ours, self.effort.shell),
-            _ => (few, few),
-        };
         let turns = Turns {
             case: Case {
                 agent: name.into(),
@@ -222,7 +275,7 @@ impl Bench<'_> {
                 shell: shell_name.into(),
             },
             noop: ours.run.with(Path::new(OURS).join("noop")),
-            shell: Some(shell),
+            shell,
             ours,
             times,
             shell_times,

@@ -26,10 +26,12 @@ use stage::{Stage, Subject};
 
 const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick] [AGENT...]
 
-  --lab    drbd, drbddisk and LVM, in a machine of the lab; without it IPaddr, Filesystem, exportfs,
-           portblock, vblade, VirtualDomain and DomainGroup, on this machine
+  --lab    drbd, drbddisk, LVM, nfsserver and the kernel's targets, in a machine of the lab; without
+           it IPaddr, Filesystem, exportfs, portblock, vblade, VirtualDomain and DomainGroup, on this
+           machine
   --quick  fewer runs of each, for a first impression
-  AGENT    these alone, on this machine; the rows of the others stay as they were";
+  AGENT    these alone: an agent's name, and with --lab one of LVM, drbd, targets; the rows of the
+           others stay as they were";
 
 /// What the comparison needs besides the agents.
 const NEEDS: &[(&str, &str, &str)] = &[
@@ -52,7 +54,7 @@ const NEEDS: &[(&str, &str, &str)] = &[
 
 /// The task.
 pub fn run(words: &[String]) -> Result<()> {
-    let (mut in_lab, mut quick, mut wanted) = (false, false, Vec::new());
+    let (mut in_lab, mut quick, mut names) = (false, false, Vec::new());
     for word in words {
         match word.as_str() {
             "--lab" => in_lab = true,
@@ -61,10 +63,16 @@ pub fn run(words: &[String]) -> Result<()> {
                 println!("{USAGE}");
                 return Ok(());
             }
-            _ => match SUBJECTS.iter().find(|(subject, _)| subject.agent() == word) {
-                Some(subject) => wanted.push(*subject),
-                None => bail!("{word}?\n{USAGE}"),
-            },
+            _ => names.push(word.clone()),
+        }
+    }
+    let mut wanted = Vec::new();
+    for name in &names {
+        let found = SUBJECTS.iter().find(|(subject, _)| subject.agent() == name);
+        wanted.extend(found.copied().filter(|_| !in_lab));
+        let is_part = in_lab::PARTS.iter().any(|(part, _)| part == name);
+        if if in_lab { !is_part } else { found.is_none() } {
+            bail!("{name}?\n{USAGE}");
         }
     }
     let effort = match quick {
@@ -74,19 +82,25 @@ pub fn run(words: &[String]) -> Result<()> {
     let mut report = document::read()?;
     let sheet = if in_lab {
         host::become_root("bench", words, "a machine is started, from an image that root owns")?;
-        report.lab.insert(in_lab::measure(effort)?)
+        let new = in_lab::measure(effort, &names)?;
+        renewed(&mut report.lab, new, names.is_empty())
     } else {
         host::become_root("bench", words, "it works in namespaces of its own")?;
         let all = wanted.is_empty();
         let new = here(effort, if all { SUBJECTS } else { &wanted })?;
-        let sheet = match report.host.take() {
-            Some(before) if !all => before.renewed(new),
-            _ => new,
-        };
-        report.host.insert(sheet)
+        renewed(&mut report.host, new, all)
     };
     print!("{}", table::terminal(sheet));
     document::write(&report)
+}
+
+/// All of it anew, or some rows in the place of their older ones.
+fn renewed(sheet: &mut Option<Sheet>, new: Sheet, all: bool) -> &mut Sheet {
+    let new = match sheet.take() {
+        Some(before) if !all => before.renewed(new),
+        _ => new,
+    };
+    sheet.insert(new)
 }
 
 /// What is measured on this machine, and beside how many others of its kind.

@@ -129,15 +129,16 @@ impl Turns {
     pub fn take(&self) -> Result<Row> {
         let Self { ours, noop, shell, .. } = self;
         let every = (self.times / self.shell_times.max(1)).max(1);
+        // The first turns warm the caches.
+        let warm = self.times.min(3);
         let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
-        for turn in 0..self.times + 3 {
+        for turn in 0..self.times + warm {
             let (noop_cost, ours_cost) = (once(noop)?, ours.take(once)?);
             let shell_cost = match shell {
                 Some(shell) if turn % every == 0 => Some(shell.take(once)?),
                 _ => None,
             };
-            // The first turns warm the caches.
-            if turn >= 3 {
+            if turn >= warm {
                 a.push(ours_cost);
                 b.push(noop_cost);
                 c.extend(shell_cost);

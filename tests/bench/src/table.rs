@@ -18,7 +18,7 @@ pub fn markdown(report: &Report) -> String {
     );
     for (sheet, title, about) in [
         (&report.host, "Addresses, file systems, exports, ports and disks", HOST),
-        (&report.lab, "DRBD and LVM, in a machine of the lab", LAB),
+        (&report.lab, "DRBD, LVM, NFS and targets, in a machine of the lab", LAB),
     ] {
         if let Some(sheet) = sheet {
             out += &format!("\n## {title}\n\n{about}\n\n{}.\n\n", sheet.machine);
@@ -32,11 +32,14 @@ const HOST: &str =
     "Written by `cargo xtask bench`, in namespaces on the machine it was started on.";
 
 const LAB: &str = "\
-Written by `cargo xtask bench --lab`, on the kernel's own DRBD and LVM. The DRBD resource is Primary
-on a disk and without its peer; the others of two hundred have no disk. The logical volumes lie in
-one group on DRBD. The programs that write a promotion score end at once, which is to the shell
-agent's advantage: it calls one with every monitor. No udev runs, so that nobody is waited for but
-the programs that an action calls; those of lvm read every disk and are nearly all of its start.
+Written by `cargo xtask bench --lab`, on the kernel's own DRBD, LVM, nfsd, LIO and nvmet. The DRBD
+resource is Primary on a disk and without its peer; the others of two hundred have no disk. The
+logical volumes lie in one group on DRBD. The programs that write a promotion score end at once,
+which is to the shell agent's advantage: it calls one with every monitor. No udev runs, so that
+nobody is waited for but the programs that an action calls; those of lvm read every disk and are
+nearly all of its start. The LUNs and namespaces beside the first are somebody else's, but for
+iscsitarget, which has all of them in its file. The target with its ten disks is eleven calls of the
+agents, in a cluster's order.
 IPaddr is there to compare with the first table: an emulated processor has no caches to miss, so that
 what a program does weighs more in it, beside what it costs to start one.";
 

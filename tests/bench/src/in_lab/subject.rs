@@ -21,13 +21,14 @@ pub(super) struct Subject {
     /// What there may be many of.
     pub(super) objects: &'static str,
     /// The names of our agent and of the other one.
-    agent: &'static str,
+    pub(super) agent: &'static str,
     pub(super) shell_name: &'static str,
-    shell: &'static str,
+    /// Empty where there is none.
+    pub(super) shell: &'static str,
     /// Under Pacemaker the parameters, none under heartbeat.
-    env: &'static [(&'static str, &'static str)],
+    pub(super) env: &'static [(&'static str, &'static str)],
     /// What a monitor of ours ends with.
-    code: i32,
+    pub(super) code: i32,
 }
 
 pub(super) const DRBD: Subject = Subject {
@@ -110,6 +111,23 @@ pub(super) const OWNED: Subject = Subject {
     ..LVM_ACTIVATE
 };
 
+/// The shell agent's is the distribution's init script, since no systemd runs.
+pub(super) const SERVER: Subject = Subject {
+    name: "nfsserver",
+    objects: "servers",
+    agent: "nfsserver",
+    shell_name: "ocf:heartbeat:nfsserver",
+    shell: "/usr/lib/ocf/resource.d/heartbeat/nfsserver",
+    env: &[
+        ("OCF_RESKEY_nfs_init_script", "/etc/init.d/nfs-kernel-server"),
+        ("OCF_RESKEY_nfsv4_only", "true"),
+        ("OCF_RESKEY_nfs_shared_infodir", "/srv/bench-nfs"),
+        ("OCF_RESKEY_nfs_ip", "10.10.1.251"),
+        ("OCF_RESKEY_CRM_meta_interval", "10000"),
+    ],
+    code: 0,
+};
+
 /// Measured outside of the lab too, so that one can tell what a time in it is
 /// worth.
 pub(super) const ADDRESS: Subject = Subject {
@@ -137,6 +155,10 @@ impl Subject {
     /// The shell agent's.
     pub(super) fn shell(&self, action: &str) -> Run {
         self.run(self.shell.into(), action)
+    }
+
+    pub(super) fn has_shell(&self) -> bool {
+        !self.shell.is_empty()
     }
 
     fn is_ocf(&self) -> bool {
