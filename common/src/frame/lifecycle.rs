@@ -347,9 +347,14 @@ impl<A: Extras> Action<'_, A> {
                 }
             }
             if lock.is_none() {
-                lock = Some(self.lock()?);
+                match self.lock() {
+                    Ok(taken) => lock = Some(taken),
+                    Err(held) => return Err(self.still_at_it(done, held)),
+                }
             }
-            unfinished::end(&self.view, &self.owner())?;
+            if let Err(left) = unfinished::end(&self.view, &self.owner()) {
+                return Err(self.still_at_it(done, left));
+            }
             // It may have done its work in the end, or have been in the way.
             if done.is_ok() && self.observe()?.1.is_stopped() {
                 return Ok(Code::Success);
@@ -358,6 +363,15 @@ impl<A: Extras> Action<'_, A> {
                 done?;
                 bail!("it has come back after it was taken down");
             }
+        }
+    }
+
+    /// A stop's end while something is still at work on the resource. A step that
+    /// has failed knows what it waits for, and the program that waits does not.
+    fn still_at_it(&self, done: Result<bool>, at_work: anyhow::Error) -> anyhow::Error {
+        match done {
+            Ok(_) => at_work,
+            Err(err) => fault::besides(err, self.call.verb, &format!("{at_work:#}")),
         }
     }
 

@@ -316,6 +316,21 @@ fn a_held_lock_ends_every_change_in_time_and_lets_none_succeed() {
 }
 
 #[test]
+fn a_stop_that_something_is_still_at_says_what_it_could_not_take_down_first() {
+    let room = Room::new();
+    room.ocf("start", &[]);
+    let name = format!("Lamp-{}.lock", Request::NAMELESS);
+    let lock = std::fs::File::open(room.dir.path().join("run").join(name)).unwrap();
+    lock.lock().unwrap();
+    let broken = [("OCF_RESKEY_CRM_meta_timeout", "400"), ("OCF_RESKEY_fault", "stop")];
+    let report = room.ocf("stop", &broken);
+    assert_eq!(report.code(), Code::ErrGeneric);
+    let reason = report.reason().unwrap();
+    assert!(reason.starts_with("the switch is stuck; "), "{reason}");
+    assert!(reason.contains("still under way"), "{reason}");
+}
+
+#[test]
 fn the_name_it_is_called_by_decides_the_dialect() {
     let room = Room::new();
     let dialect = |name: &str, words: &[&str], env: &[(&str, &str)]| {
