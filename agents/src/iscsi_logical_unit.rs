@@ -12,10 +12,11 @@
 
 mod start;
 
+use crate::covered;
 use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Settings};
 use anyhow::Result;
 use common::host::lio::build::{self, Kind};
-use common::host::lio::{Backing, Lio, Lun, Store, acl};
+use common::host::lio::{self, Backing, Lio, Lun, Store, acl};
 use common::host::tasks::Tasks;
 use common::host::{block, configfs};
 use common::{
@@ -310,6 +311,10 @@ impl Agent for ISCSILogicalUnit {
 
 impl Extras for ISCSILogicalUnit {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, lio::MODULE)
+    }
 
     fn validate(&self) -> Result<()> {
         let params = &self.params;

@@ -9,11 +9,12 @@
 //! through all of LIO for each address and each initiator. It takes a target
 //! that is there and closed for stopped, and then never removes it.
 
+use crate::covered;
 use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Portals, Settings};
 use anyhow::Result;
 use common::host::lio::discovery::Credentials;
 use common::host::lio::portal::Portal;
-use common::host::lio::{Group, Lio, acl, build};
+use common::host::lio::{self, Group, Lio, acl, build};
 use common::host::tasks::Tasks;
 use common::host::{configfs, module};
 use common::{
@@ -237,6 +238,10 @@ impl Agent for ISCSITarget {
 
 impl Extras for ISCSITarget {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, lio::MODULE)
+    }
 
     fn validate(&self) -> Result<()> {
         let params = &self.params;

@@ -22,10 +22,11 @@ mod disk;
 mod ietd;
 mod serve;
 
+use crate::covered;
 use anyhow::{Context, Result};
 use beside::Beside;
 use common::host::configfs;
-use common::host::lio::{Lio, Store, Target};
+use common::host::lio::{self, Lio, Store, Target};
 use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{
@@ -216,6 +217,10 @@ impl Agent for Iscsitarget {
 
 impl Extras for Iscsitarget {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, lio::MODULE)
+    }
 
     fn suits(&self, view: &View) -> Result<()> {
         let (file, _) = self.read(view)?;

@@ -7,6 +7,7 @@
 compile_error!("agents have to be static: unset RUSTFLAGS, or add -C target-feature=+crt-static");
 
 mod advice;
+mod covered;
 pub mod domain_group;
 mod domains;
 pub mod drbd;

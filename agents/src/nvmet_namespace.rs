@@ -11,11 +11,12 @@
 //! The shell agent takes a directory for a namespace that serves, whether it is
 //! enabled or not, and whatever became of the path, the UUID and the opening.
 
+use crate::covered;
 use crate::nvmet::{Identity, NamespaceId, Nqn};
 use anyhow::{Context, Result, bail};
 use common::host::block::{self, Number};
 use common::host::nvmet::build::{self, NewNamespace};
-use common::host::nvmet::{Id, Namespace, Nvmet};
+use common::host::nvmet::{self, Id, Namespace, Nvmet};
 use common::host::{configfs, tasks::Tasks};
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
@@ -201,6 +202,10 @@ impl Agent for NvmetNamespace {
 
 impl Extras for NvmetNamespace {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, nvmet::MODULE)
+    }
 
     fn suits(&self, view: &View) -> Result<()> {
         check(view, &self.asked()?.0)

@@ -10,9 +10,10 @@
 //! that number for its own, whatever its address is; it does not notice when a
 //! subsystem could not be shown or the address not be had.
 
+use crate::covered;
 use crate::nvmet::Nqns;
 use anyhow::{Result, bail};
-use common::host::nvmet::{Address, Nvmet, Port, build};
+use common::host::nvmet::{self, Address, Nvmet, Port, build};
 use common::host::record::Damaged;
 use common::host::{configfs, sockets, tasks::Tasks};
 use common::{
@@ -303,6 +304,10 @@ impl Agent for NvmetPort {
 
 impl Extras for NvmetPort {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, nvmet::MODULE)
+    }
 
     fn validate(&self) -> Result<()> {
         let params = &self.params;

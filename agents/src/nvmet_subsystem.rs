@@ -9,6 +9,7 @@
 //! The shell agent takes a directory of that name for a subsystem that runs,
 //! admits one client at most, and calls a stop done that has removed nothing.
 
+use crate::covered;
 use crate::nvmet::{Label, Nqn, Nqns};
 use anyhow::{Result, bail};
 use common::host::nvmet::{self, Nvmet, Subsystem, build};
@@ -175,6 +176,10 @@ impl Agent for NvmetSubsystem {
 
 impl Extras for NvmetSubsystem {
     const TASKS: Tasks = configfs::carry_out;
+
+    fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        covered::mount(view, nvmet::MODULE)
+    }
 }
 
 impl NvmetSubsystem {

@@ -10,6 +10,7 @@
     reason = "tests look with their own eyes, and fail loudly"
 )]
 
+mod configfs;
 mod crash;
 mod domain_group;
 mod drbd;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         exportfs::cases(cases);
         nfsserver::cases(cases);
         iscsi::cases(cases);
+        configfs::cases(cases);
         vblade::cases(cases);
         portblock::cases(cases);
         nvmet_subsystem::cases(cases);

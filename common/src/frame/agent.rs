@@ -62,6 +62,13 @@ pub trait Extras: Agent {
         Ok(())
     }
 
+    /// What has to be done before a look can tell anything, and changes nothing of
+    /// what is looked for. A start and a stop do it; a monitor, which changes
+    /// nothing, is in doubt without it.
+    fn uncover<'a>(&'a self, _view: &View) -> Plan<'a> {
+        Plan::new()
+    }
+
     /// What `explain` says besides: what will be in the way one day. Takes its
     /// time.
     fn advice(&self, _view: &View, _state: &Self::State) -> Vec<Fact> {

@@ -272,6 +272,7 @@ impl<A: Extras> Action<'_, A> {
         let for_clearing_up = (self.view.deadline().left() / 5).min(CLEARING_UP);
         self.view.keep_back(for_clearing_up);
         let _lock = self.lock()?;
+        self.carry_out(self.agent.uncover(&self.view))?;
         let (mut found, mut status) = self.observe()?;
         if !status.is_active() && unfinished::end(&self.view, &self.owner())? {
             // It may have done its work in the end.
@@ -378,7 +379,14 @@ impl<A: Extras> Action<'_, A> {
     /// Carries out what a stop takes. Whether all of it was done: what is
     /// stopped all the same is no error.
     fn take_down(&self) -> Result<bool> {
-        let (found, status) = self.observe()?;
+        let uncovered = self.carry_out(self.agent.uncover(&self.view));
+        let (found, status) = match (self.observe(), uncovered) {
+            (Ok(seen), _) => seen,
+            (Err(look), Ok(())) => return Err(look),
+            (Err(look), Err(err)) => {
+                return Err(fault::besides(look, self.call.verb, &format!("{err:#}")));
+            }
+        };
         let plan = match self.agent.stop(&self.view, &found) {
             Ok(plan) => plan,
             Err(err) if status.is_stopped() => {

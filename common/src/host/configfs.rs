@@ -49,6 +49,16 @@ pub fn mount(system: &System<'_>) -> Result<()> {
     }
 }
 
+/// Whether the module is in the kernel and configfs is not mounted: then nothing
+/// shows what it serves, which outlives the mount.
+pub fn is_covered(view: &View, module: &str) -> bool {
+    // One that is loaded has a directory there.
+    let is_mounted = list(view, ROOT).is_ok_and(|all| all.is_some_and(|all| !all.is_empty()));
+    !is_mounted
+        && (view.exists(format!("/sys/module/{module}")).unwrap_or(false)
+            || module::is_built_in(view, module))
+}
+
 /// Makes the object; one that is there is made already.
 pub fn make(system: &System<'_>, path: &str) -> Result<()> {
     match act(system, &["make", path]) {

@@ -23,6 +23,9 @@ use crate::host::configfs;
 use crate::host::system::View;
 use anyhow::{Context, Result};
 
+/// The module without which there is none.
+pub const MODULE: &str = "target_core_mod";
+
 /// Where LIO's configfs is.
 pub const ROOT: &str = "/sys/kernel/config/target";
 /// The group of a target's portals and LUNs. IET had one for each target.
@@ -109,7 +112,7 @@ impl<'v> Lio<'v> {
     /// The kernel's target, or the proof that it has none. It is not loaded by
     /// asking.
     pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
-        let absent = configfs::absent(view, "target_core_mod", "LIO", ROOT, "core")?;
+        let absent = configfs::absent(view, MODULE, "LIO", ROOT, "core")?;
         Ok(absent.map_or(Ok(Self { view }), Err))
     }
 

@@ -21,6 +21,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// The module without which there is none.
+pub const MODULE: &str = "nvmet";
+
 /// Where nvmet's configfs is.
 pub const ROOT: &str = "/sys/kernel/config/nvmet";
 
@@ -182,7 +185,7 @@ impl<'v> Nvmet<'v> {
     /// The kernel's target, or the proof that it has none. It is not loaded by
     /// asking.
     pub fn open(view: &'v View) -> Result<Result<Self, Absent>> {
-        let absent = configfs::absent(view, "nvmet", "nvmet", ROOT, "subsystems")?;
+        let absent = configfs::absent(view, MODULE, "nvmet", ROOT, "subsystems")?;
         Ok(absent.map_or(Ok(Self { view }), Err))
     }
 

@@ -6,7 +6,7 @@
 use crate::host::block;
 use crate::host::configfs;
 use crate::host::lio::discovery::{Credentials, login};
-use crate::host::lio::{Lio, ROOT, Store, Target};
+use crate::host::lio::{Lio, MODULE, ROOT, Store, Target};
 use crate::host::lock::{self, Lock};
 use crate::host::module;
 use crate::host::system::{System, View};
@@ -96,7 +96,7 @@ impl Kind {
 
 /// Loads what an iSCSI target takes.
 pub fn load(system: &System<'_>) -> Result<()> {
-    module::load(system, "target_core_mod")?;
+    module::load(system, MODULE)?;
     configfs::mount(system)?;
     module::load(system, "iscsi_target_mod")?;
     // The directory loads the module where modprobe has not, and without it a

@@ -1,7 +1,7 @@
 //! Making what nvmet serves, and taking it apart.
 
 use crate::host::clock::Pace;
-use crate::host::nvmet::{self, Address, BY_NUMBER, Id, Nvmet, ROOT};
+use crate::host::nvmet::{self, Address, BY_NUMBER, Id, MODULE, Nvmet, ROOT};
 use crate::host::record::Damaged;
 use crate::host::system::{System, View};
 use crate::host::{block, child, configfs, module};
@@ -33,7 +33,7 @@ pub fn load(system: &System<'_>) -> Result<()> {
     if matches!(Nvmet::open(system), Ok(Ok(_))) {
         return Ok(());
     }
-    module::load(system, "nvmet")?;
+    module::load(system, MODULE)?;
     configfs::mount(system)?;
     match Nvmet::open(system)? {
         Ok(_) => Ok(()),
