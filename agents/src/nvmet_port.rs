@@ -16,9 +16,7 @@ use anyhow::{Result, bail};
 use common::host::nvmet::{self, Address, Nvmet, Port, build};
 use common::host::record::Damaged;
 use common::host::{configfs, sockets, tasks::Tasks};
-use common::{
-    Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
-};
+use common::{Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
 use ocf_meta::{Examples, Kind, Meta, Params, Value, Words, choices, params};
 use std::cell::Cell;
@@ -267,8 +265,7 @@ impl Agent for NvmetPort {
         });
         plan.step(format!("have a port for {}", self.address), move |system| {
             let record = self.record_name();
-            let id = build::port(system, &self.address, self.params.port_id, &record)
-                .map_err(|err| installed(format!("{err:#}")))?;
+            let id = build::port(system, &self.address, self.params.port_id, &record)?;
             self.made.set(Some(id));
             Ok(())
         });

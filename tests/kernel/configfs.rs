@@ -7,6 +7,7 @@ use std::path::Path;
 
 const IQN: &str = "iqn.2001-04.com.example:not-there";
 const NQN: &str = "nqn.2014-08.com.example:not-there";
+const PORT: &str = "/sys/kernel/config/nvmet/ports/3";
 
 pub fn cases(cases: &mut Cases) {
     for agent in [
@@ -21,6 +22,7 @@ pub fn cases(cases: &mut Cases) {
         cases.push(Case::new(name, move |machine| unmounted(machine, agent)));
     }
     cases.add("iSCSITarget: a start mounts configfs where the module is loaded", mounted_by_start);
+    cases.add("nvmet-port: a number that is taken does not bar the node", taken);
 }
 
 fn call(machine: &Machine, agent: &str) -> Call {
@@ -84,4 +86,23 @@ fn mounted_by_start(machine: &Machine) {
     // It comes as far as files do.
     call(machine, "iSCSITarget").action("start").exits(1).because("/sys/kernel/config/target/");
     assert!(is_mounted());
+}
+
+/// Code 5 would keep the resource from this node until somebody clears it.
+fn taken(machine: &Machine) {
+    loaded(machine);
+    for list in ["hosts", "subsystems"] {
+        machine.must("mkdir", &["-p", &format!("/sys/kernel/config/nvmet/{list}")]);
+    }
+    let values =
+        [("trtype", "tcp"), ("adrfam", "ipv4"), ("traddr", "10.0.0.8"), ("trsvcid", "4420")];
+    for (name, value) in values {
+        machine.file(format!("{PORT}/addr_{name}"), value);
+    }
+    machine.must("mkdir", &[&format!("{PORT}/subsystems")]);
+    let agent = call(machine, "nvmet-port").set("port_id", "3");
+    agent.action("start").exits(1).because("port 3 is at 10.0.0.8:4420 (tcp) already");
+    machine.must("rm", &["-r", "/sys/module/nvmet_tcp"]);
+    machine.script("modprobe", "#!/bin/sh\necho 'not found in directory' >&2\nexit 1\n");
+    agent.action("start").exits(5).because("this kernel has no nvmet_tcp");
 }
