@@ -86,7 +86,6 @@ impl Bench<'_> {
 
     /// A volume group on DRBD.
     fn volumes(&self) -> Result<Vec<Row>> {
-        let few = self.few();
         let mut rows = Vec::new();
         for scale in [1, MANY] {
             self.more_volumes(scale)?;
@@ -101,10 +100,10 @@ impl Bench<'_> {
             }
             self.act(&subject::LVM, "stop")?;
             if scale == 1 {
-                rows.extend(self.changes(&subject::LVM, scale, few)?);
+                rows.extend(self.changes(&subject::LVM, scale)?);
                 // From here on the group has an owner: this machine.
                 self.shell(OWNERS, LIMIT)?;
-                rows.extend(self.changes(&subject::OWNED, scale, few)?);
+                rows.extend(self.changes(&subject::OWNED, scale)?);
             }
         }
         Ok(rows)
@@ -117,7 +116,7 @@ impl Bench<'_> {
             rows.extend([self.row(&subject::DRBD, scale)?, self.row(&subject::DRBDDISK, scale)?]);
         }
         self.act(&subject::DRBD, "stop")?;
-        rows.extend(self.changes(&subject::DRBD, MANY, self.few())?);
+        rows.extend(self.changes(&subject::DRBD, MANY)?);
         Ok(rows)
     }
 
@@ -230,7 +229,7 @@ impl Bench<'_> {
     }
 
     /// Start and stop of what is stopped, over and over.
-    fn changes(&self, subject: &Subject, scale: usize, times: usize) -> Result<[Row; 2]> {
+    fn changes(&self, subject: &Subject, scale: usize) -> Result<[Row; 2]> {
         let [ours, shell]: [&dyn Fn(&str) -> Run; 2] =
             [&|action| subject.ours(action), &|action| subject.shell(action)];
         let start = |run: &dyn Fn(&str) -> Run| Turn {
@@ -243,14 +242,10 @@ impl Bench<'_> {
             before: Some(run("start")),
             after: None,
         };
+        let times = (self.few(), self.few());
         Ok([
-            self.measure(
-                (subject, "start", scale),
-                (times, times),
-                start(ours),
-                Some(start(shell)),
-            )?,
-            self.measure((subject, "stop", scale), (times, times), stop(ours), Some(stop(shell)))?,
+            self.measure((subject, "start", scale), times, start(ours), Some(start(shell)))?,
+            self.measure((subject, "stop", scale), times, stop(ours), Some(stop(shell)))?,
         ])
     }
 

@@ -18,7 +18,7 @@ mod sheet;
 mod stage;
 mod table;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use measure::{Effort, Row};
 use packaging::host;
 use sheet::Sheet;
@@ -30,8 +30,8 @@ const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick] [AGENT...]
            it IPaddr, Filesystem, exportfs, portblock, vblade, VirtualDomain and DomainGroup, on this
            machine
   --quick  fewer runs of each, for a first impression
-  AGENT    these alone: an agent's name, and with --lab one of LVM, drbd, targets; the rows of the
-           others stay as they were";
+  AGENT    these alone: an agent's name, and with --lab one of LVM, drbd, nfsserver, targets; the
+           rows of the others stay as they were";
 
 /// What the comparison needs besides the agents.
 const NEEDS: &[(&str, &str, &str)] = &[
@@ -66,13 +66,14 @@ pub fn run(words: &[String]) -> Result<()> {
             _ => names.push(word.clone()),
         }
     }
+    let unknown = |name: &str| format!("{name}?\n{USAGE}");
     let mut wanted = Vec::new();
     for name in &names {
-        let found = SUBJECTS.iter().find(|(subject, _)| subject.agent() == name);
-        wanted.extend(found.copied().filter(|_| !in_lab));
-        let is_part = in_lab::PARTS.iter().any(|(part, _)| part == name);
-        if if in_lab { !is_part } else { found.is_none() } {
-            bail!("{name}?\n{USAGE}");
+        if in_lab {
+            ensure!(in_lab::PARTS.iter().any(|(part, _)| part == name), unknown(name));
+        } else {
+            let found = SUBJECTS.iter().find(|(subject, _)| subject.agent() == name);
+            wanted.push(*found.with_context(|| unknown(name))?);
         }
     }
     let effort = match quick {

@@ -31,6 +31,22 @@ pub(super) struct Subject {
     pub(super) code: i32,
 }
 
+/// An agent beside the one of ocf:heartbeat that has its name.
+macro_rules! beside_heartbeats {
+    ($name:literal, $objects:literal, $env:expr) => {
+        Subject {
+            name: $name,
+            objects: $objects,
+            agent: $name,
+            shell_name: concat!("ocf:heartbeat:", $name),
+            shell: concat!("/usr/lib/ocf/resource.d/heartbeat/", $name),
+            env: $env,
+            code: 0,
+        }
+    };
+}
+pub(super) use beside_heartbeats;
+
 pub(super) const DRBD: Subject = Subject {
     name: "drbd",
     objects: "resources",
@@ -112,21 +128,17 @@ pub(super) const OWNED: Subject = Subject {
 };
 
 /// The shell agent's is the distribution's init script, since no systemd runs.
-pub(super) const SERVER: Subject = Subject {
-    name: "nfsserver",
-    objects: "servers",
-    agent: "nfsserver",
-    shell_name: "ocf:heartbeat:nfsserver",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/nfsserver",
-    env: &[
+pub(super) const SERVER: Subject = beside_heartbeats!(
+    "nfsserver",
+    "servers",
+    &[
         ("OCF_RESKEY_nfs_init_script", "/etc/init.d/nfs-kernel-server"),
         ("OCF_RESKEY_nfsv4_only", "true"),
         ("OCF_RESKEY_nfs_shared_infodir", "/srv/bench-nfs"),
         ("OCF_RESKEY_nfs_ip", "10.10.1.251"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
 /// Measured outside of the lab too, so that one can tell what a time in it is
 /// worth.

@@ -1,6 +1,6 @@
 //! Targets of the kernel: LIO for iSCSI, nvmet for NVMe over Fabrics.
 
-use super::subject::Subject;
+use super::subject::{Subject, beside_heartbeats};
 use super::{Bench, LIMIT, LONG};
 use crate::measure::{Row, Run, Turn};
 use anyhow::Result;
@@ -8,36 +8,28 @@ use anyhow::Result;
 /// As many disks one target has in the end.
 const MANY: usize = 500;
 
-const TARGET: Subject = Subject {
-    name: "iSCSITarget",
-    objects: "LUNs",
-    agent: "iSCSITarget",
-    shell_name: "ocf:heartbeat:iSCSITarget",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/iSCSITarget",
-    env: &[
+const TARGET: Subject = beside_heartbeats!(
+    "iSCSITarget",
+    "LUNs",
+    &[
         ("OCF_RESKEY_iqn", "iqn.2001-04.com.example:bench"),
         ("OCF_RESKEY_implementation", "lio-t"),
         ("OCF_RESKEY_portals", "10.10.1.251:3260"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
-const DISK: Subject = Subject {
-    name: "iSCSILogicalUnit",
-    objects: "LUNs",
-    agent: "iSCSILogicalUnit",
-    shell_name: "ocf:heartbeat:iSCSILogicalUnit",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/iSCSILogicalUnit",
-    env: &[
+const DISK: Subject = beside_heartbeats!(
+    "iSCSILogicalUnit",
+    "LUNs",
+    &[
         ("OCF_RESKEY_target_iqn", "iqn.2001-04.com.example:bench"),
         ("OCF_RESKEY_implementation", "lio-t"),
         ("OCF_RESKEY_lun", "1"),
         ("OCF_RESKEY_path", "/dev/loop1"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
 /// What people ask LIO with.
 const LISTED: Subject =
@@ -71,48 +63,36 @@ const IETD: Subject = Subject {
     code: 0,
 };
 
-const SUBSYSTEM: Subject = Subject {
-    name: "nvmet-subsystem",
-    objects: "namespaces",
-    agent: "nvmet-subsystem",
-    shell_name: "ocf:heartbeat:nvmet-subsystem",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/nvmet-subsystem",
-    env: &[
+const SUBSYSTEM: Subject = beside_heartbeats!(
+    "nvmet-subsystem",
+    "namespaces",
+    &[
         ("OCF_RESKEY_nqn", "nqn.2014-08.com.example:bench"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
-const NAMESPACE: Subject = Subject {
-    name: "nvmet-namespace",
-    objects: "namespaces",
-    agent: "nvmet-namespace",
-    shell_name: "ocf:heartbeat:nvmet-namespace",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/nvmet-namespace",
-    env: &[
+const NAMESPACE: Subject = beside_heartbeats!(
+    "nvmet-namespace",
+    "namespaces",
+    &[
         ("OCF_RESKEY_nqn", "nqn.2014-08.com.example:bench"),
         ("OCF_RESKEY_namespace_id", "1"),
         ("OCF_RESKEY_backing_path", "/dev/loop1"),
         ("OCF_RESKEY_uuid", "8b0c6a5e-0e1a-4c57-9d1a-5b7a3a2f4e10"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
-const PORT: Subject = Subject {
-    name: "nvmet-port",
-    objects: "namespaces",
-    agent: "nvmet-port",
-    shell_name: "ocf:heartbeat:nvmet-port",
-    shell: "/usr/lib/ocf/resource.d/heartbeat/nvmet-port",
-    env: &[
+const PORT: Subject = beside_heartbeats!(
+    "nvmet-port",
+    "namespaces",
+    &[
         ("OCF_RESKEY_nqns", "nqn.2014-08.com.example:bench"),
         ("OCF_RESKEY_addr", "10.10.1.251"),
         ("OCF_RESKEY_CRM_meta_interval", "10000"),
-    ],
-    code: 0,
-};
+    ]
+);
 
 /// Ours, by the names of their files.
 pub(super) const AGENTS: [&str; 6] =
