@@ -109,7 +109,7 @@ impl Count {
     /// Takes a line of the part that tells how cases failed.
     fn tell(&mut self, line: &str) {
         if let Some(case) = line.strip_prefix(TELLS) {
-            let case = case.trim_end_matches(TELLS.trim()).trim_end();
+            let case = case.trim_end_matches(['-', ' ']);
             let case = case.strip_suffix(" stdout").unwrap_or(case);
             // The last is the one of which is told.
             self.failures.retain(|failure| failure.case != case);
@@ -180,14 +180,18 @@ impl<'a> Running<'a> {
             eprint!("\r\x1b[K");
         }
         let mut count = view.count;
+        let mut tell = |how: String| {
+            eprintln!("{tier}: {how}");
+            count.failures.push(Failure::of(&how));
+        };
         if guard.overdue() {
-            count.failures.push(Failure::of(&format!("killed after {LONGEST:?}")));
+            tell(format!("killed after {LONGEST:?}"));
         }
         let is_empty = status.code() == Some(NO_CASE);
         // A program that could not even begin has failed, whatever it counted.
         if !status.success() && count.failed == 0 && !is_empty {
+            tell(format!("the test program ended with {status}"));
             count.failed = 1;
-            count.failures.push(Failure::of(&format!("the test program ended with {status}")));
         } else if count.passed + count.failed + count.skipped == 0 && tier != "unit" && !is_empty {
             count.skipped = 1;
         }
