@@ -347,14 +347,13 @@ impl<A: Extras> Action<'_, A> {
                     Err(err) => return Err(err),
                 }
             }
-            if lock.is_none() {
-                match self.lock() {
-                    Ok(taken) => lock = Some(taken),
-                    Err(held) => return Err(self.still_at_it(done, held)),
-                }
-            }
-            if let Err(left) = unfinished::end(&self.view, &self.owner()) {
-                return Err(self.still_at_it(done, left));
+            if let Err(at_work) = self.be_alone(&mut lock) {
+                // A step that has failed knows what it waits for, and the program
+                // that waits does not.
+                return Err(match done {
+                    Ok(_) => at_work,
+                    Err(err) => fault::besides(err, self.call.verb, &format!("{at_work:#}")),
+                });
             }
             // It may have done its work in the end, or have been in the way.
             if done.is_ok() && self.observe()?.1.is_stopped() {
@@ -367,26 +366,22 @@ impl<A: Extras> Action<'_, A> {
         }
     }
 
-    /// A stop's end while something is still at work on the resource. A step that
-    /// has failed knows what it waits for, and the program that waits does not.
-    fn still_at_it(&self, done: Result<bool>, at_work: anyhow::Error) -> anyhow::Error {
-        match done {
-            Ok(_) => at_work,
-            Err(err) => fault::besides(err, self.call.verb, &format!("{at_work:#}")),
+    /// Waits until nothing else is at work on the resource, and has the lock then.
+    fn be_alone(&self, lock: &mut Option<InstanceLock>) -> Result<()> {
+        if lock.is_none() {
+            *lock = Some(self.lock()?);
         }
+        unfinished::end(&self.view, &self.owner()).map(drop)
     }
 
     /// Carries out what a stop takes. Whether all of it was done: what is
     /// stopped all the same is no error.
     fn take_down(&self) -> Result<bool> {
         let uncovered = self.carry_out(self.agent.uncover(&self.view));
-        let (found, status) = match (self.observe(), uncovered) {
-            (Ok(seen), _) => seen,
-            (Err(look), Ok(())) => return Err(look),
-            (Err(look), Err(err)) => {
-                return Err(fault::besides(look, self.call.verb, &format!("{err:#}")));
-            }
-        };
+        let (found, status) = self.observe().map_err(|look| match uncovered {
+            Ok(()) => look,
+            Err(err) => fault::besides(look, self.call.verb, &format!("{err:#}")),
+        })?;
         let plan = match self.agent.stop(&self.view, &found) {
             Ok(plan) => plan,
             Err(err) if status.is_stopped() => {

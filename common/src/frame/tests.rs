@@ -148,6 +148,14 @@ impl Room {
         self.dir.path().join("lamp")
     }
 
+    /// Holds what an action holds that is under way. There is one after a start.
+    fn lock(&self) -> std::fs::File {
+        let name = format!("Lamp-{}.lock", Request::NAMELESS);
+        let lock = std::fs::File::open(self.dir.path().join("run").join(name)).unwrap();
+        lock.lock().unwrap();
+        lock
+    }
+
     fn call(&self, name: &str, words: &[&str], env: &[(&str, &str)]) -> Call {
         let mut environment: Vec<(OsString, OsString)> =
             vec![("HA_RSCTMP".into(), self.dir.path().join("run").into())];
@@ -297,9 +305,7 @@ fn rules_between_parameters_matter_to_start_alone() {
 fn a_held_lock_ends_every_change_in_time_and_lets_none_succeed() {
     let room = Room::new();
     room.ocf("start", &[]);
-    let name = format!("Lamp-{}.lock", Request::NAMELESS);
-    let lock = std::fs::File::open(room.dir.path().join("run").join(name)).unwrap();
-    lock.lock().unwrap();
+    let lock = room.lock();
     let short = [("OCF_RESKEY_CRM_meta_timeout", "400")];
     for action in ["start", "stop"] {
         let report = room.ocf(action, &short);
@@ -319,9 +325,7 @@ fn a_held_lock_ends_every_change_in_time_and_lets_none_succeed() {
 fn a_stop_that_something_is_still_at_says_what_it_could_not_take_down_first() {
     let room = Room::new();
     room.ocf("start", &[]);
-    let name = format!("Lamp-{}.lock", Request::NAMELESS);
-    let lock = std::fs::File::open(room.dir.path().join("run").join(name)).unwrap();
-    lock.lock().unwrap();
+    let _lock = room.lock();
     let broken = [("OCF_RESKEY_CRM_meta_timeout", "400"), ("OCF_RESKEY_fault", "stop")];
     let report = room.ocf("stop", &broken);
     assert_eq!(report.code(), Code::ErrGeneric);

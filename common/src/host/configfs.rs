@@ -38,7 +38,7 @@ pub const ROOT: &str = "/sys/kernel/config";
 
 /// Mounts it where it is not mounted.
 pub fn mount(system: &System<'_>) -> Result<()> {
-    if !system.list(ROOT).unwrap_or_default().is_empty() {
+    if !seems_unmounted(system) {
         return Ok(());
     }
     let done = system.change("mount", &["-t", "configfs", "configfs", ROOT])?;
@@ -52,11 +52,15 @@ pub fn mount(system: &System<'_>) -> Result<()> {
 /// Whether the module is in the kernel and configfs is not mounted: then nothing
 /// shows what it serves, which outlives the mount.
 pub fn is_covered(view: &View, module: &str) -> bool {
-    // One that is loaded has a directory there.
-    let is_mounted = list(view, ROOT).is_ok_and(|all| all.is_some_and(|all| !all.is_empty()));
-    !is_mounted
+    seems_unmounted(view)
         && (view.exists(format!("/sys/module/{module}")).unwrap_or(false)
             || module::is_built_in(view, module))
+}
+
+/// Each module that is loaded has a directory in it. Where it cannot be listed,
+/// whoever mounts it is told why.
+fn seems_unmounted(view: &View) -> bool {
+    list(view, ROOT).ok().flatten().unwrap_or_default().is_empty()
 }
 
 /// Makes the object; one that is there is made already.

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::host::clock::Deadline;
     use crate::host::system::ViewOptions;
+    use crate::testing::soon;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
@@ -150,10 +151,7 @@ mod tests {
             let found = find(&view(), &name).unwrap();
             found.iter().map(|process| process.pid).collect::<Vec<_>>()
         };
-        let begun = std::time::Instant::now();
-        while only() != [at_work.id().cast_signed()] {
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", only());
-        }
+        assert!(soon(|| only() == [at_work.id().cast_signed()]), "{:?}", only());
         let told = shown(&view(), &find(&view(), &name).unwrap());
         assert_eq!(told, format!("sleep 60 (pid {})", at_work.id()));
         for child in [&mut at_work, &mut daemon, &mut of_another] {
