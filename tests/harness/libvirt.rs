@@ -92,13 +92,7 @@ impl Machine {
 
     /// Kills the daemon, and waits until it has ended.
     pub fn kill_libvirt(&self) {
-        let pid = self.libvirtd();
-        self.must("kill", &["-KILL", &pid]);
-        let end = Instant::now() + Duration::from_secs(10);
-        while std::path::Path::new("/proc").join(&pid).exists() {
-            assert!(Instant::now() < end, "libvirtd does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.kill(&self.libvirtd());
     }
 
     /// Has virsh do something that must succeed.

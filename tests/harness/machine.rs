@@ -9,6 +9,7 @@ use super::call::Call;
 use super::place::{AGENTS, HANDLERS, HARESOURCES, STOCK, STOCK_HARESOURCES, registry};
 use super::program::Program;
 use super::text::unescape;
+use super::wait::wait_until;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -92,6 +93,15 @@ impl Machine {
         let output = self.run(program, arguments);
         assert!(output.code == Some(0), "{program} {}: {output}", arguments.join(" "));
         output.stdout
+    }
+
+    /// Kills a process, and waits until it has ended: it is there for a moment
+    /// after the signal.
+    #[track_caller]
+    pub fn kill(&self, pid: &str) {
+        self.must("kill", &["-KILL", pid]);
+        let process = Path::new("/proc").join(pid);
+        wait_until(10, "the process that was killed has ended", || !process.exists());
     }
 
     /// Runs `ip` with words that must succeed.

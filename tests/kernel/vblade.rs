@@ -67,10 +67,6 @@ fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
     harness::wait_until(10, what, is_so);
 }
 
-fn kill(machine: &Machine, signal: &str, pid: &str) {
-    machine.must("kill", &[signal, pid]);
-}
-
 fn absent(machine: &Machine) {
     let agent = machine.agent("vblade");
     agent.action("monitor").exits(7);

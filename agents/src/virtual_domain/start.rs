@@ -5,7 +5,7 @@ use super::config;
 use super::look::{Found, State};
 use super::record::Record;
 use anyhow::{Result, bail, ensure};
-use common::host::libvirt::{self, Connection, Daemon, Definition, Identity};
+use common::host::libvirt::{self, Condition, Connection, Daemon, Definition, Identity, Pause};
 use common::host::systemd;
 use common::{Fact, Plan, Status, System, View, installed};
 use std::ffi::OsStr;
@@ -153,17 +153,17 @@ impl VirtualDomain {
     /// machine, whatever the cluster wants, and may have another UUID.
     fn undefine(&self, system: &System<'_>, identity: &Identity) -> Result<()> {
         let hypervisor = self.hypervisor();
-        let known = || -> Result<Option<(String, bool)>> {
+        let known = || -> Result<Option<(String, Option<Condition>)>> {
             let mut line = Connection::open(system, hypervisor, system.deadline())?;
             let Ok(defined) = line.find(identity)? else { return Ok(None) };
-            let runs = line.condition(&defined)?.is_ok();
-            Ok(Some((defined.identity.name, runs)))
+            let condition = line.condition(&defined)?.ok();
+            Ok(Some((defined.identity.name, condition)))
         };
         // Its process has ended, and the daemon may not have seen it yet. One
         // that was never defined is forgotten with that.
         let defined = system.until(&format!("libvirt to see that {identity} has ended"), || {
             Ok(match known()? {
-                Some((_, true)) => Err("that it takes it for running".to_owned()),
+                Some((name, Some(condition))) => Err(taken_for(condition, &name)),
                 other => Ok(other),
             })
         })?;
@@ -190,6 +190,21 @@ impl VirtualDomain {
         let name = config.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.split('.').next().unwrap_or_default();
         config.with_file_name(format!("{stem}.qcow2"))
+    }
+}
+
+/// What libvirt takes a guest for that has no process. A daemon that was killed
+/// in a start, between noting the guest and giving it a process, leaves one to
+/// the next daemon that no call of libvirt's ends: it waits there for a start
+/// that nobody goes on with, and so does whoever calls (seen with 9.0).
+fn taken_for(condition: Condition, name: &str) -> String {
+    match condition {
+        Condition::Paused(Pause::Starting) => format!(
+            "that it takes it for starting: where libvirt's daemon was killed in a start it does \
+             so for ever; stop the daemon, remove {}, start the daemon",
+            libvirt::status_path(name)
+        ),
+        _ => "that it takes it for running".to_owned(),
     }
 }
 

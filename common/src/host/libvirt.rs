@@ -19,7 +19,7 @@ pub use condition::{Condition, Pause};
 pub use connection::{Connection, Domain, ShutdownMode};
 pub use guests::{Guest, lacks, settled as guests};
 pub use identity::{Definition, Disk, Identity, Uuid};
-pub use status::{definition, file as status_file};
+pub use status::{definition, file as status_file, path as status_path};
 pub use wire::Refusal;
 
 use crate::host::absence::{Absent, Whole};

@@ -206,7 +206,8 @@ impl View {
     }
 
     /// Looks until `look` finds something. The error names what was `wanted`
-    /// and what `look` said last.
+    /// and what `look` said last: what it found in time tells more than that a
+    /// last look had no time left.
     pub fn until<T>(
         &self,
         wanted: &str,
@@ -214,14 +215,20 @@ impl View {
     ) -> Result<T> {
         let begun = Instant::now();
         let mut pace = Pace::new();
+        let mut before = None;
         loop {
-            let found = match look()? {
-                Ok(found) => return Ok(found),
-                Err(instead) => instead,
+            let looked = look();
+            let is_late = self.deadline().has_passed();
+            let found = match (looked, before) {
+                (Ok(Ok(found)), _) => return Ok(found),
+                (Ok(Err(instead)), _) => instead,
+                (Err(_), Some(before)) if is_late => before,
+                (Err(err), _) => return Err(err),
             };
-            if self.deadline().has_passed() {
+            if is_late {
                 bail!("waited {:.1?} for {wanted}, found {found}", begun.elapsed());
             }
+            before = Some(found);
             pace.rest(self.deadline());
         }
     }
@@ -347,15 +354,36 @@ pub(crate) fn outcome<T>(result: &io::Result<T>) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_program_is_started_when_the_time_is_over() {
-        let late = View::new(ViewOptions {
-            deadline: Deadline::after(Duration::ZERO),
+    fn ends_after(limit: Duration) -> View {
+        View::new(ViewOptions {
+            deadline: Deadline::after(limit),
             journal: Journal::default(),
             run_dir: "/nowhere".into(),
             owner: "test".into(),
             without_programs: false,
+        })
+    }
+
+    #[test]
+    fn what_was_found_in_time_counts_where_the_last_look_has_no_time() {
+        let view = ends_after(Duration::from_millis(50));
+        let waited = view.with_write_access(|system| {
+            system.until::<()>("a guest to end", || match system.deadline().has_passed() {
+                false => Ok(Err("that it runs".into())),
+                true => bail!("the daemon does not answer"),
+            })
         });
+        let told = waited.unwrap_err().to_string();
+        assert!(told.ends_with(" for a guest to end, found that it runs"), "{told}");
+        let failed = view.with_write_access(|system| {
+            system.until::<()>("a guest to end", || bail!("the daemon does not answer"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the daemon does not answer");
+    }
+
+    #[test]
+    fn no_program_is_started_when_the_time_is_over() {
+        let late = ends_after(Duration::ZERO);
         let begun = Instant::now();
         let refused = late.query("sleep", &["5"]).unwrap_err();
         assert_eq!(refused.to_string(), "no time is left to run sleep 5");

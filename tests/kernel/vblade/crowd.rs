@@ -1,6 +1,6 @@
 //! Hundreds of lines, and what a monitor does about them.
 
-use super::{Add, CONFIG, kill, machine_with_file, servers, wait_until};
+use super::{Add, CONFIG, machine_with_file, servers};
 use crate::harness::{Machine, Program};
 use std::time::Duration;
 
@@ -24,8 +24,7 @@ fn crowd(machine: &Machine) {
     let initiator = peer.initiator();
     assert!(initiator.find(0, 0).is_some() && initiator.find(1, 249).is_some());
     let one = machine.must("pgrep", &["-f", "vblade -d -s 1 17 "]);
-    kill(machine, "-9", one.trim());
-    wait_until("it has ended", || servers(machine).len() < LINES);
+    machine.kill(one.trim());
     agent.action("monitor").exits(1).because("nothing serves /srv/image as e1.17 on eth0");
     agent.action("start").exits(0);
     agent.action("monitor").exits(0);

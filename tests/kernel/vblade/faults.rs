@@ -1,6 +1,6 @@
 //! What goes wrong under an export.
 
-use super::{Add, CONFIG, kill, machine_with_file, servers, wait_until};
+use super::{Add, CONFIG, machine_with_file, servers, wait_until};
 use crate::harness::Machine;
 use std::path::Path;
 
@@ -28,8 +28,7 @@ fn killed(machine: &Machine) {
     machine.file(CONFIG, &lines);
     agent.action("start").exits(0);
     for pid in servers(machine) {
-        kill(machine, "-9", &pid);
-        wait_until("it has ended", || !servers(machine).contains(&pid));
+        machine.kill(&pid);
         let (monitor, mut named) = (agent.action("monitor").exits(1), 0);
         for (path, place) in [(disk.path(), "e0.1"), (second.path(), "e0.2")] {
             let reason = format!("nothing serves {path} as {place} on eth0");
@@ -42,9 +41,8 @@ fn killed(machine: &Machine) {
         agent.action("monitor").exits(0);
     }
     for pid in servers(machine) {
-        kill(machine, "-9", &pid);
+        machine.kill(&pid);
     }
-    wait_until("all have ended", || servers(machine).is_empty());
     agent.action("monitor").exits(1).because("as e0.1 on eth0; and 1 more");
     agent.probe().exits(7);
     agent.action("stop").exits(0);
@@ -177,7 +175,7 @@ fn halted(machine: &Machine) {
     let (peer, _disk, agent) = machine_with_file(machine);
     agent.action("start").exits(0);
     let pid = servers(machine).remove(0);
-    kill(machine, "-STOP", &pid);
+    machine.must("kill", &["-STOP", &pid]);
     // The first may have been taken from the queue when the signal came.
     let initiator = peer.initiator();
     assert!(initiator.read(0, 1, 0).is_none() && initiator.read(0, 1, 0).is_none());

@@ -1,6 +1,6 @@
 //! Others that serve by ATA over Ethernet: on this machine, and on the network.
 
-use super::{Add, CONFIG, by_hand, kill, machine_with_file, servers};
+use super::{Add, CONFIG, by_hand, machine_with_file, servers};
 use crate::harness::Machine;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ fn beside(machine: &Machine) {
     let left = machine.must("pgrep", &["-x", "vblade"]);
     assert_eq!(left.trim(), stranger);
     assert!(peer.initiator().find(0, 9).is_some());
-    kill(machine, "-9", &stranger);
+    machine.kill(&stranger);
 }
 
 fn taken_here(machine: &Machine) {
@@ -38,8 +38,8 @@ fn taken_here(machine: &Machine) {
     let reason = format!("e0.1 on eth0 is served already, by vblade (pid {stranger})");
     agent.action("start").exits(1).because(&reason);
     agent.probe().exits(7);
-    kill(machine, "-0", &stranger);
-    kill(machine, "-9", &stranger);
+    machine.must("kill", &["-0", &stranger]);
+    machine.kill(&stranger);
 }
 
 fn taken_there(machine: &Machine) {
@@ -103,7 +103,7 @@ fn two_ways(machine: &Machine) {
     agent.action("start").exits(0);
     assert_eq!(servers(machine).len(), 2);
     agent.action("monitor").exits(0);
-    kill(machine, "-9", &servers(machine)[1]);
+    machine.kill(&servers(machine)[1]);
     agent.action("monitor").exits(1);
     // The other one answers, and is ours.
     agent.action("start").exits(0);

@@ -2,12 +2,13 @@
 
 use super::{Add, agent, wait_until, with_guest};
 use crate::harness::{Machine, Software};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest runs on without the daemon, and is ended without it", without_daemon);
     add("a daemon that stands still holds up no monitor and no stop", stuck_daemon);
     add("a daemon that is killed during a start or a stop is no reason for a lie", killed_daemon);
+    add("a start that libvirt holds for ever is named, with the way out", endless_start);
     add("a guest is found and ended without its configuration", without_config);
     add("a guest that was killed is stopped, and one that stands still has failed", signalled);
     add("a guest that a person has paused is degraded, and is ended", paused);
@@ -83,8 +84,62 @@ fn killed_daemon(machine: &Machine) {
             machine.start_libvirt();
             agent.action("stop").exits(0);
             assert!(!machine.guest_runs("web"));
+            if is_noted_without_process() {
+                forget_start(machine);
+            }
         }
     }
+}
+
+/// Where libvirt notes what the guest does.
+const NOTED: &str = "/run/libvirt/qemu/web.xml";
+
+fn noted() -> Option<String> {
+    std::fs::read_to_string(NOTED).ok().filter(|noted| noted.contains(" pid='"))
+}
+
+/// Whether the daemon has noted the guest, and no process of it: so it does
+/// early in a start, and a daemon that is killed then leaves it so.
+fn is_noted_without_process() -> bool {
+    noted().is_some_and(|noted| noted.contains(" pid='0'"))
+}
+
+/// The way out of such a start that the agent tells.
+fn forget_start(machine: &Machine) {
+    machine.kill_libvirt();
+    machine.must("rm", &[NOTED]);
+    machine.start_libvirt();
+}
+
+fn endless_start(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    let agent = agent.set("force_stop", "yes");
+    // The moment is short: it is tried until one is met.
+    let is_caught = (0..20).any(|_| {
+        let running = agent.spawn("start");
+        let end = Instant::now() + Duration::from_secs(10);
+        while noted().is_none() && Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        machine.kill_libvirt();
+        running.wait(Duration::from_secs(40));
+        let is_caught = is_noted_without_process();
+        machine.start_libvirt();
+        agent.action("stop").exits(0);
+        is_caught
+    });
+    assert!(is_caught, "no start was met at that moment");
+    let hasty = agent.clone().timeout(Duration::from_secs(10));
+    let start = hasty
+        .action("start")
+        .exits(1)
+        .because("web has ended, found that it takes it for starting");
+    let way_out = format!("stop the daemon, remove {NOTED}, start the daemon");
+    assert!(start.exit_reason().is_some_and(|why| why.ends_with(&way_out)), "{}", *start);
+    agent.probe().exits(7);
+    forget_start(machine);
+    agent.action("start").exits(0);
+    agent.action("stop").exits(0);
 }
 
 fn without_config(machine: &Machine) {

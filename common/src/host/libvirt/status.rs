@@ -13,6 +13,11 @@ use std::io::{self, Read};
 /// Where they lie.
 const HOME: &str = "/run/libvirt/qemu";
 
+/// Where it is noted what the guest of this name does.
+pub fn path(name: &str) -> String {
+    format!("{HOME}/{name}.xml")
+}
+
 /// What is wanted stands at its begin.
 const BEGIN: u64 = 2048;
 
@@ -26,7 +31,7 @@ pub(super) struct Noted {
 /// What was noted of the guest of this name; nothing where there is no file,
 /// which proves nothing.
 pub(super) fn noted(view: &View, name: &str) -> Result<Option<Noted>> {
-    let path = view.path(format!("{HOME}/{name}.xml"));
+    let path = view.path(path(name));
     let mut text = Vec::with_capacity(BEGIN as usize);
     match File::open(&path).and_then(|file| file.take(BEGIN).read_to_end(&mut text)) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
@@ -56,14 +61,14 @@ fn begin(text: &str) -> Option<Noted> {
 /// makes it another file.
 pub fn file(view: &View, name: &str) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata(view.path(format!("{HOME}/{name}.xml")));
+    let found = std::fs::metadata(view.path(path(name)));
     found.ok().map(|found| found.ino())
 }
 
 /// The definition of the guest of this name as it runs, as the daemon has noted
 /// it.
 pub fn definition(view: &View, name: &str) -> Result<Definition> {
-    let path = format!("{HOME}/{name}.xml");
+    let path = path(name);
     let text = view.read(&path).with_context(|| format!("cannot read {path}"))?;
     let read = || {
         let tree = xml::parse(&text)?;
@@ -84,7 +89,7 @@ pub(super) mod tests {
              <domstatus {state} pid='{pid}'>\n  <taint flag='x'/>\n  <domain type='qemu' id='1'>\n    \
              <name>{name}</name>\n    <uuid>{UUID}</uuid>\n    <vcpu>2</vcpu>\n  </domain>\n</domstatus>\n"
         );
-        machine.file(&format!("{HOME}/{name}.xml"), &text);
+        machine.file(&path(name), &text);
     }
 
     #[test]
@@ -98,7 +103,7 @@ pub(super) mod tests {
         let definition = definition(&view, "web").unwrap();
         assert_eq!((definition.vcpus, definition.identity.name.as_str()), (Some(2), "web"));
         for damaged in ["", "<domstatus state='running'>", "<domstatus state='running' pid='6"] {
-            machine.file(&format!("{HOME}/web.xml"), damaged);
+            machine.file(&path("web"), damaged);
             assert!(noted(&view, "web").is_err(), "{damaged}");
         }
     }
