@@ -81,8 +81,12 @@ impl Record {
         if let Some(origin) = &self.origin {
             let _ = writeln!(text, "bound {} {}", origin.device, origin.root.display());
         }
-        for Running { daemon, process } in &self.daemons {
-            let _ = writeln!(text, "daemon {daemon} {} {}", process.pid, process.started);
+        for Running { daemon, process, channel } in &self.daemons {
+            let _ = write!(text, "daemon {daemon} {} {}", process.pid, process.started);
+            let _ = match channel {
+                Some(channel) => writeln!(text, " {channel}"),
+                None => writeln!(text),
+            };
         }
         for (word, list) in [("ours", &self.ours), ("again", &self.again)] {
             for daemon in list {
@@ -131,7 +135,8 @@ fn running(value: &str) -> Option<Running> {
     let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let name = daemon.program().to_owned();
     let process = Process { pid, name, parent: 1, group: pid, started, is_zombie: false };
-    Some(Running { daemon, process })
+    let channel = words.next().and_then(|word| word.parse().ok());
+    Some(Running { daemon, process, channel })
 }
 
 #[cfg(test)]
@@ -145,7 +150,10 @@ mod tests {
             scope: Some("10.0.0.9".into()),
             cookie: Some(4711),
             origin: Some(Origin { device, root: "/a b/nfs".into() }),
-            daemons: vec![running("rpc.mountd 7 8").unwrap()],
+            daemons: vec![
+                running("rpc.mountd 7 8 19").unwrap(),
+                running("rpc.statd 9 10").unwrap(),
+            ],
             ours: vec![Daemon::Mountd, Daemon::Statd],
             again: vec![Daemon::Nfsdcld],
             exports: vec![Made { path: "/srv/a\\ b\nfür".into(), client: "fd00::/64".into() }],

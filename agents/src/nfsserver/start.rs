@@ -202,7 +202,8 @@ impl Nfsserver {
             matches!(one.daemon, Daemon::Mountd | Daemon::Nfsdcld | Daemon::Statd)
                 && one.is_connected(system)
         };
-        record.daemons = running.iter().filter(counts).cloned().collect();
+        let seen = |one: &Running| one.clone().seen_at_channel(system);
+        record.daemons = running.iter().filter(counts).map(seen).collect();
         let ports: Vec<u16> = wanted::server(system, &self.params)?
             .listeners
             .iter()

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 const BY_FAMILY: u16 = 20;
@@ -126,37 +127,69 @@ fn listed(
     is_meant: impl Fn(&SocketAddr) -> bool,
 ) -> Result<Whole<Connection>> {
     let of_it = |body: &[u8]| Connection::read(body).filter(|of| is_meant(&of.local));
-    let found = all(|| line(view), states, of_it).context("cannot list the TCP connections")?;
+    let found = line(view)
+        .and_then(|line| all(&line, states, of_it))
+        .context("cannot list the TCP connections")?;
     view.note(format_args!("{} connections", found.len()));
     Ok(Whole::told("connections", found))
 }
 
-/// The TCP sockets that are listened on. The kernel answers this at once, whatever
-/// holds a server of its own up.
+/// How long the kernel is given to list the sockets that are listened on: it answers
+/// at once, whatever holds a server of its own up.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The TCP sockets that are listened on.
 pub fn listeners() -> Result<Vec<Listener>> {
-    const AT_ONCE: Duration = Duration::from_secs(2);
-    let deadline = Deadline::after(AT_ONCE);
-    let line = || Netlink::to(SockProtocol::NetlinkSockDiag, deadline);
-    all(line, 1 << LISTEN, Listener::read).context("cannot list the TCP sockets")
+    Netlink::to(SockProtocol::NetlinkSockDiag, Deadline::after(AT_ONCE))
+        .and_then(|line| all(&line, 1 << LISTEN, Listener::read))
+        .context("cannot list the TCP sockets")
 }
+
+/// Whether a TCP socket with this cookie is listened on.
+pub fn is_listening(cookie: u64) -> Result<bool> {
+    let look = || -> std::io::Result<bool> {
+        let line = Netlink::to(SockProtocol::NetlinkSockDiag, Deadline::after(AT_ONCE))?;
+        for family in FAMILIES {
+            let is_there = line.insist(of_family(family, 1 << LISTEN), |found: &mut bool, body| {
+                *found = Listener::read(body).is_some_and(|one| one.cookie == cookie);
+                if *found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if of_known(family, is_there)?.unwrap_or(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    look().context("cannot list the TCP sockets")
+}
+
+const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 
 /// What the kernel tells of TCP sockets in these states, of both families.
 fn all<T>(
-    line: impl Fn() -> std::io::Result<Netlink>,
+    line: &Netlink,
     states: u32,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> std::io::Result<Vec<T>> {
     let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let ask = || question(BY_FAMILY, libc::NLM_F_DUMP, family as u8, states, &[0; ID]);
-        match line().and_then(|line| line.list(ask, &read)) {
-            Ok(some) => found.extend(some),
-            // A kernel without IPv6 has no such sockets.
-            Err(err) if family == libc::AF_INET6 && is_foreign(&err) => {}
-            Err(err) => return Err(err),
-        }
+    for family in FAMILIES {
+        let some = line.list(of_family(family, states), &read);
+        found.extend(of_known(family, some)?.into_iter().flatten());
     }
     Ok(found)
+}
+
+fn of_family(family: i32, states: u32) -> impl Fn() -> Message {
+    move || question(BY_FAMILY, libc::NLM_F_DUMP, family as u8, states, &[0; ID])
+}
+
+/// What was told of the sockets of a family; nothing where the kernel has no IPv6,
+/// and no such sockets.
+fn of_known<T>(family: i32, told: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match told {
+        Err(err) if family == libc::AF_INET6 && is_foreign(&err) => Ok(None),
+        told => told.map(Some),
+    }
 }
 
 fn is_foreign(err: &std::io::Error) -> bool {
@@ -226,8 +259,10 @@ mod tests {
         let address = first.local_addr().unwrap();
         let one = cookie(address).unwrap();
         assert_eq!(cookie(address), Some(one));
+        assert!(is_listening(one).unwrap());
         drop(first);
         assert!(soon(|| cookie(address).is_none()));
+        assert!(!is_listening(one).unwrap());
         let _second = made(address.port());
         assert!(cookie(address).is_some_and(|other| other != one));
     }

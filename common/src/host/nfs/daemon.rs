@@ -106,6 +106,8 @@ pub struct Running {
     pub daemon: Daemon,
     /// Its process.
     pub process: Process,
+    /// The number under which it has its channel open, if it was seen there.
+    pub channel: Option<i32>,
 }
 
 /// All daemons that run in this network namespace.
@@ -121,7 +123,7 @@ pub fn running(view: &View) -> Result<Whole<Running>> {
             continue;
         }
         let process = Process::find(&proc, pid).filter(|process| !process.is_zombie);
-        found.extend(process.map(|process| Running { daemon, process }));
+        found.extend(process.map(|process| Running { daemon, process, channel: None }));
     }
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     view.note(format_args!("NFS daemons = {}", shown.join(", ")));
@@ -164,16 +166,34 @@ impl Running {
         stuck::is_marked(&view.path("/proc"), self.process.pid, agent)
     }
 
-    /// Whether it has open what the kernel reaches it by.
+    /// Whether it has open what the kernel reaches it by. It does not close that as
+    /// long as it works, so where it was seen is looked at first.
     pub fn is_connected(&self, view: &View) -> bool {
         let Some(channel) = self.daemon.channel() else { return true };
-        let files = view.path("/proc").join(self.process.pid.to_string()).join("fd");
-        let leads_there = |file: PathBuf| {
-            fs::read_link(file)
-                .is_ok_and(|to| to.as_os_str().as_encoded_bytes().ends_with(channel.as_bytes()))
-        };
-        fs::read_dir(files).into_iter().flatten().flatten().any(|file| leads_there(file.path()))
+        let before = self.channel.map(|number| self.files(view).join(number.to_string()));
+        before.is_some_and(|file| leads_to(file, channel)) || self.find_channel(view).is_some()
     }
+
+    /// The same, with the number of its channel for the looks to come.
+    pub fn seen_at_channel(self, view: &View) -> Self {
+        Self { channel: self.find_channel(view), ..self }
+    }
+
+    fn find_channel(&self, view: &View) -> Option<i32> {
+        let channel = self.daemon.channel()?;
+        let mut files = fs::read_dir(self.files(view)).ok()?.flatten();
+        let found = files.find(|file| leads_to(file.path(), channel))?;
+        found.file_name().to_str()?.parse().ok()
+    }
+
+    fn files(&self, view: &View) -> PathBuf {
+        view.path("/proc").join(self.process.pid.to_string()).join("fd")
+    }
+}
+
+fn leads_to(file: PathBuf, channel: &str) -> bool {
+    fs::read_link(file)
+        .is_ok_and(|to| to.as_os_str().as_encoded_bytes().ends_with(channel.as_bytes()))
 }
 
 impl fmt::Display for Running {
@@ -300,6 +320,21 @@ mod tests {
         let connected = |one: &Running| one.is_connected(&view);
         let found = running(&view).unwrap();
         assert_eq!(found.iter().map(connected).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_channel_is_looked_for_where_it_was_seen_and_then_everywhere() {
+        let (root, view) = machine();
+        let channel = "/proc/7/net/rpc/nfsd.export/channel";
+        process(root.path(), 7, "/usr/sbin/rpc.mountd", &["/dev/null", channel]);
+        let one = running(&view).unwrap()[0].clone().seen_at_channel(&view);
+        assert_eq!(one.channel, Some(1));
+        assert!(one.is_connected(&view));
+        let files = root.path().join("proc/7/fd");
+        fs::rename(files.join("1"), files.join("2")).unwrap();
+        assert!(one.is_connected(&view));
+        fs::remove_file(files.join("2")).unwrap();
+        assert!(!one.is_connected(&view));
     }
 
     #[test]

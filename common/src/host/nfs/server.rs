@@ -81,7 +81,7 @@ pub fn threads_anywhere(view: &View) -> Result<Option<u32>> {
 pub fn still_has(view: &View, cookie: u64) -> bool {
     view.is_real()
         && matches!(threads_anywhere(view), Ok(Some(1..)))
-        && sockets::listeners().is_ok_and(|all| all.iter().any(|one| one.cookie == cookie))
+        && sockets::is_listening(cookie).unwrap_or(false)
 }
 
 /// What there is of it, whoever has to be waited for, within a part of the time
