@@ -203,6 +203,12 @@ pub const ALL: &[Drill] = &[
         "linstor-gateway's NVMe chain as units of systemd: a client that knocks is never refused, writes, and goes on after stop and start",
         chain::of_nvme,
     ),
+    more(
+        "chain/nfs",
+        10,
+        "linstor-gateway's NFS chain as units of systemd: a client that knocks is never refused, writes, and goes on after stop and start",
+        chain::of_nfs,
+    ),
     more("tester/drbd", 15, "ocf-tester is content with drbd", tester::drbd),
     more("tester/drbddisk", 15, "ocf-tester is content with drbddisk", tester::drbddisk),
     core("tester/LVM", 15, "ocf-tester is content with LVM", tester::lvm),

@@ -1,5 +1,5 @@
-//! linstor-gateway's chains of iSCSI and NVMe over Fabrics, in its order and with
-//! its parameters, as drbd-reactor runs them. The initiator is the other node,
+//! linstor-gateway's chains of iSCSI, NVMe over Fabrics and NFS, in its order and
+//! with its parameters, as drbd-reactor runs them. The client is the other node,
 //! and somebody there knocks all the time.
 
 use super::lun::{DISKS, by_id};
@@ -13,16 +13,28 @@ const IP: &str = "10.10.1.77";
 const IQN: &str = "iqn.2019-08.com.linbit:drill-chain";
 const NQN: &str = "nqn.2019-08.com.linbit:nvme:drill-chain";
 const UUID: &str = "8b0c6a5e-0e1a-4c57-9d1a-5b7a3a2f4e10";
-/// The disk that the second of the node's is mounted on.
+/// Where the second disk of the node's is mounted, and where the first, if it is.
 const PRIVATE: &str = "/srv/ha/internal/drill";
+const EXPORTED: &str = "/srv/gateway-exports/drill";
+/// Where the client mounts what is exported.
+const MOUNTED: &str = "/mnt/gateway";
+
+/// Of a disk that is served as it is.
+const RAW: &str = "dd if=/dev/mapper/drill-lun1 bs=4096 count=8 iflag=direct 2>/dev/null";
+
+/// Whatever the client has, it gives up.
+const DISCONNECT: &str = "nvme disconnect-all; iscsiadm -m node -u; \
+    timeout 30 umount /mnt/gateway || umount -lf /mnt/gateway; true";
 
 struct Chain<'a> {
     port: &'a str,
     links: Vec<Link<'a>>,
-    /// Has the initiator connect; it stays so.
+    /// Has the client connect; it stays so.
     connect: &'a str,
-    /// The disk that it then has.
+    /// The disk that it then has, or a file.
     disk: &'a str,
+    /// Prints on the node the first 32 KiB of what is there of it.
+    content: &'a str,
     /// Prints what must not be there after a stop.
     left: &'a str,
 }
@@ -63,6 +75,7 @@ pub fn of_iscsi(stand: &Stand) -> Result<String> {
                 pgrep iscsid > /dev/null || iscsid; iscsiadm -m node -o delete 2>/dev/null; \
                 iscsiadm -m discovery -t sendtargets -p 10.10.1.77 && iscsiadm -m node --login",
             disk: &by_id("5ba72d17"),
+            content: RAW,
             left: "cd /sys/kernel/config/target && find iscsi core -maxdepth 1 -name 'iqn.*' -o -name '*_[0-9]*'",
         },
     )
@@ -103,17 +116,71 @@ pub fn of_nvme(stand: &Stand) -> Result<String> {
                  --hostnqn=nqn.2014-08.org.nvmexpress:uuid:{UUID} 2>&1"
             ),
             disk: &format!("/dev/disk/by-id/nvme-uuid.{UUID}"),
+            content: RAW,
             left: "cd /sys/kernel/config/nvmet && find subsystems ports hosts -mindepth 1 -maxdepth 1",
         },
     )
 }
 
-/// The modules are there before, as linstor-gateway wants them.
+/// See the catalogue.
+pub fn of_nfs(stand: &Stand) -> Result<String> {
+    let state = format!("{PRIVATE}/nfs");
+    let served = vec![
+        (
+            "p_fs_drill\\x2dchain_1",
+            "Filesystem",
+            vec![
+                ("device", "/dev/mapper/drill-lun1"),
+                ("directory", EXPORTED),
+                ("fstype", "ext4"),
+                ("run_fsck", "no"),
+            ],
+        ),
+        (
+            "p_nfsserver_drill\\x2dchain",
+            "nfsserver",
+            vec![("nfs_ip", IP), ("nfs_shared_infodir", &state), ("nfs_server_scope", IP)],
+        ),
+        (
+            "p_export_drill\\x2dchain_1_0",
+            "exportfs",
+            vec![
+                ("directory", EXPORTED),
+                ("fsid", UUID),
+                ("clientspec", "10.10.1.0/24"),
+                ("options", "rw,all_squash,anonuid=0,anongid=0"),
+            ],
+        ),
+    ];
+    stand.node(0).shell(&format!("mkdir -p {EXPORTED}"))?;
+    follow(
+        stand,
+        &Chain {
+            port: "2049",
+            links: served,
+            connect: &format!(
+                "modprobe nfsv4; mkdir -p {MOUNTED} && \
+                 mount -t nfs -o vers=4.2,hard {IP}:{EXPORTED} {MOUNTED}; \
+                 truncate -s 1M {MOUNTED}/file"
+            ),
+            disk: &format!("{MOUNTED}/file"),
+            content: &format!("head -c 32768 {EXPORTED}/file"),
+            left: "grep -v '^0' /proc/fs/nfsd/threads; ps --no-headers -C rpc.mountd,nfsdcld; \
+                exportfs -v; grep /var/lib/nfs /proc/mounts",
+        },
+    )
+}
+
+/// The modules are there before, as linstor-gateway wants them. A lease of ten seconds
+/// keeps the waiting short.
 fn follow(stand: &Stand, chain: &Chain<'_>) -> Result<String> {
     let [node, client] = stand.nodes();
     node.shell(&format!(
-        "modprobe -a target_core_iblock iscsi_target_mod nvmet-tcp; \
-         {DISKS}; ip addr del 10.99.0.9/32 dev lo; mkfs.ext4 -q -F /dev/mapper/drill-lun2; \
+        "modprobe -a target_core_iblock iscsi_target_mod nvmet-tcp nfsd; \
+         {DISKS}; ip addr del 10.99.0.9/32 dev lo; \
+         for disk in 1 2; do mkfs.ext4 -q -F /dev/mapper/drill-lun$disk; done; \
+         mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd; \
+         echo 10 > /proc/fs/nfsd/nfsv4leasetime; echo 10 > /proc/fs/nfsd/nfsv4gracetime; \
          mkdir -p {PRIVATE}"
     ))?;
     let mut links: Vec<Link<'_>> = vec![
@@ -143,7 +210,7 @@ fn follow(stand: &Stand, chain: &Chain<'_>) -> Result<String> {
         "[ -f /run/drill/knocks ]",
     )?;
     let seen = goes_and_comes(node, client, chain, &units);
-    client.shell("nvme disconnect-all; iscsiadm -m node -u; true")?;
+    client.shell(DISCONNECT)?;
     client.end_background()?;
     node.shell(&format!("{}; true", units::END))?;
     node.end_background()?;
@@ -158,9 +225,9 @@ fn goes_and_comes(
 ) -> Result<String> {
     units.start()?;
     client.shell(chain.connect)?;
-    writes(node, client, chain.disk)?;
+    writes(node, client, chain)?;
     units.are_asked()?;
-    // The initiator knows of nothing, and has a write under way.
+    // The client knows of nothing, and has a write under way.
     client.shell(&format!(
         "setsid dd if=/run/drill/data of={} bs=4096 oflag=direct conv=notrunc \
          </dev/null >/run/drill/dd 2>&1 & true",
@@ -169,9 +236,9 @@ fn goes_and_comes(
     units.stop()?;
     nothing_is_left(node, chain)?;
     units.start()?;
-    writes(node, client, chain.disk)?;
+    writes(node, client, chain)?;
     units.are_asked()?;
-    client.shell("nvme disconnect-all; iscsiadm -m node -u; true")?;
+    client.shell(DISCONNECT)?;
     units.stop()?;
     nothing_is_left(node, chain)?;
     let count = |what: &str| -> Result<u32> {
@@ -184,8 +251,9 @@ fn goes_and_comes(
     Ok(format!("{let_in} were let in, {knocks} heard nothing, none was refused"))
 }
 
-fn writes(node: Node<'_>, client: Node<'_>, disk: &str) -> Result<()> {
-    let ready = format!("[ -b {disk} ]");
+fn writes(node: Node<'_>, client: Node<'_>, chain: &Chain<'_>) -> Result<()> {
+    let disk = chain.disk;
+    let ready = format!("[ -e {disk} ]");
     client.until(disk, 60, || {
         Ok(client.machine.run(&["/bin/sh", "-c", &ready], Duration::from_secs(20))?.code == 0)
     })?;
@@ -194,9 +262,7 @@ fn writes(node: Node<'_>, client: Node<'_>, disk: &str) -> Result<()> {
          timeout 90 dd if=/run/drill/data of={disk} bs=4096 oflag=direct conv=notrunc 2>&1 && \
          sha256sum < /run/drill/data"
     ))?;
-    let there = node.shell(
-        "dd if=/dev/mapper/drill-lun1 bs=4096 count=8 iflag=direct 2>/dev/null | sha256sum",
-    )?;
+    let there = node.shell(&format!("{} | sha256sum", chain.content))?;
     ensure!(written.trim().ends_with(there.trim()), "what was written is not on the disk");
     Ok(())
 }
@@ -205,7 +271,7 @@ fn writes(node: Node<'_>, client: Node<'_>, disk: &str) -> Result<()> {
 fn nothing_is_left(node: Node<'_>, chain: &Chain<'_>) -> Result<()> {
     let rules = node.shell("nft list ruleset")?;
     let left = node.shell(&format!(
-        "({}; grep /srv/ha/internal /proc/mounts; ip -o addr | grep {IP}/; \
+        "({}; grep -E '/srv/ha/internal|/srv/gateway' /proc/mounts; ip -o addr | grep {IP}/; \
          dmsetup info -c --noheadings -o open drill-lun1 drill-lun2 | grep -v '^0'); true",
         chain.left
     ))?;

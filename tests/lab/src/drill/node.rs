@@ -36,11 +36,16 @@ impl<'a> Node<'a> {
     /// Starts a line of shell that goes on until the drill is over; it is
     /// there when this returns, if `ready` becomes true.
     pub fn background(&self, line: &str, ready: &str) -> Result<()> {
+        self.background_within(30, line, ready)
+    }
+
+    /// The same, where it may take that many seconds.
+    pub fn background_within(&self, seconds: u64, line: &str, ready: &str) -> Result<()> {
         self.shell(&format!(
             "setsid sh -c {} </dev/null >/run/drill/background 2>&1 & echo $! >> /run/drill/pids",
             quoted(line)
         ))?;
-        self.until(&format!("{line} to be there"), 30, || {
+        self.until(&format!("{line} to be there"), seconds, || {
             Ok(self.machine.run(&["/bin/sh", "-c", ready], self.left()?)?.code == 0)
         })
     }

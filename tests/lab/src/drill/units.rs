@@ -40,8 +40,8 @@ ExecStopPost=/run/drill/wrapper stop %n
 /// Below which the units are, where systemd looks for those of users.
 const PLACE: &str = "/run/systemd/user";
 
-/// systemd for a user, which asks for no more than to be told that the system has
-/// one. It is in a group of processes of its own, with all that it runs.
+/// systemd for a user, which asks at its begin for no more than to be told that the
+/// system has one; an agent that asked it would find none to talk to. It is in a group of processes of its own, with all that it runs.
 const SYSTEMD: &str = "\
 mount | grep -q 'on /sys/fs/cgroup ' || mount -t cgroup2 none /sys/fs/cgroup; \
 mkdir -p /run/systemd/system /run/user/0 /sys/fs/cgroup/units; \
@@ -51,7 +51,7 @@ XDG_RUNTIME_DIR=/run/user/0 HOME=/root exec /lib/systemd/systemd --user";
 /// Ends it and whatever it runs, also where a drill has failed.
 pub const END: &str = "\
 echo 1 > /sys/fs/cgroup/units/cgroup.kill; rm -rf /run/systemd/user /run/user/0; \
-rmdir /run/systemd/system";
+rm -df /run/systemd/system";
 
 /// A link of a chain: the name of its instance, the agent, its parameters.
 pub type Link<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>);
@@ -109,7 +109,9 @@ impl<'a> Units<'a> {
         }
         let target = format!("[Unit]\nRequires={0}\nAfter={0}\n", names.join(" "));
         node.machine.put(&format!("{PLACE}/chain.target"), 0o644, target.as_bytes())?;
-        node.background(SYSTEMD, &systemctl("is-system-running | grep -qE 'running|degraded'"))?;
+        let is_up = systemctl("is-system-running | grep -qE 'running|degraded'");
+        node.background_within(120, SYSTEMD, &is_up)?;
+        node.shell("rmdir /run/systemd/system")?;
         Ok(Self { node, names })
     }
 
