@@ -167,4 +167,11 @@ fn slow(machine: &Machine) {
     agent.action("start").exits(1).because("modprobe");
     machine.script("modprobe", "#!/bin/sh\necho 'not found in directory' >&2\nexit 1\n");
     agent.action("start").exits(5).because("this kernel has no target_core_mod");
+    // It is there, and the kernel does not take it now.
+    machine.script(
+        "modprobe",
+        "#!/bin/sh\n[ \"$1\" = --dry-run ] && exit\necho 'Cannot allocate memory' >&2\nexit 1\n",
+    );
+    let why = "cannot load the module target_core_mod: Cannot allocate memory";
+    agent.action("start").exits(1).because(why);
 }

@@ -57,18 +57,27 @@ impl fmt::Display for Lacking {
 
 impl std::error::Error for Lacking {}
 
-/// Loads the module, or says why that cannot be: it is [`Lacking`], or it was not
-/// loaded in time.
+/// Loads the module, or says why that cannot be: it is [`Lacking`], or it is there
+/// and could not be loaded now.
 pub fn load(system: &System<'_>, module: &str) -> Result<()> {
     let state = system.read(format!("/sys/module/{module}/initstate")).unwrap_or_default();
     if state.trim() == "live" {
         return Ok(());
     }
     let done = system.change("modprobe", &[module])?;
-    if !done.success() {
-        return Err(Lacking { module: module.to_owned(), reason: done.reason() }.into());
+    if done.success() {
+        return Ok(());
     }
-    Ok(())
+    let reason = done.reason();
+    match is_offered(system, module) {
+        Ok(false) => Err(Lacking { module: module.to_owned(), reason }.into()),
+        _ => bail!("cannot load the module {module}: {reason}"),
+    }
+}
+
+/// Whether modprobe would find it.
+fn is_offered(view: &View, module: &str) -> Result<bool> {
+    Ok(view.query("modprobe", &["--dry-run", "--quiet", module])?.success())
 }
 
 /// Fails where the module is not loaded and could not be.
@@ -76,8 +85,7 @@ pub fn can_load(view: &View, module: &str) -> Result<()> {
     if view.exists(format!("/sys/module/{module}"))? {
         return Ok(());
     }
-    let asked = view.query("modprobe", &["--dry-run", "--quiet", module])?;
-    match asked.success() {
+    match is_offered(view, module)? {
         true => Ok(()),
         false => bail!("this kernel has no module {module}"),
     }
