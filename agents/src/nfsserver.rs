@@ -393,14 +393,15 @@ impl Nfsserver {
 
     fn bound(&self, view: &View, record: Option<&Record>) -> Result<Option<Bound>> {
         let recorded = record.and_then(|record| record.origin.clone());
+        let inode = record.and_then(|record| record.inode);
         let Some(directory) = &self.params.nfs_shared_infodir else {
-            return recorded.map(|origin| bound(view, origin)).transpose();
+            return recorded.map(|origin| bound(view, origin, inode)).transpose();
         };
         let origin = match recorded {
             Some(origin) => origin,
             None => Origin::of(view, &Table::read(view)?, directory)?,
         };
-        bound(view, origin).map(Some)
+        bound(view, origin, inode).map(Some)
     }
 }
 
@@ -418,8 +419,11 @@ fn foreign(scope: &str) -> String {
     format!("the NFS server that runs here has the scope {scope}, and is another one's")
 }
 
-fn bound(view: &View, origin: Origin) -> Result<Bound> {
+fn bound(view: &View, origin: Origin, inode: Option<u64>) -> Result<Bound> {
     // Without a reading of the whole table, where it is as it should be.
+    if inode.is_some_and(|inode| origin.is_in_place(view, inode)) {
+        return Ok(Bound { origin, absent: None });
+    }
     if let Some(mount) = mount::statmount::at(view, Path::new(DIRECTORY))
         && origin.is_shown_by(&mount)
     {

@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) cookie: Option<u64>,
     /// What was put in the place of /var/lib/nfs.
     pub(super) origin: Option<Origin>,
+    /// The number of that directory, as it was there when the server was up.
+    pub(super) inode: Option<u64>,
     /// The daemons that the server works with, as they were when it was up.
     pub(super) daemons: Vec<Running>,
     /// Those that systemd did not run before.
@@ -81,6 +83,9 @@ impl Record {
         if let Some(origin) = &self.origin {
             let _ = writeln!(text, "bound {} {}", origin.device, origin.root.display());
         }
+        if let Some(inode) = self.inode {
+            let _ = writeln!(text, "inode {inode}");
+        }
         for Running { daemon, process, channel } in &self.daemons {
             let _ = write!(text, "daemon {daemon} {} {}", process.pid, process.started);
             let _ = match channel {
@@ -113,6 +118,7 @@ impl Record {
                     let device = Number::parse(device)?;
                     record.origin = Some(Origin { device, root: PathBuf::from(root) });
                 }
+                "inode" => record.inode = value.parse().ok(),
                 "daemon" => record.daemons.push(running(value)?),
                 "ours" => record.ours.extend(Daemon::named(value)),
                 "again" => record.again.extend(Daemon::named(value)),
@@ -150,6 +156,7 @@ mod tests {
             scope: Some("10.0.0.9".into()),
             cookie: Some(4711),
             origin: Some(Origin { device, root: "/a b/nfs".into() }),
+            inode: Some(12),
             daemons: vec![
                 running("rpc.mountd 7 8 19").unwrap(),
                 running("rpc.statd 9 10").unwrap(),

@@ -11,7 +11,7 @@ use crate::host::mount::attach::{self, Wanted};
 use crate::host::mount::unmount::{self, Force, Unmounted};
 use crate::host::mount::{Mount, Table};
 use crate::host::system::{System, View};
-use crate::host::{beneath, child, fuser, holders};
+use crate::host::{beneath, child, fuser, holders, statx};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -76,6 +76,12 @@ impl Origin {
             && mount.root == self.root
     }
 
+    /// Whether /var/lib/nfs is the directory, whose number on its file system this
+    /// is; not so where the file system shows mounts another device than paths.
+    pub fn is_in_place(&self, view: &View, inode: u64) -> bool {
+        directory_in_place(view) == Some((self.device, inode))
+    }
+
     /// The mount that has it in the place of /var/lib/nfs.
     pub fn bound<'t>(&self, table: &'t Table) -> Option<&'t Mount> {
         table.iter().rfind(|mount| self.is_shown_by(mount))
@@ -85,6 +91,15 @@ impl Origin {
     pub fn is_unbound(&self, table: &Table) -> Option<Absent> {
         table.lacks(|mount| self.is_shown_by(mount))
     }
+}
+
+/// The device and the number of what is in the place of /var/lib/nfs now.
+pub fn directory_in_place(view: &View) -> Option<(Number, u64)> {
+    let path = view.path(DIRECTORY);
+    let found = statx::statx_at(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW, libc::STATX_INO);
+    let found = found.ok()?;
+    let device = Number { major: found.stx_dev_major, minor: found.stx_dev_minor };
+    Some((device, found.stx_ino))
 }
 
 /// Has the directory hold what the node's own holds, and this node's table of
@@ -323,10 +338,30 @@ fn set_label(opened: &OwnedFd, label: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Files;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn words(local: &Path, shared: &Path) -> [OsString; 2] {
         [local.as_os_str().to_owned(), shared.as_os_str().to_owned()]
+    }
+
+    #[test]
+    fn what_is_in_its_place_is_known_by_its_number() {
+        let machine = Files::new();
+        machine.file(&format!("{DIRECTORY}/etab"), "");
+        let view = machine.view();
+        let (device, inode) = directory_in_place(&view).unwrap();
+        let origin = Origin { device, root: "/nfs".into() };
+        assert!(origin.is_in_place(&view, inode));
+        let place = view.path(DIRECTORY);
+        fs::rename(&place, place.with_extension("before")).unwrap();
+        assert!(!origin.is_in_place(&view, inode));
+        fs::create_dir(&place).unwrap();
+        assert!(!origin.is_in_place(&view, inode));
+        // A link to it is none of ours.
+        fs::remove_dir(&place).unwrap();
+        symlink(place.with_extension("before"), &place).unwrap();
+        assert!(!origin.is_in_place(&view, inode));
     }
 
     #[test]
