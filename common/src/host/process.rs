@@ -83,10 +83,10 @@ impl Process {
     fn stat(proc: &Path, pid: i32) -> Option<String> {
         /// More than fifty numbers and a name take: one read has all of it.
         const ROOM: usize = 2048;
-        let mut stat = Vec::with_capacity(ROOM);
-        let file = File::open(proc.join(pid.to_string()).join("stat")).ok()?;
-        file.take(ROOM as u64).read_to_end(&mut stat).ok()?;
-        Some(String::from_utf8_lossy(&stat).into_owned())
+        let mut stat = [0; ROOM];
+        let mut file = File::open(proc.join(pid.to_string()).join("stat")).ok()?;
+        let length = file.read(&mut stat).ok()?;
+        Some(String::from_utf8_lossy(&stat[..length]).into_owned())
     }
 
     /// Reads /proc/PID/stat. The name may hold anything, brackets included.

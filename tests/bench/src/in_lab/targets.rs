@@ -174,6 +174,7 @@ impl Bench<'_> {
 }
 
 const SET_UP: &str = "set -e
+mkdir -p /run/dbus; dbus-daemon --system --fork
 modprobe -a loop target_core_file iscsi_target_mod nvmet nvmet-tcp
 mount | grep -q configfs || mount -t configfs configfs /sys/kernel/config
 mkdir -p /srv/bench
