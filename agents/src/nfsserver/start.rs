@@ -5,7 +5,6 @@ use super::record::Record;
 use super::service::Manager;
 use super::{Nfsserver, Seen, State, refuse_foreign, wanted};
 use anyhow::{Context, Result, bail};
-use common::host::block::Number;
 use common::host::module;
 use common::host::mount::Table;
 use common::host::mount::attach::{self, Wanted as Mounting};
@@ -205,11 +204,15 @@ impl Nfsserver {
         };
         let seen = |one: &Running| one.clone().seen_at_channel(system);
         record.daemons = running.iter().filter(counts).map(seen).collect();
-        let in_place = state_dir::directory_in_place(system);
-        let is_own = |(device, _): &(Number, u64)| {
-            record.origin.as_ref().is_some_and(|origin| origin.device == *device)
+        // Of what is seen to be mounted there, and not of the node's own directory.
+        let table = Table::read(system)?;
+        let is_shown = |origin: &Origin| {
+            table.uppermost(Path::new(DIRECTORY)).is_some_and(|mount| origin.is_shown_by(mount))
         };
-        record.inode = in_place.filter(is_own).map(|(_, inode)| inode);
+        record.inode = match record.origin.as_ref().is_some_and(is_shown) {
+            true => state_dir::directory_in_place(system).map(|(_, inode)| inode),
+            false => None,
+        };
         let ports: Vec<u16> = wanted::server(system, &self.params)?
             .listeners
             .iter()

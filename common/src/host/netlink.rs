@@ -63,14 +63,9 @@ impl Netlink {
         socket::connect(socket.as_raw_fd(), &kernel)?;
         let port = socket::getsockname::<NetlinkAddr>(socket.as_raw_fd())?.pid();
         // Kernels before 4.20 do not filter dumps; what is not wanted is then
-        // dropped here. sock_diag has nothing to be strict about, nor more to say
-        // than a number.
-        const OPTIONS: [i32; 3] =
-            [libc::NETLINK_GET_STRICT_CHK, libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK];
-        if protocol != SockProtocol::NetlinkSockDiag {
-            for option in OPTIONS {
-                let _ = switch_on(socket.as_fd(), option);
-            }
+        // dropped here.
+        for option in [libc::NETLINK_GET_STRICT_CHK, libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+            let _ = switch_on(socket.as_fd(), option);
         }
         Ok(Self { socket, protocol, deadline, port, asked: Cell::new(0) })
     }

@@ -22,10 +22,6 @@ const MOUNTED: &str = "/mnt/gateway";
 /// Of a disk that is served as it is.
 const RAW: &str = "dd if=/dev/mapper/drill-lun1 bs=4096 count=8 iflag=direct 2>/dev/null";
 
-/// Whatever the client has, it gives up.
-const DISCONNECT: &str = "nvme disconnect-all; iscsiadm -m node -u; \
-    timeout 30 umount /mnt/gateway || umount -lf /mnt/gateway; true";
-
 struct Chain<'a> {
     port: &'a str,
     links: Vec<Link<'a>>,
@@ -160,7 +156,7 @@ pub fn of_nfs(stand: &Stand) -> Result<String> {
             links: served,
             connect: &format!(
                 "modprobe nfsv4; mkdir -p {MOUNTED} && \
-                 mount -t nfs -o vers=4.2,hard {IP}:{EXPORTED} {MOUNTED}; \
+                 mount -t nfs -o vers=4.2,hard {IP}:{EXPORTED} {MOUNTED} && \
                  truncate -s 1M {MOUNTED}/file"
             ),
             disk: &format!("{MOUNTED}/file"),
@@ -210,7 +206,7 @@ fn follow(stand: &Stand, chain: &Chain<'_>) -> Result<String> {
         "[ -f /run/drill/knocks ]",
     )?;
     let seen = goes_and_comes(node, client, chain, &units);
-    client.shell(DISCONNECT)?;
+    disconnect(client)?;
     client.end_background()?;
     node.shell(&format!("{}; true", units::END))?;
     node.end_background()?;
@@ -238,7 +234,7 @@ fn goes_and_comes(
     units.start()?;
     writes(node, client, chain)?;
     units.are_asked()?;
-    client.shell(DISCONNECT)?;
+    disconnect(client)?;
     units.stop()?;
     nothing_is_left(node, chain)?;
     let count = |what: &str| -> Result<u32> {
@@ -249,6 +245,16 @@ fn goes_and_comes(
     ensure!(refused == 0, "who knocked was refused {refused} times");
     ensure!(let_in > 0 && knocks > 0, "{let_in} were let in, {knocks} were not");
     Ok(format!("{let_in} were let in, {knocks} heard nothing, none was refused"))
+}
+
+/// Whatever the client has, it gives up.
+fn disconnect(client: Node<'_>) -> Result<()> {
+    client
+        .shell(&format!(
+            "nvme disconnect-all; iscsiadm -m node -u; \
+             timeout 30 umount {MOUNTED} || umount -lf {MOUNTED}; true"
+        ))
+        .map(drop)
 }
 
 fn writes(node: Node<'_>, client: Node<'_>, chain: &Chain<'_>) -> Result<()> {
@@ -271,7 +277,7 @@ fn writes(node: Node<'_>, client: Node<'_>, chain: &Chain<'_>) -> Result<()> {
 fn nothing_is_left(node: Node<'_>, chain: &Chain<'_>) -> Result<()> {
     let rules = node.shell("nft list ruleset")?;
     let left = node.shell(&format!(
-        "({}; grep -E '/srv/ha/internal|/srv/gateway' /proc/mounts; ip -o addr | grep {IP}/; \
+        "({}; grep -e {PRIVATE} -e {EXPORTED} /proc/mounts; ip -o addr | grep {IP}/; \
          dmsetup info -c --noheadings -o open drill-lun1 drill-lun2 | grep -v '^0'); true",
         chain.left
     ))?;

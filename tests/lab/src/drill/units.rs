@@ -41,7 +41,8 @@ ExecStopPost=/run/drill/wrapper stop %n
 const PLACE: &str = "/run/systemd/user";
 
 /// systemd for a user, which asks at its begin for no more than to be told that the
-/// system has one; an agent that asked it would find none to talk to. It is in a group of processes of its own, with all that it runs.
+/// system has one. An agent that was told so would find none to talk to. It is in a
+/// group of processes of its own, with all that it runs.
 const SYSTEMD: &str = "\
 mount | grep -q 'on /sys/fs/cgroup ' || mount -t cgroup2 none /sys/fs/cgroup; \
 mkdir -p /run/systemd/system /run/user/0 /sys/fs/cgroup/units; \
