@@ -98,8 +98,18 @@ fn network(machine: &Machine) -> Peer<'_> {
     peer
 }
 
+/// A case beside this one that starts a program has a copy of every descriptor
+/// until its `exec`, and so holds an earlier listener of ours for that moment.
 fn listen(ip: &str, port: u16) -> TcpListener {
-    TcpListener::bind(SocketAddr::new(ip.parse().unwrap(), port)).expect("a free port")
+    let at = SocketAddr::new(ip.parse().unwrap(), port);
+    let mut server = TcpListener::bind(at);
+    soon(|| {
+        if server.is_err() {
+            server = TcpListener::bind(at);
+        }
+        server.is_ok()
+    });
+    server.unwrap_or_else(|err| panic!("{at} is no free port: {err}"))
 }
 
 /// Whether the neighbour gets a connection within a moment.

@@ -17,6 +17,11 @@ const TIDY: &str = "umount -l /run/drill/client 2>/dev/null; echo 0 > /proc/fs/n
     exportfs -au 2>/dev/null; for daemon in rpc.mountd nfsdcld rpc.statd rpc.idmapd sm-notify; do pkill -9 -x $daemon; done; \
     umount /var/lib/nfs; umount -l /run/drill/data /run/drill/shared; true";
 
+/// A node on which statd has run before: the first time it makes its number itself,
+/// and that file is root's.
+const WITH_STATD: &str = "mkdir -p /run/rpcbind /run/sendsigs.omit.d; pidof rpcbind || rpcbind -w; \
+    rpc.statd --no-notify && pkill -x rpc.statd";
+
 /// What the kernel has, by other ways than the agent asks it.
 const TRUTH: &str = "echo threads $(cat /proc/fs/nfsd/threads 2>/dev/null || echo 0), \
     bound $(grep -c ' /var/lib/nfs ' /proc/mounts), \
@@ -67,6 +72,7 @@ fn nothing_is_left(node: &Node) -> Result<()> {
 /// See the catalogue.
 pub fn comes_and_goes(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
+        node.shell(WITH_STATD)?;
         server.probe()?.exits(7)?;
         server.action("stop")?.exits(0)?;
         server.action("start")?.exits(0)?;
