@@ -7,7 +7,8 @@ use super::program::Output;
 use super::tier::{Case, Cases};
 use std::time::{Duration, Instant};
 
-/// How often each action of an agent is killed, unless its trial says otherwise.
+/// How often each action of an agent is killed, unless its trial or the caller
+/// says otherwise.
 const TIMES: u32 = 200;
 
 /// How many cases share the kills of an action, so that one that waits most of
@@ -17,6 +18,16 @@ const PARTS: u32 = 4;
 /// The least share of the kills that has to come while the action still runs,
 /// as one of so many. Instants that all come too late would prove nothing.
 const ONE_IN: u32 = 4;
+
+/// As often as usual, or as `STURDY_KILLS` says, for a long run by hand.
+pub fn kills(usual: u32) -> u32 {
+    named("STURDY_KILLS").unwrap_or(usual)
+}
+
+/// The number in a variable of the environment.
+fn named<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var_os(variable)?.to_str()?.parse().ok()
+}
 
 /// A sequence of instants within a span, the same for the same seed.
 pub struct Instants {
@@ -36,8 +47,7 @@ impl Instants {
     /// The seed is printed when a case fails, and taken from `STURDY_SEED`
     /// when it is set.
     pub fn within(span: Duration) -> Self {
-        let seed = std::env::var_os("STURDY_SEED").and_then(|seed| seed.to_str()?.parse().ok());
-        Self { state: seed.unwrap_or_else(clock_seed), span }
+        Self { state: named("STURDY_SEED").unwrap_or_else(clock_seed), span }
     }
 
     /// The seed to repeat this sequence from here on.
@@ -166,7 +176,7 @@ impl Trial {
         let idle = if action == "start" { self.idle } else { Duration::ZERO };
         let usual = self.duration(action).saturating_sub(idle);
         let mut instants = Instants::within(usual * 5 / 4);
-        let (mut killed, times) = (0, self.times.div_ceil(PARTS));
+        let (mut killed, times) = (0, kills(self.times).div_ceil(PARTS));
         for round in 1..=times {
             let (seed, instant) = (instants.seed(), idle + instants.next());
             let at =

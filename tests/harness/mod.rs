@@ -55,7 +55,7 @@ mod wire;
 
 pub use aoe::{Initiator, Told};
 pub use call::{Call, Outcome};
-pub use crash::{Instants, Killed, Trial};
+pub use crash::{Instants, Killed, Trial, kills};
 pub use disk::{Disk, Freezer};
 pub use files::Files;
 pub use fuse::Remote;

@@ -3,7 +3,7 @@
 //! processes of both.
 
 use super::{Add, wait_until};
-use crate::harness::{Call, Instants, Killed, Machine, Software};
+use crate::harness::{Call, Instants, Killed, Machine, Software, kills};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest is moved there and back while it runs", there_and_back);
     add("a migration that fails leaves the guest where it was, and says why", refused);
     add("a migration that failed by virsh's word alone has succeeded", judged);
-    for part in 1..=4 {
-        let name = format!("killed in a migration there is one guest at the most, {part} of 4");
+    let kills = kills(4);
+    for part in 1..=kills {
+        let name = format!("killed in a migration there is one guest at the most, {part} of {kills}");
         add(&name, killed);
     }
 }
