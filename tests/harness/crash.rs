@@ -21,12 +21,17 @@ const ONE_IN: u32 = 4;
 
 /// As often as usual, or as `STURDY_KILLS` says, for a long run by hand.
 pub fn kills(usual: u32) -> u32 {
-    named("STURDY_KILLS").unwrap_or(usual)
+    number("STURDY_KILLS").unwrap_or(usual)
 }
 
-/// The number in a variable of the environment.
-fn named<T: std::str::FromStr>(variable: &str) -> Option<T> {
-    std::env::var_os(variable)?.to_str()?.parse().ok()
+/// The number in a variable of the environment, if that is set.
+///
+/// # Panics
+/// When it is no number: a run that was asked for is not exchanged for another.
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    let value = std::env::var_os(variable)?;
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{variable} is no number: {}", value.display())))
 }
 
 /// A sequence of instants within a span, the same for the same seed.
@@ -47,7 +52,7 @@ impl Instants {
     /// The seed is printed when a case fails, and taken from `STURDY_SEED`
     /// when it is set.
     pub fn within(span: Duration) -> Self {
-        Self { state: named("STURDY_SEED").unwrap_or_else(clock_seed), span }
+        Self { state: number("STURDY_SEED").unwrap_or_else(clock_seed), span }
     }
 
     /// The seed to repeat this sequence from here on.

@@ -5,9 +5,9 @@ mod iptables;
 mod rules;
 mod shell;
 
-use crate::harness::{Call, Cases, Machine, Peer};
+use crate::harness::{Call, Cases, Machine, Peer, wait_until};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub fn cases(cases: &mut Cases) {
     rules::cases(cases);
@@ -102,14 +102,12 @@ fn network(machine: &Machine) -> Peer<'_> {
 /// until its `exec`, and so holds an earlier listener of ours for that moment.
 fn listen(ip: &str, port: u16) -> TcpListener {
     let at = SocketAddr::new(ip.parse().unwrap(), port);
-    let mut server = TcpListener::bind(at);
-    soon(|| {
-        if server.is_err() {
-            server = TcpListener::bind(at);
-        }
-        server.is_ok()
+    let mut server = None;
+    wait_until(5, &format!("{at} is free"), || {
+        server = TcpListener::bind(at).ok();
+        server.is_some()
     });
-    server.unwrap_or_else(|err| panic!("{at} is no free port: {err}"))
+    server.unwrap()
 }
 
 /// Whether the neighbour gets a connection within a moment.
@@ -123,18 +121,6 @@ fn answer(peer: &Peer, ip: &str, port: u16) -> std::io::ErrorKind {
     let to = SocketAddr::new(ip.parse().unwrap(), port);
     let refused = peer.inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)));
     refused.expect_err("nobody is to be there").kind()
-}
-
-/// Whether it is so before some seconds are over.
-fn soon(mut is_so: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !is_so() {
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    true
 }
 
 /// The firewall's rules, by another way than the agent's.

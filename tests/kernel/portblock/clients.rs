@@ -1,7 +1,7 @@
 //! What becomes of connections.
 
-use super::{PORT, Pair, VIP, connects, listen, network, ruleset, soon};
-use crate::harness::{Case, Cases, Machine, Peer};
+use super::{PORT, Pair, VIP, connects, listen, network, ruleset};
+use crate::harness::{Case, Cases, Machine, Peer, wait_until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ fn drained(machine: &Machine) {
     let (mut client, mut ours) = connected(&peer, VIP);
     let _server = listen(VIP, PORT);
     let stop = pair.unblock.spawn("stop");
-    assert!(soon(|| ruleset(machine).contains("drain")));
+    wait_until(5, "the port drains", || ruleset(machine).contains("drain"));
     assert!(connects(&peer, VIP, PORT).is_none());
     pair.unblock.probe().exits(0);
     client.write_all(b"last").unwrap();
@@ -160,7 +160,7 @@ fn script(machine: &Machine) {
         pair.unblock.action("monitor").exits(0);
     }
     let carried = || std::fs::read_to_string("/tmp/carried").unwrap_or_default();
-    assert!(soon(|| carried() == "-x -v /srv/tickle/10.0.0.9\n"), "{}", carried());
+    wait_until(5, "the list is carried", || carried() == "-x -v /srv/tickle/10.0.0.9\n");
     pair.unblock.action("stop").exits(0);
     assert_eq!(carried().lines().count(), 2);
     machine.script("carry", "#!/bin/sh\nexit 1\n");

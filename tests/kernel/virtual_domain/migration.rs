@@ -13,7 +13,8 @@ pub(super) fn cases(add: &mut Add<'_>) {
     add("a migration that failed by virsh's word alone has succeeded", judged);
     let kills = kills(4);
     for part in 1..=kills {
-        let name = format!("killed in a migration there is one guest at the most, {part} of {kills}");
+        let name =
+            format!("killed in a migration there is one guest at the most, {part} of {kills}");
         add(&name, killed);
     }
 }

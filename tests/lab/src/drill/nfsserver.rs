@@ -17,10 +17,12 @@ const TIDY: &str = "umount -l /run/drill/client 2>/dev/null; echo 0 > /proc/fs/n
     exportfs -au 2>/dev/null; for daemon in rpc.mountd nfsdcld rpc.statd rpc.idmapd sm-notify; do pkill -9 -x $daemon; done; \
     umount /var/lib/nfs; umount -l /run/drill/data /run/drill/shared; true";
 
+const RPCBIND: &str = "mkdir -p /run/rpcbind; pidof rpcbind || rpcbind -w";
+
 /// A node on which statd has run before: the first time it makes its number itself,
 /// and that file is root's.
-const WITH_STATD: &str = "mkdir -p /run/rpcbind /run/sendsigs.omit.d; pidof rpcbind || rpcbind -w; \
-    rpc.statd --no-notify && pkill -x rpc.statd";
+const STATD_ONCE: &str = "mkdir -p /run/sendsigs.omit.d; rpc.statd --no-notify && pkill -x rpc.statd && \
+    while pidof rpc.statd; do sleep 0.1; done";
 
 /// What the kernel has, by other ways than the agent asks it.
 const TRUTH: &str = "echo threads $(cat /proc/fs/nfsd/threads 2>/dev/null || echo 0), \
@@ -72,7 +74,8 @@ fn nothing_is_left(node: &Node) -> Result<()> {
 /// See the catalogue.
 pub fn comes_and_goes(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
-        node.shell(WITH_STATD)?;
+        node.shell(RPCBIND)?;
+        node.shell(STATD_ONCE)?;
         server.probe()?.exits(7)?;
         server.action("stop")?.exits(0)?;
         server.action("start")?.exits(0)?;
@@ -278,9 +281,9 @@ fn stuck(node: &Node, server: &Agent) -> Result<String> {
 /// See the catalogue.
 pub fn another_has_the_server(stand: &Stand) -> Result<String> {
     on_a_node(stand, |node, server| {
+        node.shell(RPCBIND)?;
         node.shell(
-            "modprobe nfsd; mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd; \
-             mkdir -p /run/rpcbind; pidof rpcbind || rpcbind -w",
+            "modprobe nfsd; mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd",
         )?;
         let has_family = node.shell("nfsdctl threads >/dev/null 2>&1 && echo yes || echo no")?;
         if has_family.trim() == "no" {
