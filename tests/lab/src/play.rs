@@ -15,7 +15,7 @@ mod both;
 use super::article::Service;
 use super::client::{Lab, Machine};
 use super::disk;
-use super::journal::{Journal, Look};
+use super::journal::{Call, Journal, Look};
 use super::keeper::Verb;
 use super::machine::NODES;
 use super::machine::Network;
@@ -256,6 +256,7 @@ impl Play<'_> {
             }
             Step::AwaitFault => self.await_fault(),
             Step::AwaitGroup(side) => self.await_group(side.map(|side| self.node(side))),
+            Step::AwaitReturn(side) => self.await_return(self.node(side)),
             Step::AwaitClient => self.await_client(),
             Step::CleanUp => self.clean_up(),
             Step::StopNode(side) => {
@@ -431,6 +432,43 @@ impl Play<'_> {
                 .any(|(node, state)| state.active() && wanted.is_none_or(|wanted| wanted == node))
         })?;
         Ok(())
+    }
+
+    /// Waits until a node that has come back has the group again.
+    ///
+    /// heartbeat takes itself for alone, and asks nobody, where its last link is up
+    /// before the other node's state has arrived: it begins to take what the other
+    /// serves. DRBD refuses that, heartbeat gives up for good, and whoever runs it
+    /// has it started anew. That counts for this alone: where the other node was
+    /// asked, and still has the group, the wait goes on to its end.
+    fn await_return(&mut self, node: usize) -> Result<()> {
+        const TIMES: usize = 5;
+        /// The other line's turn has come by then.
+        const QUIET: Duration = Duration::from_secs(15);
+        for _ in 0..TIMES {
+            let since = self.started[node];
+            let journal = &self.journal;
+            let mut is_alone = false;
+            self.await_look("the group runs where it belongs", |look| {
+                let calls = journal.calls(since);
+                let is_asked = calls.iter().any(|call| call.node != node);
+                let is_refused = calls
+                    .iter()
+                    .any(|call| call.action == "start" && call.code.is_some_and(|code| code != 0));
+                let has_ended = |call: &Call| call.to.is_some_and(|to| now() > to + QUIET);
+                let is_over = look.nodes[node].idle() && calls.iter().all(has_ended);
+                is_alone = is_refused && is_over && !is_asked;
+                is_alone || look.nodes[node].active()
+            })?;
+            if !is_alone {
+                return Ok(());
+            }
+            let name = NODES[node];
+            self.mark(format!("{name}: heartbeat has not asked, and is started anew"), false);
+            self.setting.stop_node(self.lab, name)?;
+            self.start_services(node)?;
+        }
+        bail!("heartbeat has not asked the other node in {TIMES} starts")
     }
 
     /// Waits for an acknowledgement: a group that runs is of no use to a client

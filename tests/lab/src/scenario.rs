@@ -77,6 +77,9 @@ pub enum Step {
     AwaitFault,
     /// Until the whole group runs on a side, or on any.
     AwaitGroup(Option<Side>),
+    /// Until it runs on a side that has come back to a cluster in which that takes
+    /// everything back.
+    AwaitReturn(Side),
     /// Until the client is served.
     AwaitClient,
     /// What an administrator does once the cause is mended.
@@ -238,10 +241,10 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
 /// by itself: its own stop and start, which is how the articles try it, and faults.
 fn films(service: Service) -> Vec<Scenario> {
     use Side::{First, Second};
-    use Step::{AwaitClient, AwaitGroup, AwaitRefusal, Cut, Enlarge, Grow, Mend};
+    use Step::{AwaitClient, AwaitGroup, AwaitRefusal, AwaitReturn, Cut, Enlarge, Grow, Mend};
     use Step::{PowerOff, PowerOn, Restore, Spoil, StartNode, StopNode, Wait};
     let away = [StopNode(First), AwaitGroup(Some(Second)), AwaitClient];
-    let back = [StartNode(First), AwaitGroup(Some(First)), AwaitClient];
+    let back = [StartNode(First), AwaitReturn(First), AwaitClient];
     let cut = |network| [Cut { side: First, network, silent: true }, Wait(20), Mend, AwaitClient];
     // vblade measures its device when it starts.
     let growth = match service {
