@@ -3,10 +3,13 @@
 //! of their parameters.
 
 use anyhow::Result;
-use common::configured;
 use common::host::lio::name;
 use common::host::lio::portal::Portal;
+use common::host::tgt;
+use common::{View, configured, installed};
 use ocf_meta::{Kind, Value, choices};
+use std::fmt;
+use std::net::IpAddr;
 
 /// The mark in the LUNs that we make.
 pub(crate) const DISK: &str = "disk";
@@ -23,16 +26,39 @@ choices! {
 }
 
 impl Implementation {
+    pub(crate) fn is_tgt(self) -> bool {
+        self == Self::Tgt
+    }
+
     /// Fails for one that is not offered.
     pub(crate) fn check(self) -> Result<()> {
         let instead = "set implementation=lio-t, or leave it unset, for LIO, which each kernel has";
         let why = match self {
-            Self::LioT | Self::Lio => return Ok(()),
-            Self::Tgt => "tgt is not offered",
+            Self::LioT | Self::Lio | Self::Tgt => return Ok(()),
             Self::Iet => "the iSCSI Enterprise Target is in no kernel any more",
             Self::Scst => "SCST is not offered, since it is in no distribution's kernel",
         };
         Err(configured(format!("{why}: {instead}")))
+    }
+}
+
+/// Whether a program of tgt's can be run here.
+pub(crate) fn suits_tgt(view: &View) -> Result<()> {
+    tgt::program(view).map(drop).map_err(|_| {
+        installed("tgtd is not installed, which implementation=tgt needs: install the package tgt (scsi-target-utils)")
+    })
+}
+
+/// Fails where a value would end in the middle: tgtd takes several in one text,
+/// with commas between them.
+pub(crate) fn check_for_tgt<'v>(
+    values: impl IntoIterator<Item = (&'static str, &'v str)>,
+) -> Result<()> {
+    match values.into_iter().find(|(_, value)| value.contains([',', '\n'])) {
+        Some((name, _)) => Err(configured(format!(
+            "parameter {name} has a comma or a line's end in it, which tgtd cannot be told"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -52,23 +78,73 @@ impl Value for Iqn {
     }
 }
 
-/// Names of initiators, with blanks between them.
+/// Initiators, with blanks between them: their names, and for tgt addresses and
+/// networks as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Initiators(pub(crate) Vec<String>);
+pub struct Initiators {
+    /// Their names, in small letters.
+    pub(crate) names: Vec<String>,
+    /// Addresses and networks, and ALL.
+    pub(crate) addresses: Vec<String>,
+}
 
 impl Value for Initiators {
     const KIND: Kind = Kind::String;
 
     fn parse(text: &str) -> Result<Self, String> {
-        let mut names = Vec::new();
+        let mut found = Self::default();
         for word in text.split_whitespace() {
-            let name = name::iscsi(word).map_err(|what| format!("a list with {what}"))?;
-            if !names.contains(&name) {
-                names.push(name);
+            let (list, one) = match is_address(word) {
+                true => (&mut found.addresses, word.to_owned()),
+                false => {
+                    let name = name::iscsi(word).map_err(|what| format!("a list with {what}"))?;
+                    (&mut found.names, name)
+                }
+            };
+            if !list.contains(&one) {
+                list.push(one);
             }
         }
-        Ok(Self(names))
+        Ok(found)
     }
+}
+
+impl fmt::Display for Initiators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<&str> = self.names.iter().chain(&self.addresses).map(String::as_str).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl Initiators {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.addresses.is_empty()
+    }
+
+    /// Fails for what LIO does not know initiators by.
+    pub(crate) fn check_for_lio(&self) -> Result<()> {
+        match self.addresses.first() {
+            Some(address) => Err(configured(format!(
+                "parameter allowed_initiators has {address}, and LIO knows initiators by their \
+                 names alone: a firewall can tell addresses, or implementation=tgt"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `ALL`, an address, or a network: `10.0.0.0/24`.
+fn is_address(word: &str) -> bool {
+    let (address, bits) = match word.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (word, None),
+    };
+    let longest = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return word == "ALL",
+    };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= longest))
 }
 
 /// Addresses to listen at, with blanks between them.
@@ -124,8 +200,15 @@ mod tests {
 
     #[test]
     fn a_list_is_read_whole_or_not_at_all() {
-        assert_eq!(Initiators::parse(" iqn.1993-08.a:X  iqn.1993-08.a:x ").unwrap().0.len(), 1);
-        assert!(Initiators::parse("iqn.1993-08.a:x host").is_err());
+        let named = Initiators::parse(" iqn.1993-08.a:X  iqn.1993-08.a:x ").unwrap();
+        assert_eq!((named.names.len(), named.addresses.len()), (1, 0));
+        assert!(named.check_for_lio().is_ok());
+        let mixed = Initiators::parse("ALL iqn.1993-08.a:x 10.0.0.0/24 fd00::1").unwrap();
+        assert_eq!(mixed.addresses, ["ALL", "10.0.0.0/24", "fd00::1"]);
+        assert!(mixed.check_for_lio().unwrap_err().to_string().contains("ALL"));
+        for wrong in ["iqn.1993-08.a:x host", "10.0.0.0/33", "all", "10.0.0"] {
+            assert!(Initiators::parse(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(Portals::parse("10.0.0.1 fd00::1:3260").unwrap().0.len(), 2);
         assert!(Portals::parse("10.0.0.1 storage.example.com").is_err());
         assert!(Portals::parse("10.0.0.1 [::]:3260").unwrap_err().contains("exclude"));
@@ -137,13 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn what_would_end_a_value_for_tgt_is_refused_by_name() {
+        assert!(check_for_tgt([("path", "/dev/drbd1"), ("scsi_sn", "a=b")]).is_ok());
+        let refused = check_for_tgt([("path", "/srv/a,online=0")]).unwrap_err().to_string();
+        assert!(refused.contains("parameter path"), "{refused}");
+    }
+
+    #[test]
     fn what_is_not_offered_is_refused_by_name_and_says_what_is() {
-        assert!(Implementation::LioT.check().is_ok() && Implementation::Lio.check().is_ok());
-        for (other, word) in [
-            (Implementation::Tgt, "tgt"),
-            (Implementation::Iet, "Enterprise"),
-            (Implementation::Scst, "SCST"),
-        ] {
+        for offered in [Implementation::LioT, Implementation::Lio, Implementation::Tgt] {
+            assert!(offered.check().is_ok());
+        }
+        for (other, word) in [(Implementation::Iet, "Enterprise"), (Implementation::Scst, "SCST")] {
             let refused = other.check().unwrap_err().to_string();
             assert!(refused.contains(word) && refused.contains("lio-t"), "{refused}");
         }

@@ -1,4 +1,5 @@
-//! `iSCSILogicalUnit`: a disk that an iSCSI target of the kernel's LIO shows.
+//! `iSCSILogicalUnit`: a disk that an iSCSI target of the kernel's LIO shows; or of
+//! tgt, where that is asked for (`on_tgt.rs`).
 //!
 //! What start has made is known by what nobody can change: the number of the LUN
 //! in its target, and the text that start leaves in the store. The path of the
@@ -10,6 +11,7 @@
 //! has the device open; and a store that a start has left behind makes every
 //! later start fail.
 
+mod on_tgt;
 mod start;
 
 use crate::covered;
@@ -58,17 +60,19 @@ params! {
         [required, names, position = 1] target_iqn: Iqn,
         /// Number of the LUN.
         ///
-        /// From 0 to 16383.
+        /// From 0 to 16383; for tgt from 1.
         [required, names, position = 2] lun: u64,
         /// Block device or file to serve.
         ///
-        /// A file needs liot_bstype=fileio.
+        /// A file needs liot_bstype=fileio, but for tgt.
         [required, position = 3] path: Option<PathBuf>,
         /// Serial number of the disk.
         ///
         /// What clients know it by, on whichever node it is: their names for the disk are made of its hexadecimal digits, so no two disks may have the same. By default the first 8 digits of the MD5 sum of the resource's name.
         [unique] scsi_sn: Option<String>,
-        /// Taken and not used: LIO has no such field.
+        /// Identity of the disk in tgt.
+        ///
+        /// By default the first 16 letters of the resource's name. LIO has no such field.
         [unique] scsi_id: Option<String>,
         /// Vendor that the disk says it is of.
         ///
@@ -112,17 +116,23 @@ params! {
         [] additional_parameters: Option<Settings>,
         /// Which target.
         ///
-        /// LIO is offered, which is lio-t; lio means the same.
+        /// lio-t is the kernel's LIO, and lio the same; tgt is the program tgtd.
         [] implementation: Implementation = "lio-t",
         /// Taken and not used: a number that is free is found.
         [] lio_iblock: u32 = "0",
-        /// Taken and not used: for tgt.
+        /// How tgtd reaches the disk.
+        ///
+        /// rdwr, aio, sg and others that tgtd was built with. By default rdwr, by way of the page cache: a client is told that there is a cache, and has it flushed.
         [] tgt_bstype: Option<String>,
-        /// Taken and not used: for tgt.
+        /// Flags with which tgtd opens it.
+        ///
+        /// direct or sync. direct is passed over for aio, which has nothing else.
         [] tgt_bsoflags: Option<String>,
-        /// Taken and not used: for tgt.
+        /// Options of how tgtd reaches it.
         [] tgt_bsopts: Option<String>,
-        /// Taken and not used: for tgt.
+        /// What tgtd shows it as.
+        ///
+        /// disk, cd, tape, changer, osd, or pt to hand commands through.
         [] tgt_device_type: Option<String>,
         /// Taken and not used: for SCST.
         [] scst_bstype: ScstType = "vdisk_blockio",
@@ -131,7 +141,7 @@ params! {
 
 static META: Meta = Meta {
     name: "iSCSILogicalUnit",
-    shortdesc: "A disk of an iSCSI target of the kernel's LIO",
+    shortdesc: "A disk of an iSCSI target of the kernel's LIO, or of tgt",
     longdesc: "Serves a block device or a file as a disk (a LUN) of an iSCSI target. The target is a resource of the agent iSCSITarget, whose manual says how they are grouped, with portblock around them.\n\n\
         What clients know the disk by is the same on each node, and the same as with the shell agent: the serial number and the model follow from the resource's name unless they are set. So names below /dev/disk/by-id stay when the provider is changed. Two disks of one identity would be taken for two ways to one disk, and written to from both: a start refuses that.\n\n\
         Reservations that clients have asked to be kept over a loss of power are read from where the kernel keeps them, /var/target/pr or pr below what dbroot says, before the disk is shown. To have them on the other node as well, let that directory be a link onto the volume that moves.\n\n\
@@ -151,8 +161,8 @@ static META: Meta = Meta {
         by_hand: "iqn.2001-04.com.example:storage 1 /dev/drbd1 start",
     },
     differences: &[
-        "implementation unset means LIO, whatever programs are installed; tgt, iet and scst are refused by a start, with code 6.",
-        "No program is called. targetcli may be used beside it; the lock under which it numbers its stores is held.",
+        "implementation unset means LIO, whatever programs are installed; iet and scst are refused by a start, with code 6.",
+        "No program is called, tgtadm neither. targetcli may be used beside it; the lock under which it numbers its stores is held.",
         "A disk whose path is gone still runs as long as LIO shows it, and is taken down by a stop; the shell agent takes it for stopped.",
         "A path that leads to another device than the one that is served is reported (code 190, or the log).",
         "A start clears away what an earlier one has left half made.",
@@ -160,6 +170,7 @@ static META: Meta = Meta {
         "Every initiator that is listed in the target, or in allowed_initiators, sees the disk; the shell agent shows an initiator no second disk.",
         "An initiator that allowed_initiators adds to a target with a password is asked for the same one.",
         "vendor_id is said where the kernel can be told (Linux 5.0); the shell agent passes it over with LIO. additional_parameters are set.",
+        "With tgt, a LUN is known by its target, its number and what it shows; the shell agent takes any LUN of any target with that path for it. One whose path is gone runs as long as tgtd shows it. Which device tgtd has opened it does not tell. write_cache, allowed_initiators and emulate_ parameters are for LIO, and passed over.",
         "scsi_sn set empty means the default. There is no action reload.",
     ],
 };
@@ -180,8 +191,17 @@ pub struct ISCSILogicalUnit {
 }
 
 /// What was seen.
+#[derive(Debug)]
+pub enum State {
+    /// In LIO.
+    Lio(Found),
+    /// In tgt.
+    Tgt(on_tgt::Seen),
+}
+
+/// What was seen in LIO.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct Found {
     /// The LUN of our number, if it is ours or nobody's.
     lun: Option<Lun>,
     /// What it has open.
@@ -222,25 +242,34 @@ impl Agent for ISCSILogicalUnit {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
+        if self.is_tgt() {
+            return self.observe_tgt(view).map(State::Tgt);
+        }
         let lio = match Lio::open(view)? {
             Ok(lio) => lio,
-            Err(absent) => return Ok(State { absent: Some(absent), ..State::default() }),
+            Err(absent) => {
+                return Ok(State::Lio(Found { absent: Some(absent), ..Found::default() }));
+            }
         };
-        let mut state = State::default();
+        let mut state = Found::default();
         let iqn = self.iqn(&lio)?;
         if let Some(lun) = lio.lun(&iqn, self.params.lun, DISK)? {
             self.take_lun(view, &lio, &iqn, lun, &mut state)?;
         }
         if state.is_shown() {
-            return Ok(state);
+            return Ok(State::Lio(state));
         }
         state.idle = acl::idle(view, &iqn, MAKER)?;
         self.take_record(view, &mut state)?;
         self.look_for_stores(&lio, &mut state)?;
-        Ok(state)
+        Ok(State::Lio(state))
     }
 
     fn status(&self, state: &State) -> Status {
+        let state = match state {
+            State::Lio(state) => state,
+            State::Tgt(seen) => return self.status_tgt(seen),
+        };
         if let Some(absent) = &state.absent {
             return Status::Stopped(absent.clone());
         }
@@ -253,6 +282,10 @@ impl Agent for ISCSILogicalUnit {
     }
 
     fn facts(&self, state: &State) -> Vec<Fact> {
+        let state = match state {
+            State::Lio(state) => state,
+            State::Tgt(seen) => return self.facts_tgt(seen),
+        };
         let mut facts = Vec::new();
         if let Some((_, store)) = state.lun.as_ref().and_then(|lun| lun.store.as_ref()) {
             let device = state.backing.as_ref().and_then(|backing| backing.device);
@@ -272,10 +305,17 @@ impl Agent for ISCSILogicalUnit {
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        self.plan_start(view, from)
+        match from {
+            State::Lio(from) => self.plan_start(view, from),
+            State::Tgt(seen) => self.start_tgt(view, seen),
+        }
     }
 
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+        let from = match from {
+            State::Lio(from) => from,
+            State::Tgt(seen) => return Ok(self.stop_tgt(seen)),
+        };
         let mut plan = Plan::new();
         let iqn = match Lio::open(view)? {
             Ok(lio) => self.iqn(&lio)?,
@@ -313,12 +353,20 @@ impl Extras for ISCSILogicalUnit {
     const TASKS: Tasks = configfs::carry_out;
 
     fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        if self.is_tgt() {
+            return Plan::new();
+        }
         covered::mount(view, lio::MODULE)
     }
 
     fn validate(&self) -> Result<()> {
         let params = &self.params;
         params.implementation.check()?;
+        if self.is_tgt() {
+            self.validate_for_tgt()?;
+        } else if let Some(initiators) = &params.allowed_initiators {
+            initiators.check_for_lio()?;
+        }
         let wrong = |name: &str, what: &str| Err(configured(format!("parameter {name} {what}")));
         // What SCSI can address without further ado.
         if params.lun > 16383 {
@@ -361,6 +409,9 @@ impl Extras for ISCSILogicalUnit {
     }
 
     fn suits(&self, view: &View) -> Result<()> {
+        if self.is_tgt() {
+            return self.suits_tgt(view);
+        }
         self.kind(view).map(drop)
     }
 }
@@ -372,7 +423,7 @@ const MAKER: &str = "iSCSILogicalUnit";
 /// What is locked while an entry has no LUN, and may be about to get one.
 const ACLS: &str = "iSCSILogicalUnit.initiators";
 
-impl State {
+impl Found {
     /// Whether the LUN shows a store of ours.
     fn is_shown(&self) -> bool {
         self.lun.as_ref().is_some_and(|lun| lun.store.is_some())
@@ -398,7 +449,7 @@ impl ISCSILogicalUnit {
         lio: &Lio<'_>,
         iqn: &str,
         lun: Lun,
-        state: &mut State,
+        state: &mut Found,
     ) -> Result<()> {
         let Some((_, store)) = lun.store.clone() else {
             // Between the making of the one and the other.
@@ -442,7 +493,7 @@ impl ISCSILogicalUnit {
                 self.path.display()
             )));
         }
-        for initiator in self.params.allowed_initiators.iter().flat_map(|list| &list.0) {
+        for initiator in self.params.allowed_initiators.iter().flat_map(|list| &list.names) {
             if !acl::sees(view, iqn, initiator, self.params.lun)? {
                 return Ok(Some(format!("{initiator} does not see {}", self.lun())));
             }
@@ -464,7 +515,7 @@ impl ISCSILogicalUnit {
     }
 
     /// Stores of ours that nothing shows, or the proof that there are none.
-    fn look_for_stores(&self, lio: &Lio<'_>, state: &mut State) -> Result<()> {
+    fn look_for_stores(&self, lio: &Lio<'_>, state: &mut Found) -> Result<()> {
         let stores = lio.stores()?;
         for store in stores.iter() {
             if self.is_ours(lio, store)? && !self.is_rival(lio, store, state)? {
@@ -478,7 +529,7 @@ impl ISCSILogicalUnit {
     }
 
     /// Whether somebody else shows a store that has our name by chance.
-    fn is_rival(&self, lio: &Lio<'_>, store: &Store, state: &State) -> Result<bool> {
+    fn is_rival(&self, lio: &Lio<'_>, store: &Store, state: &Found) -> Result<bool> {
         if state.rival.as_ref() == Some(store) {
             return Ok(true);
         }
@@ -495,7 +546,7 @@ impl ISCSILogicalUnit {
     }
 
     /// What a start or a stop that was cut short has left.
-    fn left_over(&self, state: &State) -> String {
+    fn left_over(&self, state: &Found) -> String {
         match (state.loose.first(), &state.lun) {
             (Some(store), _) => {
                 format!("store {}/{} is left, and no LUN shows it", store.adapter, store.name)
@@ -507,7 +558,7 @@ impl ISCSILogicalUnit {
     /// The adapter that a start has noted before it made it: whether that has no
     /// store. It has nothing open, so a record that cannot be read leaves no
     /// doubt: it is forgotten.
-    fn take_record(&self, view: &View, state: &mut State) -> Result<()> {
+    fn take_record(&self, view: &View, state: &mut Found) -> Result<()> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let parse = |text: &str| {
             let adapter = text.trim().to_owned();
@@ -534,7 +585,7 @@ impl ISCSILogicalUnit {
     }
 
     /// The steps that remove what was left half made.
-    fn clear_away(&self, plan: &mut Plan<'_>, from: &State) {
+    fn clear_away(&self, plan: &mut Plan<'_>, from: &Found) {
         for store in &from.loose {
             self.close(plan, store.clone());
         }

@@ -1,4 +1,5 @@
-//! `iSCSITarget`: a target of the kernel's LIO, without its disks.
+//! `iSCSITarget`: a target of the kernel's LIO, without its disks; or of tgt, where
+//! that is asked for (`on_tgt.rs`).
 //!
 //! A target is known by its name, which the kernel keeps and nobody can change.
 //! It runs when the kernel has it open, at each address that was asked for, and
@@ -9,10 +10,12 @@
 //! through all of LIO for each address and each initiator. It takes a target
 //! that is there and closed for stopped, and then never removes it.
 
+mod on_tgt;
+
 use crate::covered;
-use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Portals, Settings};
+use crate::iscsi::{DISK, Implementation, Initiators, Iqn, Portals, Settings, suits_tgt};
 use anyhow::Result;
-use common::host::lio::discovery::Credentials;
+use common::host::credentials::Credentials;
 use common::host::lio::portal::Portal;
 use common::host::lio::{self, Group, Lio, acl, build};
 use common::host::tasks::Tasks;
@@ -32,7 +35,7 @@ params! {
         [required, names, unique, position = 1] iqn: Iqn,
         /// Addresses to listen at.
         ///
-        /// With blanks between them, each with or without a port: 10.0.0.9:3260, [fd00::9]:3260. Without brackets, what is behind the last colon of an IPv6 address is the port. The default means all addresses of both kinds, as far as this host has them; an address that is named has to be listened at.
+        /// With blanks between them, each with or without a port: 10.0.0.9:3260, [fd00::9]:3260. Without brackets, what is behind the last colon of an IPv6 address is the port. The default means all addresses of both kinds, as far as this host has them; an address that is named has to be listened at. tgtd listens where it was started to.
         [position = 2] portals: Portals = "0.0.0.0:3260",
         /// Addresses among them that take iSER.
         ///
@@ -40,7 +43,7 @@ params! {
         [] iser_portals: Option<Portals>,
         /// Initiators that may log in.
         ///
-        /// Their names, with blanks between them. Unset, every initiator may that can answer what is asked.
+        /// Their names, with blanks between them; for tgt also addresses and networks, 10.0.0.0/24. Unset, every initiator may that can answer what is asked.
         [] allowed_initiators: Option<Initiators>,
         /// User that initiators have to be.
         ///
@@ -56,24 +59,27 @@ params! {
         [] outgoing_password: Option<String>,
         /// Further settings of the target.
         ///
-        /// As name=value, with blanks between them: MaxConnections=4 default_cmdsn_depth=128. The names are those of the files that LIO has for a target below param and attrib; what it does not have is passed over, and the log says so.
+        /// As name=value, with blanks between them: MaxConnections=4 default_cmdsn_depth=128. The names are those of the files that LIO has for a target below param and attrib, or those that tgtadm sets for one; what is not known is passed over, and the log says so.
         [] additional_parameters: Option<Settings>,
         /// Which target.
         ///
-        /// LIO is offered, which is lio-t; lio means the same.
+        /// lio-t is the kernel's LIO, and lio the same; tgt is the program tgtd, which has to run.
         [] implementation: Implementation = "lio-t",
-        /// Taken and not used: LIO has no numbers for targets.
+        /// Number of the target in tgtd.
+        ///
+        /// From 1. By default one that is free. LIO has no numbers for targets.
         [] tid: Option<u32>,
     }
 }
 
 static META: Meta = Meta {
     name: "iSCSITarget",
-    shortdesc: "An iSCSI target of the kernel's LIO",
-    longdesc: "Serves an iSCSI target with LIO, the target that each kernel has. Its disks are resources of their own, of the agent iSCSILogicalUnit.\n\n\
+    shortdesc: "An iSCSI target of the kernel's LIO, or of tgt",
+    longdesc: "Serves an iSCSI target with LIO, the target that each kernel has, or with tgt. Its disks are resources of their own, of the agent iSCSILogicalUnit.\n\n\
         In a group the target comes first, then its disks, and they are stopped the other way round. A client that logs in in between finds a disk missing, and may give an error to its file system. So let portblock close the port before all of them, and open it after the last: then clients wait, and go on where they were.\n\n\
         A stop closes the target, which ends its sessions, waits for them, and removes what belongs to the target. LUNs that are still in it go with it, and the log names them; the devices behind them are for their own resources to close.\n\n\
-        Needs neither targetcli nor its service, target.service, which is best disabled: at boot it would open the cluster's disks before the cluster does.",
+        Needs neither targetcli nor its service, target.service, which is best disabled: at boot it would open the cluster's disks before the cluster does.\n\n\
+        With implementation=tgt the target is served by the program tgtd, which its own service starts at boot (systemctl enable --now tgt), with no target of the cluster's in /etc/tgt. When tgtd ends, all its targets have stopped.",
     params: ISCSITargetParams::TABLE,
     words: Words::Positions,
     actions: &[
@@ -89,12 +95,13 @@ static META: Meta = Meta {
         by_hand: "iqn.2001-04.com.example:storage start",
     },
     differences: &[
-        "implementation unset means LIO, whatever programs are installed; the shell agent takes the first of iet, tgt, lio, lio-t and scst whose program it finds. tgt, iet and scst are refused by a start, with code 6.",
-        "No program is called. targetcli may be used beside it; the lock under which it numbers its stores is held.",
+        "implementation unset means LIO, whatever programs are installed; the shell agent takes the first of iet, tgt, lio, lio-t and scst whose program it finds. iet and scst are refused by a start, with code 6.",
+        "No program is called, tgtadm neither. targetcli may be used beside it; the lock under which it numbers its stores is held.",
         "A target that is there and closed, or does not listen at an address that was named, has failed; the shell agent calls the first stopped, which leaves it there for ever, and does not look at addresses.",
         "A target that asks for no password although one is set has failed.",
         "A start completes what an earlier one has left half made.",
         "Addresses of IPv6 are taken, with and without brackets. With the default of portals the target listens at all addresses; the shell agent leaves that to iSCSILogicalUnit, which does not always do it.",
+        "With tgt, tid may be left unset; a target whose name begins like another's is not taken for it; where allowed_initiators is unset everyone is admitted, whom the shell agent admits nobody; names of initiators are taken besides addresses. What a target tells of itself is not asked for at each monitor: who is admitted, and whose password is asked for, is.",
         "Where allowed_initiators is set and incoming_username is not, no password is asked for.",
         "outgoing_username and outgoing_password, for mutual CHAP, are new. Half a pair is refused.",
         "additional_parameters takes settings below attrib as well; who is asked for a password, and who may log in, is not among them.",
@@ -119,6 +126,8 @@ pub enum State {
         /// What has been made of it.
         group: Option<Group>,
     },
+    /// The same, of tgt.
+    Tgt(on_tgt::Seen),
 }
 
 impl Agent for ISCSITarget {
@@ -131,6 +140,9 @@ impl Agent for ISCSITarget {
     }
 
     fn observe(&self, view: &View) -> Result<State> {
+        if self.is_tgt() {
+            return self.observe_tgt(view).map(State::Tgt);
+        }
         let lio = match Lio::open(view)? {
             Ok(lio) => lio,
             Err(absent) => return Ok(State::Gone(absent)),
@@ -145,6 +157,7 @@ impl Agent for ISCSITarget {
         let group = match state {
             State::Gone(absent) => return Status::Stopped(absent.clone()),
             State::There { group, .. } => group,
+            State::Tgt(seen) => return self.status_tgt(seen),
         };
         match self.fault(group.as_ref()) {
             Some(reason) => Status::Failed(Role::Started, reason),
@@ -153,7 +166,11 @@ impl Agent for ISCSITarget {
     }
 
     fn facts(&self, state: &State) -> Vec<Fact> {
-        let State::There { iqn, group } = state else { return Vec::new() };
+        let (iqn, group) = match state {
+            State::There { iqn, group } => (iqn, group),
+            State::Tgt(seen) => return self.facts_tgt(seen),
+            State::Gone(_) => return Vec::new(),
+        };
         let Some(group) = group else { return vec![Fact::new("target", format!("{iqn}: begun"))] };
         let switch = if group.is_enabled { "open" } else { "closed" };
         let whom = match (group.admits_all, group.asks_for_secret) {
@@ -166,10 +183,11 @@ impl Agent for ISCSITarget {
         vec![Fact::new("target", format!("{iqn}: {switch} {whom}, at {places}"))]
     }
 
-    fn start<'a>(&'a self, _: &View, from: &State) -> Result<Plan<'a>> {
+    fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let (iqn, group) = match from {
             State::Gone(_) => (self.params.iqn.0.clone(), None),
             State::There { iqn, group } => (iqn.clone(), group.clone()),
+            State::Tgt(_) => return self.start_tgt(view),
         };
         let is_open = group.as_ref().is_some_and(|group| group.is_enabled);
         let mut plan = Plan::new();
@@ -183,11 +201,7 @@ impl Agent for ISCSITarget {
             build::complete_target(system, &name)
         });
         let name = iqn.clone();
-        let asked = match self.incoming() {
-            Some(incoming) => format!("ask for the password of {}", incoming.user),
-            None => "ask for no password".into(),
-        };
-        plan.step(asked, move |system| {
+        plan.step(self.question(), move |system| {
             build::ask(system, &name, self.incoming().as_ref(), self.outgoing().as_ref())
         });
         let name = iqn.clone();
@@ -208,7 +222,11 @@ impl Agent for ISCSITarget {
 
     fn stop<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         let mut plan = Plan::new();
-        let State::There { iqn, group } = from else { return Ok(plan) };
+        let (iqn, group) = match from {
+            State::There { iqn, group } => (iqn, group),
+            State::Tgt(seen) => return Ok(self.stop_tgt(seen)),
+            State::Gone(_) => return Ok(plan),
+        };
         if group.is_some() {
             close(&mut plan, iqn.clone());
             let name = iqn.clone();
@@ -240,12 +258,20 @@ impl Extras for ISCSITarget {
     const TASKS: Tasks = configfs::carry_out;
 
     fn uncover<'a>(&'a self, view: &View) -> Plan<'a> {
+        if self.is_tgt() {
+            return Plan::new();
+        }
         covered::mount(view, lio::MODULE)
     }
 
     fn validate(&self) -> Result<()> {
         let params = &self.params;
         params.implementation.check()?;
+        if self.is_tgt() {
+            self.validate_for_tgt()?;
+        } else if let Some(initiators) = &params.allowed_initiators {
+            initiators.check_for_lio()?;
+        }
         let pairs = [
             ("incoming", &params.incoming_username, &params.incoming_password),
             ("outgoing", &params.outgoing_username, &params.outgoing_password),
@@ -284,11 +310,17 @@ impl Extras for ISCSITarget {
     }
 
     fn suits(&self, view: &View) -> Result<()> {
+        if self.is_tgt() {
+            return suits_tgt(view);
+        }
         module::can_load(view, "iscsi_target_mod").map_err(|err| installed(format!("{err:#}")))
     }
 
     fn advice(&self, view: &View, state: &State) -> Vec<Fact> {
         let mut facts = Vec::new();
+        if let State::Tgt(seen) = state {
+            return self.advice_tgt(seen);
+        }
         if let State::There { iqn, .. } = state
             && let Ok(Ok(lio)) = Lio::open(view)
             && let Ok(sessions) = lio.sessions(iqn)
@@ -346,18 +378,25 @@ impl ISCSITarget {
         credentials(&self.params.incoming_username, &self.params.incoming_password)
     }
 
+    fn question(&self) -> String {
+        match self.incoming() {
+            Some(incoming) => format!("ask for the password of {}", incoming.user),
+            None => "ask for no password".into(),
+        }
+    }
+
     fn outgoing(&self) -> Option<Credentials> {
         credentials(&self.params.outgoing_username, &self.params.outgoing_password)
     }
 
     fn initiators(&self) -> &[String] {
-        self.params.allowed_initiators.as_ref().map_or(&[], |list| &list.0)
+        self.params.allowed_initiators.as_ref().map_or(&[], |list| &list.names)
     }
 
     fn whom(&self) -> String {
-        match self.initiators() {
-            [] => "every initiator".into(),
-            some => some.join(", "),
+        match &self.params.allowed_initiators {
+            Some(list) if !list.is_empty() => list.to_string(),
+            _ => "every initiator".into(),
         }
     }
 

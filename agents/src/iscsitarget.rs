@@ -66,7 +66,7 @@ static META: Meta = Meta {
         by_hand: "start",
     },
     differences: &[
-        "The targets are made in LIO, not in the iSCSI Enterprise Target, which no kernel has any more.",
+        "The targets are made in LIO, not in the iSCSI Enterprise Target, which no kernel has any more. tgt is not offered here: it keeps LUN 0 of each target for itself, and that is the disk of nearly each ietd.conf.",
         "LIO holds one user a target and one for discovery: a second IncomingUser is refused, by its line.",
         "LIO does not know who may log in by address: an entry of initiators.allow or initiators.deny that is more than ALL is refused, by its line; a firewall can do that.",
         "The serial number of a disk is its ScsiSN, else its ScsiId, else made of the target's name and the number, and so the same on each node. Links in /dev/disk/by-id begin with scsi-36001405 instead of scsi-1IET, as LIO has an identity that udev prefers; UUIDs and labels of file systems stay.",

@@ -18,6 +18,7 @@
 //! | `aoe.rs`     | an initiator of ATA over Ethernet                        |
 //! | `wire.rs`    | the frames a neighbour hears                             |
 //! | `libvirt.rs` | libvirt's daemon, and guests of qemu's                     |
+//! | `tgt.rs`     | tgt's daemon, and an initiator that is a program       |
 //! | `disk.rs`    | loop devices with file systems, some that can be frozen  |
 //! | `fuse.rs`    | file systems and disks that stop answering               |
 //! | `state.rs`   | what the kernel says: addresses, routes, mounts          |
@@ -49,6 +50,7 @@ mod program;
 mod runner;
 mod state;
 mod text;
+mod tgt;
 mod tier;
 mod wait;
 mod wire;
@@ -66,6 +68,7 @@ pub use older::kernel;
 pub use place::{AGENTS, HARESOURCES, STOCK, STOCK_HARESOURCES};
 pub use program::{Output, Program, Running, bytes};
 pub use state::{Address, Mount, State};
+pub use tgt::TGT;
 pub use tier::{Case, Cases, on_its_own_machine, tier};
 pub use wait::wait_until;
 pub use wire::{Capture, Frame};

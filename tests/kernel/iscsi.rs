@@ -1,6 +1,8 @@
 //! `iSCSITarget` and `iSCSILogicalUnit`, as far as that needs no LIO, which is
 //! one for the whole machine: the rest is in the lab.
 
+mod tgt;
+
 use crate::harness::{Call, Case, Cases, Machine};
 
 const IQN: &str = "iqn.2001-04.com.example:not-there";
@@ -21,6 +23,7 @@ pub fn cases(cases: &mut Cases) {
     add("iSCSILogicalUnit: a stop needs neither the target nor the device", gone);
     add("iSCSITarget: a module that takes too long to load is not one that is missing", slow);
     add("iscsitarget: behind a link that leads nowhere is nothing, and a start says so", dangling);
+    tgt::cases(cases);
 }
 
 fn target(machine: &Machine) -> Call {
@@ -50,7 +53,6 @@ fn no_disk(machine: &Machine) {
 fn wrong_target(machine: &Machine) {
     for (name, value, told) in [
         ("implementation", "scst", "implementation=lio-t"),
-        ("implementation", "tgt", "implementation=lio-t"),
         ("implementation", "iet", "implementation=lio-t"),
         ("implementation", "other", "implementation"),
         ("portals", "storage.example.com:3260", "portals"),

@@ -1,6 +1,6 @@
 //! Making the store and showing it.
 
-use super::{ACLS, Backstore, ISCSILogicalUnit, ISCSILogicalUnitParams, MAKER, State};
+use super::{ACLS, Backstore, Found, ISCSILogicalUnit, ISCSILogicalUnitParams, MAKER};
 use crate::iscsi::DISK;
 use anyhow::{Context, Result, bail};
 use common::host::lio::build::{self, Attribute, Kind, Model, NewStore};
@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 use std::path::Path;
 
 impl ISCSILogicalUnit {
-    pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
+    pub(super) fn plan_start<'a>(&'a self, view: &View, from: &Found) -> Result<Plan<'a>> {
         let iqn = self.check_target(view)?;
         if let Some(rival) = &from.rival {
             bail!(
@@ -44,7 +44,7 @@ impl ISCSILogicalUnit {
     fn plan_store<'a>(
         &'a self,
         view: &View,
-        from: &State,
+        from: &Found,
         iqn: &str,
         plan: &mut Plan<'a>,
     ) -> Result<()> {
@@ -91,10 +91,10 @@ impl ISCSILogicalUnit {
         let listed;
         let whom = match &self.params.allowed_initiators {
             Some(named) => {
-                for initiator in &named.0 {
+                for initiator in &named.names {
                     acl::admit_as_target(system, iqn, initiator, MAKER)?;
                 }
-                &named.0
+                &named.names
             }
             None => {
                 listed = acl::initiators(system, iqn)?;
@@ -142,7 +142,7 @@ impl ISCSILogicalUnit {
     }
 
     /// Fails where another disk that is served has the same identity.
-    fn check_identity(&self, view: &View, from: &State, wanted: &NewStore) -> Result<()> {
+    fn check_identity(&self, view: &View, from: &Found, wanted: &NewStore) -> Result<()> {
         if wanted.kind == Kind::Passthrough {
             return Ok(());
         }

@@ -6,7 +6,7 @@
 //! `Target` is for discovery. Names are taken in any spelling of letters,
 //! `Yes` and `No` are not, and never were.
 
-use common::host::lio::discovery::Credentials;
+use common::host::credentials::Credentials;
 use common::host::lio::name;
 use std::fmt;
 

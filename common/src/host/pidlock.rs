@@ -37,6 +37,14 @@ fn holder_of(file: &File) -> Option<i32> {
     (i32::from(found.l_type) != libc::F_UNLCK && found.l_pid > 0).then_some(found.l_pid)
 }
 
+/// Whether anybody holds a lock of this kind on the file. Its process may be one
+/// whose number means nothing here.
+pub(super) fn is_held(file: &File) -> Result<bool> {
+    let mut found = whole(libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_GETLK(&mut found))?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
 /// Takes the name, unless another process holds it.
 pub fn take(system: &System<'_>, name: &str) -> Result<Option<PidLock>> {
     file::trusted_dir(system.run_dir())?;

@@ -43,6 +43,8 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("libvirtd", "libvirt-daemon", "guests of libvirt's"),
     ("qemu-system-x86_64", "qemu-system-x86", "guests, emulated"),
     ("qemu-img", "qemu-utils", "images of guests"),
+    ("tgtd", "tgt", "the iSCSI target that is a program"),
+    ("iscsi-inq", "libiscsi-bin", "an initiator that is a program, the witness for targets"),
     ("corosync", "corosync", "a cluster of our own, in namespaces"),
     ("pacemakerd", "pacemaker", "a cluster of our own, in namespaces"),
 ];
@@ -60,6 +62,7 @@ const SERVICES: &[&str] = &[
     "pacemaker",
     "pcsd",
     "pcsd-ruby",
+    "tgt",
     "vblade",
     "xfs_scrub_all.timer",
 ];

@@ -4,7 +4,8 @@
 //! an initiator sees the LUNs that are linked into it and no others.
 
 use crate::host::configfs;
-use crate::host::lio::discovery::{self, Credentials};
+use crate::host::credentials::Credentials;
+use crate::host::lio::discovery;
 use crate::host::lio::{Lio, Target};
 use crate::host::system::{System, View};
 use anyhow::Result;

@@ -5,7 +5,8 @@
 
 use crate::host::block;
 use crate::host::configfs;
-use crate::host::lio::discovery::{Credentials, login};
+use crate::host::credentials::Credentials;
+use crate::host::lio::discovery::login;
 use crate::host::lio::{Lio, MODULE, ROOT, Store, Target};
 use crate::host::lock::{self, Lock};
 use crate::host::module;

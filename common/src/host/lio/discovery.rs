@@ -2,25 +2,10 @@
 //! is one such setting for the whole machine.
 
 use crate::host::configfs;
+use crate::host::credentials::Credentials;
 use crate::host::lio::ROOT;
 use crate::host::system::{System, View};
 use anyhow::Result;
-
-/// A user and the secret that proves it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The name.
-    pub user: String,
-    /// The secret.
-    pub secret: String,
-}
-
-/// The secret is nobody's business.
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:***", self.user)
-    }
-}
 
 /// What clears a field: LIO takes it for no value.
 pub(super) const NONE: &str = "NULL";

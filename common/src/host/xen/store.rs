@@ -10,7 +10,7 @@ use crate::host::system::{System, View};
 use crate::host::unix_socket;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -220,13 +220,7 @@ impl Store {
     }
 
     fn wait(&self, what: PollFlags) -> Result<()> {
-        let left = self.deadline.left_ms();
-        ensure!(left > 0, "it does not come before the deadline");
-        let mut fds = [PollFd::new(self.line.as_fd(), what)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(err) => Err(err.into()),
-        }
+        unix_socket::wait(self.line.as_fd(), what, self.deadline)
     }
 }
 
@@ -364,7 +358,7 @@ pub(super) mod tests {
         let moment = Deadline::after(Duration::from_millis(50));
         let mut store = Store::open(&view, moment).unwrap().unwrap();
         let silent = format!("{:#}", store.list("/local/domain").unwrap_err());
-        assert_eq!(silent, "no answer from xenstore: it does not come before the deadline");
+        assert_eq!(silent, "no answer from xenstore: nothing comes before the deadline");
         drop(listener);
         assert!(soon(|| Store::open(&view, view.deadline()).unwrap().is_none()));
     }
