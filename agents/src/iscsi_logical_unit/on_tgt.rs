@@ -17,8 +17,8 @@ use common::{Absent, Fact, Plan, Role, Status, View, configured, installed};
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// The number that tgtd has for the target, if it is there.
-    tid: Option<u32>,
+    /// Whether its target is there.
+    has_target: bool,
     /// The LUN of our number, if it is ours.
     lun: Option<Lun>,
     /// The LUN of our number, if it is somebody else's.
@@ -45,10 +45,8 @@ impl ISCSILogicalUnit {
         let ours = &self.params.target_iqn.0;
         let (id, serial) = (self.scsi_id(), self.serial());
         for target in targets.iter() {
-            let is_target = target.iqn == *ours;
-            if is_target {
-                seen.tid = Some(target.tid);
-            }
+            let is_target = target.is_called(ours);
+            seen.has_target |= is_target;
             for lun in &target.luns {
                 if is_target && lun.number == self.params.lun {
                     let place = if self.has_made(lun) { &mut seen.lun } else { &mut seen.rival };
@@ -60,7 +58,7 @@ impl ISCSILogicalUnit {
         }
         let is_ours = |target: &Target| {
             let is_lun = |lun: &Lun| lun.number == self.params.lun && self.has_made(lun);
-            target.iqn == *ours && target.luns.iter().any(is_lun)
+            target.is_called(ours) && target.luns.iter().any(is_lun)
         };
         seen.absent = targets.lacks(is_ours);
         Ok(seen)
@@ -116,9 +114,9 @@ impl ISCSILogicalUnit {
     pub(super) fn start_tgt<'a>(&'a self, view: &View, seen: &Seen) -> Result<Plan<'a>> {
         self.suits_tgt(view)?;
         let iqn = &self.params.target_iqn.0;
-        let Some(tid) = seen.tid else {
+        if !seen.has_target {
             bail!("there is no target {iqn}: its iSCSITarget has to be started first");
-        };
+        }
         if let Some(rival) = &seen.rival {
             bail!(
                 "{} shows {} of somebody else's: choose another number, or remove that",
@@ -153,14 +151,14 @@ impl ISCSILogicalUnit {
             }
             let lun = self.wanted_tgt();
             plan.step(format!("open {} as {}", self.path.display(), self.lun()), move |system| {
-                change::lun(system, tid, &lun)
+                change::lun(system, iqn, &lun)
             });
         }
         let fields = self.identity_tgt();
         let shown: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         plan.step(format!("tell clients {}", shown.join(", ")), move |system| {
-            change::identity(system, tid, number, &fields)
+            change::identity(system, iqn, number, &fields)
         });
         Ok(plan)
     }
@@ -214,11 +212,10 @@ impl ISCSILogicalUnit {
         plan
     }
 
-    fn remove_tgt(&self, plan: &mut Plan<'_>, seen: &Seen) {
-        let (Some(tid), Some(lun)) = (seen.tid, seen.lun.clone()) else { return };
+    fn remove_tgt<'a>(&'a self, plan: &mut Plan<'a>, seen: &Seen) {
+        let Some(lun) = seen.lun.clone() else { return };
         plan.step(format!("remove {}", self.lun()), move |system| {
-            let path = lun.path.unwrap_or_default();
-            change::remove_lun(system, tid, lun.number, &path)
+            change::remove_lun(system, &self.params.target_iqn.0, &lun)
         });
     }
 

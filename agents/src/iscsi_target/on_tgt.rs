@@ -11,8 +11,6 @@ use common::host::lio::portal::Portal;
 use common::host::tgt::change;
 use common::host::tgt::{self, Target};
 use common::{Absent, Fact, Plan, Role, Status, View, configured};
-use std::cell::Cell;
-use std::rc::Rc;
 
 /// Whom tgtd admits where nobody is named.
 const ALL: &str = "ALL";
@@ -36,7 +34,7 @@ impl ISCSITarget {
             Ok(targets) => targets,
             Err(absent) => return Ok(Seen::Gone(absent)),
         };
-        let is_ours = |target: &Target| target.iqn == self.params.iqn.0;
+        let is_ours = |target: &Target| target.is_called(&self.params.iqn.0);
         if let Some(absent) = targets.lacks(is_ours) {
             return Ok(Seen::Gone(absent));
         }
@@ -92,12 +90,8 @@ impl ISCSITarget {
         suits_tgt(view)?;
         let iqn = &self.params.iqn.0;
         let mut plan = Plan::new();
-        // tgtd's number for it is known once it is there.
-        let number = Rc::new(Cell::new(0));
-        let made = number.clone();
         plan.step(format!("make target {iqn} in tgtd, closed"), move |system| {
-            made.set(change::target(system, iqn, self.params.tid)?);
-            Ok(())
+            change::target(system, iqn, self.params.tid)
         });
         if !self.is_default() {
             plan.step("pass over portals, which are tgtd's for all its targets", |system| {
@@ -122,9 +116,8 @@ impl ISCSITarget {
             Ok(())
         });
         for (name, value) in self.params.additional_parameters.iter().flat_map(|list| &list.0) {
-            let number = number.clone();
             plan.step(format!("set {name}={value}"), move |system| {
-                if !change::setting(system, number.get(), name, value)? {
+                if !change::setting(system, iqn, name, value)? {
                     system.warn(format_args!(
                         "additional_parameters: tgtd takes no {name}={value}; ignored"
                     ));
@@ -136,31 +129,30 @@ impl ISCSITarget {
         plan.step(format!("admit {}", self.whom()), move |system| {
             change::admit(system, iqn, &admitted)
         });
-        plan.step(format!("open {iqn}"), move |system| change::state(system, number.get(), true));
+        plan.step(format!("open {iqn}"), move |system| change::open(system, iqn, true));
         Ok(plan)
     }
 
     pub(super) fn stop_tgt<'a>(&'a self, seen: &Seen) -> Plan<'a> {
         let mut plan = Plan::new();
         let Seen::There(target) = seen else { return plan };
-        let (tid, iqn) = (target.tid, target.iqn.clone());
+        let iqn = &self.params.iqn.0;
         plan.step(format!("close {iqn}, which ends its sessions"), move |system| {
-            change::state(system, tid, false)?;
-            change::end_sessions(system, tid)
+            change::open(system, iqn, false)?;
+            change::end_sessions(system, iqn)
         });
         let left = left_in(target);
-        let name = iqn.clone();
         plan.step(format!("remove target {iqn}{left}"), move |system| {
             if !left.is_empty() {
-                system.warn(format_args!("{name} is removed{left} still in it"));
+                system.warn(format_args!("{iqn} is removed{left} still in it"));
             }
-            change::remove_target(system, tid, &name)
+            change::remove_target(system, iqn)
         });
         let users: Vec<String> =
             target.users.iter().chain(&target.outgoing_user).cloned().collect();
         if !users.is_empty() {
             plan.step(format!("forget {}", users.join(" and ")), move |system| {
-                change::forget_users(system, &iqn, &users)
+                change::forget_users(system, iqn, &users)
             });
         }
         plan

@@ -1,8 +1,12 @@
 //! Making and removing what tgtd serves. Each does what is left to do of what an
 //! earlier call has begun.
+//!
+//! tgtd wants its number for a target, which is another's as soon as the target is
+//! gone and somebody makes one. So each call looks it up by the name that it is
+//! given.
 
 use super::request::{Mode, Operation, Refusal, Request};
-use super::{Target, connections, discovery_users, targets, unreachable};
+use super::{Lun, Target, connections, discovery_users, targets, unreachable};
 use crate::host::credentials::Credentials;
 use crate::host::system::System;
 use anyhow::{Context, Result, bail};
@@ -43,51 +47,60 @@ fn converge(system: &System<'_>, request: &Request, done: &[Refusal]) -> Result<
 /// The target of this name, by a fresh look.
 fn find(system: &System<'_>, iqn: &str) -> Result<Option<Target>> {
     let found = targets(system)?.map(|all| all.into_items()).unwrap_or_default();
-    Ok(found.into_iter().find(|target| target.iqn == iqn))
+    Ok(found.into_iter().find(|target| target.is_called(iqn)))
 }
 
-/// Makes the target unless it is there, closed in either case, and returns its
-/// number: the one that is asked for, or one that is free.
-pub fn target(system: &System<'_>, iqn: &str, number: Option<u32>) -> Result<u32> {
+fn found(system: &System<'_>, iqn: &str) -> Result<Target> {
+    find(system, iqn)?.with_context(|| format!("{iqn} is gone"))
+}
+
+/// Makes the target unless it is there, closed in either case, under the number that
+/// is asked for, or one that is free.
+pub fn target(system: &System<'_>, iqn: &str, number: Option<u32>) -> Result<()> {
     let _alone = system.hold(SHARED)?;
     let there = match targets(system)? {
         Ok(there) => there,
         Err(_) => bail!("tgtd does not run: start it first (systemctl enable --now tgt)"),
     };
-    let taken = |tid: u32| there.iter().find(|target| target.tid == tid);
-    let tid = match (there.iter().find(|target| target.iqn == iqn), number) {
-        (Some(target), _) => target.tid,
-        (None, Some(number)) => match taken(number) {
-            Some(other) => {
-                bail!("tgtd has number {number} for {} already: set another tid", other.iqn)
-            }
-            None => make(system, iqn, number)?,
-        },
-        (None, None) => {
-            let free = (1..).find(|number| taken(*number).is_none());
-            make(system, iqn, free.context("tgtd has no number free")?)?
-        }
-    };
-    state(system, tid, false)?;
-    Ok(tid)
+    if !there.iter().any(|target| target.is_called(iqn)) {
+        let taken = |tid: u32| there.iter().find(|target| target.tid == tid);
+        let tid = match number {
+            Some(number) => match taken(number) {
+                Some(other) => {
+                    bail!("tgtd has number {number} for {} already: set another tid", other.iqn)
+                }
+                None => number,
+            },
+            None => (1..).find(|number| taken(*number).is_none()).context("no number is free")?,
+        };
+        make(system, iqn, tid)?;
+    }
+    open(system, iqn, false)
 }
 
-fn make(system: &System<'_>, iqn: &str, tid: u32) -> Result<u32> {
+fn make(system: &System<'_>, iqn: &str, tid: u32) -> Result<()> {
     let request = Request::of(Mode::Target, Operation::New).target(tid);
     ask(system, &request.text(format!("targetname={iqn}")))??;
-    Ok(tid)
+    Ok(())
 }
 
-/// Lets initiators log in from now on, or tells them to come again.
-pub fn state(system: &System<'_>, tid: u32, is_ready: bool) -> Result<()> {
+/// Lets initiators log in from now on, or tells them to come again. One that is gone
+/// is closed.
+pub fn open(system: &System<'_>, iqn: &str, is_ready: bool) -> Result<()> {
+    let tid = match find(system, iqn)? {
+        Some(target) => target.tid,
+        None if !is_ready => return Ok(()),
+        None => bail!("{iqn} is gone"),
+    };
     let word = if is_ready { "ready" } else { "offline" };
     let request = Request::of(Mode::Target, Operation::Update).target(tid);
-    Ok(ask(system, &request.text(format!("state={word}"))).map(|told| told.map(drop))??)
+    ask(system, &request.text(format!("state={word}")))??;
+    Ok(())
 }
 
 /// Sets what is settled at login. Whether tgtd has such a thing.
-pub fn setting(system: &System<'_>, tid: u32, name: &str, value: &str) -> Result<bool> {
-    let request = Request::of(Mode::Target, Operation::Update).target(tid);
+pub fn setting(system: &System<'_>, iqn: &str, name: &str, value: &str) -> Result<bool> {
+    let request = Request::of(Mode::Target, Operation::Update).target(found(system, iqn)?.tid);
     match ask(system, &request.text(format!("{name}={value}")))? {
         Ok(_) => Ok(true),
         Err(Refusal::INVALID | Refusal::NO_PARAMETER) => Ok(false),
@@ -98,7 +111,7 @@ pub fn setting(system: &System<'_>, tid: u32, name: &str, value: &str) -> Result
 /// Admits these and nobody else: names of initiators, addresses, networks, or
 /// ALL.
 pub fn admit(system: &System<'_>, iqn: &str, whom: &[String]) -> Result<()> {
-    let Some(target) = find(system, iqn)? else { bail!("{iqn} is gone") };
+    let target = found(system, iqn)?;
     let request = |operation, one: &String| {
         let kind = if is_address(one) { "address" } else { "name" };
         let text = format!("initiator-{kind}={one}");
@@ -131,7 +144,7 @@ pub fn ask_for(
     outgoing: Option<&Credentials>,
 ) -> Result<Vec<String>> {
     let _alone = system.hold(SHARED)?;
-    let Some(target) = find(system, iqn)? else { bail!("{iqn} is gone") };
+    let target = found(system, iqn)?;
     let unbind = |user: &String, is_outgoing| {
         let unbind = Request::of(Mode::Account, Operation::Unbind).target(target.tid);
         let unbind = unbind.outgoing(is_outgoing).text(format!("user={user}"));
@@ -175,7 +188,7 @@ fn is_used_by_others(system: &System<'_>, iqn: &str, user: &String) -> Result<bo
     let has = |target: &Target| {
         target.users.contains(user) || target.outgoing_user.as_ref() == Some(user)
     };
-    let another = all.iter().any(|target| target.iqn != iqn && has(target));
+    let another = all.iter().any(|target| !target.is_called(iqn) && has(target));
     Ok(another || discovery_users(system)?.contains(user))
 }
 
@@ -196,77 +209,90 @@ pub fn forget_users(system: &System<'_>, iqn: &str, users: &[String]) -> Result<
 }
 
 /// Ends the target's sessions, and waits until they have ended.
-pub fn end_sessions(system: &System<'_>, tid: u32) -> Result<()> {
+pub fn end_sessions(system: &System<'_>, iqn: &str) -> Result<()> {
     const GONE: &[Refusal] = &[Refusal::NO_TARGET, Refusal::NO_SESSION, Refusal::NO_CONNECTION];
     system.until("the last session to end", || {
-        let open = connections(system, tid)?;
+        let Some(target) = find(system, iqn)? else { return Ok(Ok(())) };
+        let open = connections(system, target.tid)?;
         for (session, connection) in &open {
-            let end = Request::of(Mode::Connection, Operation::Delete).target(tid);
+            let end = Request::of(Mode::Connection, Operation::Delete).target(target.tid);
             converge(system, &end.connection(*session, *connection), GONE)?;
         }
-        Ok(match open.len() {
-            0 => Ok(()),
-            count => Err(format!("{count} connections")),
-        })
+        match target.initiators.as_slice() {
+            [] if open.is_empty() => Ok(Ok(())),
+            initiators => Ok(Err(format!("{} logged in", initiators.join(", ")))),
+        }
     })
 }
 
 /// Removes the target with what is in it, once nothing of it is in use.
-pub fn remove_target(system: &System<'_>, tid: u32, iqn: &str) -> Result<()> {
-    let remove = Request::of(Mode::Target, Operation::Delete).target(tid);
-    system.until(&format!("{iqn} to be let go of"), || match ask(system, &remove)? {
-        Ok(_) | Err(Refusal::NO_TARGET) => Ok(Ok(())),
-        Err(Refusal::TARGET_IN_USE) => {
-            end_sessions(system, tid)?;
-            Ok(Err("a session".into()))
+pub fn remove_target(system: &System<'_>, iqn: &str) -> Result<()> {
+    system.until(&format!("{iqn} to be let go of"), || {
+        let Some(target) = find(system, iqn)? else { return Ok(Ok(())) };
+        let remove = Request::of(Mode::Target, Operation::Delete).target(target.tid);
+        match ask(system, &remove)? {
+            Ok(_) | Err(Refusal::NO_TARGET) => Ok(Ok(())),
+            Err(Refusal::TARGET_IN_USE) => {
+                end_sessions(system, iqn)?;
+                Ok(Err("a session".into()))
+            }
+            Err(Refusal::LUN_IN_USE) => Ok(Err(in_use(&target))),
+            Err(refusal) => Err(refusal.into()),
         }
-        Err(Refusal::LUN_IN_USE) => Ok(Err(in_use(system, iqn)?)),
-        Err(refusal) => Err(refusal.into()),
     })
 }
 
 /// What commands may be under way on.
-fn in_use(system: &System<'_>, iqn: &str) -> Result<String> {
-    let luns = find(system, iqn)?.map(|target| target.luns).unwrap_or_default();
-    let shown: Vec<String> = luns
+fn in_use(target: &Target) -> String {
+    let shown: Vec<String> = target
+        .luns
         .iter()
         .filter_map(|lun| Some(format!("LUN {} ({})", lun.number, lun.path.as_ref()?)))
         .collect();
-    Ok(format!("a command under way on {}", shown.join(", ")))
+    format!("a command under way on {}", shown.join(", "))
 }
 
 /// Makes a LUN.
-pub fn lun(system: &System<'_>, tid: u32, lun: &NewLun) -> Result<()> {
+pub fn lun(system: &System<'_>, iqn: &str, lun: &NewLun) -> Result<()> {
     let mut text = format!("path={}", lun.path);
     for (name, value) in &lun.options {
         text.push_str(&format!(",{name}={value}"));
     }
-    let new = Request::of(Mode::Device, Operation::New).target(tid).lun(lun.number);
-    ask(system, &new.device_type(lun.device_type).text(text))?
+    let new = Request::of(Mode::Device, Operation::New).target(found(system, iqn)?.tid);
+    ask(system, &new.lun(lun.number).device_type(lun.device_type).text(text))?
         .map(drop)
-        .with_context(|| format!("it does not open {}; its log says why", lun.path))
+        .with_context(|| format!("tgtd does not open {}, and its log says why", lun.path))
 }
 
 /// Sets what a LUN tells of itself.
 pub fn identity(
     system: &System<'_>,
-    tid: u32,
+    iqn: &str,
     number: u64,
     fields: &[(String, String)],
 ) -> Result<()> {
     let fields: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let update = Request::of(Mode::Device, Operation::Update).target(tid).lun(number);
-    ask(system, &update.text(fields.join(",")))??;
+    let update = Request::of(Mode::Device, Operation::Update).target(found(system, iqn)?.tid);
+    ask(system, &update.lun(number).text(fields.join(",")))??;
     Ok(())
 }
 
-/// Removes a LUN, once no command is under way on it.
-pub fn remove_lun(system: &System<'_>, tid: u32, number: u64, path: &str) -> Result<()> {
-    let remove = Request::of(Mode::Device, Operation::Delete).target(tid).lun(number);
-    system.until(&format!("LUN {number} to be let go of"), || match ask(system, &remove)? {
-        Ok(_) | Err(Refusal::NO_LUN | Refusal::NO_TARGET) => Ok(Ok(())),
-        Err(Refusal::LUN_IN_USE) => Ok(Err(format!("a command under way on {path}"))),
-        Err(refusal) => Err(refusal.into()),
+/// Removes a LUN, once no command is under way on it. One that shows something else
+/// by now is not it.
+pub fn remove_lun(system: &System<'_>, iqn: &str, lun: &Lun) -> Result<()> {
+    let Lun { number, path, .. } = lun;
+    let shown = path.as_deref().unwrap_or("nothing");
+    system.until(&format!("LUN {number} to be let go of"), || {
+        let Some(target) = find(system, iqn)? else { return Ok(Ok(())) };
+        if !target.luns.iter().any(|there| there.number == *number && there.path == *path) {
+            return Ok(Ok(()));
+        }
+        let remove = Request::of(Mode::Device, Operation::Delete).target(target.tid).lun(*number);
+        match ask(system, &remove)? {
+            Ok(_) | Err(Refusal::NO_LUN | Refusal::NO_TARGET) => Ok(Ok(())),
+            Err(Refusal::LUN_IN_USE) => Ok(Err(format!("a command under way on {shown}"))),
+            Err(refusal) => Err(refusal.into()),
+        }
     })
 }

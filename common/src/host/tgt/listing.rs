@@ -25,6 +25,13 @@ pub struct Target {
     pub admitted: Vec<String>,
 }
 
+impl Target {
+    /// Whether that is its name, which goes over the wire in small letters.
+    pub fn is_called(&self, iqn: &str) -> bool {
+        self.iqn.eq_ignore_ascii_case(iqn)
+    }
+}
+
 /// A LUN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lun {
