@@ -27,6 +27,11 @@ impl Archive {
         self.entry(path, 0o020_600, &[], (major, minor));
     }
 
+    /// Adds a symbolic link.
+    pub fn link(&mut self, path: &str, target: &str) {
+        self.entry(path, 0o120_777, target.as_bytes(), (0, 0));
+    }
+
     /// Ends the archive and writes it.
     pub fn write(mut self, to: &Path) -> Result<()> {
         self.entry("TRAILER!!!", 0, &[], (0, 0));

@@ -7,6 +7,7 @@ mod published;
 pub use published::ALL;
 
 use super::client::Machine;
+use super::guest::WRITER;
 use super::machine::NODES;
 use anyhow::{Context, Result, ensure};
 
@@ -141,6 +142,9 @@ pub enum Service {
     /// Nothing for a client: each node has a program that writes into a ledger
     /// of its own, on the file system of both.
     Writers,
+    /// A guest of Xen's, whose disk is the group's only volume; it writes into that
+    /// itself.
+    Guest,
 }
 
 /// One of a service's words in haresources.
@@ -172,6 +176,7 @@ impl Service {
             Service::Aoe => &const { [word("vblade")] },
             Service::Sql => &const { [word("mariadb")] },
             Service::Writers => &const { [stand_in("writer")] },
+            Service::Guest => &const { [word("xenHA")] },
         }
     }
 
@@ -244,9 +249,18 @@ impl Article {
     }
 
     /// Whose acknowledgements count: the client's, or, where both nodes write,
-    /// their own.
+    /// their own, or the guest's.
     pub fn writers(&self) -> &'static [&'static str] {
-        if self.is_shared() { &NODES } else { &["client"] }
+        match self.service {
+            Service::Writers => &NODES,
+            Service::Guest => &[WRITER],
+            _ => &["client"],
+        }
+    }
+
+    /// Whether its nodes run on Xen.
+    pub fn has_guests(&self) -> bool {
+        self.service == Service::Guest
     }
 
     /// The file that a writer's records are in.
@@ -375,7 +389,7 @@ mod tests {
             let named = |wanted: &str| files.iter().find(|(name, _)| *name == wanted);
             // Where both nodes write there is no heartbeat.
             assert_eq!(named("haresources").is_none(), article.is_shared());
-            assert!(!article.mounts.is_empty());
+            assert_eq!(article.mounts.is_empty(), article.has_guests());
             let Some((_, haresources)) = named("haresources") else { continue };
             let line = haresources.replace(['\n', '\\'], " ");
             for (resource, _) in article.resources() {

@@ -1,7 +1,6 @@
 //! All machines of a lab, or some, from nothing and back to it.
 
 use super::client::{Lab, Lease};
-use super::debian::Debian;
 use super::image::{self, Image};
 use super::keeper::Verb;
 use super::machine::{Choice, Plan};
@@ -23,7 +22,7 @@ pub fn up(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
     ])?;
     place.make()?;
     let claim = place.claim()?;
-    prepared(place, choice.debian, &mut progress)?;
+    prepared(place, choice, &mut progress)?;
     let log = std::fs::File::create(place.keeper_log())?;
     let mut keeper = Command::new(std::env::current_exe()?)
         .args(["lab", "keeper"])
@@ -51,8 +50,9 @@ pub fn up(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
     Ok((lab, lease, progress))
 }
 
-pub fn prepared(place: &Place, debian: Debian, progress: &mut Progress) -> Result<(Image, Qemu)> {
-    let image = image::ready(place, debian, progress)?;
+/// The image and the QEMU of machines like these.
+pub fn prepared(place: &Place, choice: &Choice, progress: &mut Progress) -> Result<(Image, Qemu)> {
+    let image = image::ready(place, choice.debian, choice.xen, progress)?;
     let mut qemu = qemu::ready(place, progress)?;
     qemu.probe(&image, place, progress)?;
     Ok((image, qemu))

@@ -64,7 +64,7 @@ impl Setting {
 
     fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
         let machine = lab.machine(node);
-        machine.shell(self.article.service.at_boot(), Duration::from_secs(60))?;
+        machine.shell(&self.article.service.at_boot(), Duration::from_secs(180))?;
         match self.engine {
             Engine::Heartbeat => heartbeat::start(&machine),
             Engine::Pacemaker => pacemaker::start(&machine),
@@ -104,16 +104,20 @@ impl Setting {
         }
     }
 
-    /// Where the cluster looks for the agents of this setting, and for the
-    /// init scripts.
-    fn agent_paths(&self) -> Vec<String> {
-        let path = |agent: &str| match self.engine {
+    /// Where the cluster looks for an agent.
+    pub fn agent_path(&self, agent: &str) -> String {
+        match self.engine {
             Engine::Heartbeat if self.agents == Agents::Sturdy => format!("/{HARESOURCES}/{agent}"),
             Engine::Heartbeat => format!("{STOCK_HARESOURCES}/{agent}"),
             Engine::Pacemaker => {
                 format!("/usr/lib/ocf/resource.d/{}/{agent}", self.provider(agent))
             }
-        };
+        }
+    }
+
+    /// Where it looks for the agents of this setting, and for the init scripts.
+    fn agent_paths(&self) -> Vec<String> {
+        let path = |agent: &str| self.agent_path(agent);
         let mut paths: Vec<String> = self.group().into_iter().map(path).collect();
         if self.has_export_agents() {
             paths.extend(EXPORT_AGENTS.map(path));

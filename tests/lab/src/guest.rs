@@ -2,7 +2,7 @@
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
 //! front of every resource agent, the fencing device, both ends of the ledger,
-//! the client's lock, the resources that stand where an article has a daemon, and the drills.
+//! the client's lock, a guest of Xen's, the resources that stand where an article has a daemon, and the drills.
 
 mod agent;
 mod boot;
@@ -11,11 +11,13 @@ mod fence;
 mod ledger;
 mod lock;
 mod messages;
+mod paravirtual;
 mod record;
 mod sql;
 mod stand_in;
 
 pub use ledger::HOLD;
+pub use paravirtual::{GUEST, HOTPLUG, WRITER};
 pub use sql::COLUMN;
 pub use stand_in::pid_file;
 
@@ -42,12 +44,18 @@ pub fn play(others: &[Part]) -> Option<ExitCode> {
     if std::process::id() == 1 && (called == "/init" || called == SELF) {
         return Some(boot::run(words.get(1).is_some_and(|word| word == "second-stage")));
     }
+    if called == paravirtual::POWER_OFF {
+        return Some(paravirtual::power_off());
+    }
     if called.ends_with("/fence_lab") || called == "fence_lab" {
         return Some(fence::run(&words[1..]));
     }
     // Wherever the cluster looks for agents, a link to this leads here.
     if std::env::current_exe().ok()? != Path::new(SELF) {
         return None;
+    }
+    if called == HOTPLUG {
+        return Some(paravirtual::hotplug(&words[1..]));
     }
     if let Some(stand_in) = stand_in::called(called) {
         return Some(stand_in.run(&words[1..]));
@@ -63,6 +71,9 @@ pub fn play(others: &[Part]) -> Option<ExitCode> {
         Some("agent") => agent::run(),
         Some("drill-kill") => drill::run(&words[2..]),
         Some("drbd-messages") => messages::print(&words[2..]),
+        Some("guest-pack") => paravirtual::pack(&words[2..]),
+        Some("guest-read") => paravirtual::read(&words[2..]),
+        Some("guest-relay") => paravirtual::relay(&words[2..]),
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-keep") => ledger::keep(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),

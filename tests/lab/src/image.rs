@@ -4,6 +4,7 @@
 use super::archive::Archive;
 use super::debian::{Debian, mirror};
 use super::hash::hash;
+use super::hypervisor;
 use super::jfsutils;
 use super::place::Place;
 use super::progress::Progress;
@@ -51,6 +52,7 @@ const PACKED: &str = ".xz";
 #[derive(Clone, Debug)]
 pub struct Image {
     dir: PathBuf,
+    has_xen: bool,
 }
 
 impl Image {
@@ -64,6 +66,16 @@ impl Image {
         self.dir.join("initrd")
     }
 
+    /// Whether the nodes' kernel runs on the hypervisor.
+    pub fn has_xen(&self) -> bool {
+        self.has_xen
+    }
+
+    /// A file beside the root disk.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// The root disk the machines' overlays lie on; never written to.
     pub fn root(&self) -> PathBuf {
         self.dir.join("root.raw")
@@ -71,48 +83,76 @@ impl Image {
 }
 
 /// Finds the image of the present recipe, or builds it.
-pub fn ready(place: &Place, debian: Debian, progress: &mut Progress) -> Result<Image> {
+pub fn ready(
+    place: &Place,
+    debian: Debian,
+    has_xen: bool,
+    progress: &mut Progress,
+) -> Result<Image> {
     let suite = debian.suite();
-    let recipe = format!("1 {suite} {PACKAGES} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
-    let dir = place.files.join(format!("{}{:016x}", prefix(debian), hash(recipe.as_bytes())));
-    let image = Image { dir: dir.clone() };
+    let packages = packages(debian, has_xen)?;
+    let mut recipe =
+        format!("1 {suite} {packages} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
+    if has_xen {
+        recipe += hypervisor::RECIPE;
+    }
+    let prefix = prefix(debian, has_xen);
+    let dir = place.files.join(format!("{prefix}{:016x}", hash(recipe.as_bytes())));
+    let image = Image { dir: dir.clone(), has_xen };
     if !image.root().exists() {
-        discard_others(place, debian)?;
+        discard_others(place, &prefix)?;
         let draft = dir.with_extension("draft");
         if draft.exists() {
             fs::remove_dir_all(&draft)?;
         }
         fs::create_dir_all(&draft)?;
-        build(&draft, debian, progress)?;
+        build(&draft, debian, &packages, progress)?;
+        if has_xen {
+            hypervisor::prepare(&draft, &draft.join(TREE))?;
+        }
+        finish(&draft, progress)?;
         fs::rename(&draft, &dir)?;
     }
     pack_initrd(&image)?;
     Ok(image)
 }
 
+/// What is installed. A machine with a hypervisor has an image of its own, so that
+/// those without stay as they are.
+fn packages(debian: Debian, has_xen: bool) -> Result<String> {
+    Ok(match has_xen {
+        true => format!("{PACKAGES} {}", hypervisor::packages(debian)?),
+        false => PACKAGES.into(),
+    })
+}
+
 /// What the names of a release's images begin with.
-fn prefix(debian: Debian) -> String {
-    format!("image-{}-", debian.number())
+fn prefix(debian: Debian, has_xen: bool) -> String {
+    let xen = if has_xen { "-xen" } else { "" };
+    format!("image{xen}-{}-", debian.number())
 }
 
 /// Images of older recipes would pile up.
-fn discard_others(place: &Place, debian: Debian) -> Result<()> {
+fn discard_others(place: &Place, prefix: &str) -> Result<()> {
     for entry in fs::read_dir(&place.files)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix(debian)) {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
             fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn build(dir: &Path, debian: Debian, progress: &mut Progress) -> Result<()> {
-    let tree = dir.join("tree");
+/// Where the distribution is installed before it becomes a disk.
+const TREE: &str = "tree";
+
+fn build(dir: &Path, debian: Debian, packages: &str, progress: &mut Progress) -> Result<()> {
+    let tree = dir.join(TREE);
     // What mmdebstrap mounts below the tree goes with it, however it ends.
     let mut debootstrap = Command::new("unshare");
     debootstrap
         .args(["--mount", "--propagation=private", "mmdebstrap"])
         .args(["--variant=apt", "--format=directory"])
-        .arg(format!("--include={}", PACKAGES.split_whitespace().collect::<Vec<_>>().join(",")))
+        .arg(format!("--include={}", packages.split_whitespace().collect::<Vec<_>>().join(",")))
         .args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
         // The machines have a memory disk of their own.
         .env("INITRD", "No")
@@ -124,7 +164,12 @@ fn build(dir: &Path, debian: Debian, progress: &mut Progress) -> Result<()> {
     let release = take_kernel(&tree, dir)?;
     take_modules(&tree, &release, dir)?;
     jfsutils::build(dir, &tree, progress)?;
-    prepare(&tree)?;
+    prepare(&tree)
+}
+
+/// Makes the root disk of the tree.
+fn finish(dir: &Path, progress: &mut Progress) -> Result<()> {
+    let tree = dir.join(TREE);
     let mut mkfs = Command::new("mke2fs");
     mkfs.args(["-q", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", "-d"])
         .arg(&tree)

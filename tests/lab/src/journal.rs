@@ -74,10 +74,12 @@ impl Journal {
             for event in events {
                 let mut seen = lock(&kept);
                 match &event.words[..] {
-                    [word, number] if word == "ack" => {
+                    [word, number, writer @ ..] if word == "ack" => {
                         let Ok(number) = number.parse() else { continue };
                         let ack = Ack { number, at: event.at };
-                        seen.acks.entry(event.machine).or_default().push(ack);
+                        // A guest writes on, wherever it runs.
+                        let writer = writer.first().unwrap_or(&event.machine).clone();
+                        seen.acks.entry(writer).or_default().push(ack);
                     }
                     _ => seen.events.push(event),
                 }

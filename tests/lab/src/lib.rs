@@ -29,6 +29,7 @@ mod drill;
 pub mod guest;
 mod hash;
 mod heartbeat;
+mod hypervisor;
 mod image;
 mod jfsutils;
 mod journal;
@@ -62,11 +63,12 @@ use std::time::Duration;
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up [SETTING | MACHINE...] [--debian 12|13] [--counted]
+  up [SETTING | MACHINE...] [--debian 12|13] [--counted] [--xen]
                           boots node1, node2 and client, or the machines that are named; the
                           first time builds their image. With a setting, such as
                           heartbeat/nfs, its group runs in the end. --counted: an emulated
-                          machine's clock counts instructions
+                          machine's clock counts instructions. --xen: the nodes run on
+                          the hypervisor
   run WHAT... [--debian 12|13] [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
@@ -142,11 +144,14 @@ fn root(words: &[&str]) -> Result<()> {
 }
 
 fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
-    let choice = Choice::read(machines)?;
+    let mut choice = Choice::read(machines)?;
     let words: Vec<&str> =
         ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
     let setting = setting.map(scenario::setting).transpose()?;
+    if let Some(setting) = setting {
+        choice = choice.fit_for(setting.article);
+    }
     let archive = setting.map(|_| cluster::pack_agents()).transpose()?;
     let place = Place::of_workspace();
     if Lab::running(&place).is_some() {
@@ -172,7 +177,7 @@ fn keep(machines: &[&str]) -> Result<()> {
     let choice = Choice::read(machines)?;
     let place = Place::of_workspace();
     let mut progress = Progress::begin();
-    let (image, mut qemu) = boot::prepared(&place, choice.debian, &mut progress)?;
+    let (image, mut qemu) = boot::prepared(&place, &choice, &mut progress)?;
     qemu.counted = choice.counted;
     keeper::run(place, image, qemu, &choice.plans)
 }

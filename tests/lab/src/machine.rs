@@ -1,6 +1,8 @@
 //! One virtual machine: its disks, its QEMU, and the verbs that QEMU knows.
 
+use super::article::Article;
 use super::debian::{self, Debian};
+use super::hypervisor;
 use super::image::Image;
 use super::place::Place;
 use super::qemu::Qemu;
@@ -72,26 +74,33 @@ pub struct Choice {
     pub counted: bool,
     /// What runs in them.
     pub debian: Debian,
+    /// Whether the nodes run on Xen.
+    pub xen: bool,
 }
 
 /// Says so in words.
 pub const COUNTED: &str = "--counted";
 
+/// Asks for the hypervisor.
+pub const XEN: &str = "--xen";
+
 impl Choice {
     /// The machines of these names; all of them where none is named.
     pub fn read(words: &[&str]) -> Result<Self> {
-        let (mut counted, mut debian, mut names) = (false, Debian::default(), Vec::new());
+        let (mut counted, mut xen) = (false, false);
+        let (mut debian, mut names) = (Debian::default(), Vec::new());
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
             match word {
                 COUNTED => counted = true,
+                XEN => xen = true,
                 debian::OPTION => debian = Debian::read(words.next())?,
                 name if PLANS.iter().any(|plan| plan.name == name) => names.push(name),
                 name => bail!("no machine {name}"),
             }
         }
         let is_meant = |plan: &&Plan| names.is_empty() || names.contains(&plan.name);
-        Ok(Self { plans: PLANS.iter().filter(is_meant).collect(), counted, debian })
+        Ok(Self { plans: PLANS.iter().filter(is_meant).collect(), counted, debian, xen })
     }
 
     /// The machines of these names, with that release in them.
@@ -99,10 +108,17 @@ impl Choice {
         Ok(Self { debian, ..Self::read(names)? })
     }
 
+    /// The same, with the hypervisor where a set-up has guests.
+    pub fn fit_for(self, article: &Article) -> Self {
+        Self { xen: self.xen || article.has_guests(), ..self }
+    }
+
     /// Read again, these words make the same choice.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
         let names = self.plans.iter().map(|plan| plan.name);
-        names.chain(self.counted.then_some(COUNTED)).chain([debian::OPTION, self.debian.number()])
+        let options = [self.counted.then_some(COUNTED), self.xen.then_some(XEN)];
+        let debian = [debian::OPTION, self.debian.number()];
+        names.chain(options.into_iter().flatten()).chain(debian)
     }
 }
 
@@ -179,11 +195,8 @@ impl Plan {
     pub fn boot(&self, image: &Image, qemu: &Qemu, place: &Place) -> Result<Child> {
         let mut command = qemu.system();
         let mut append = format!(
-            "console=ttyS0 quiet panic=1 pci=noacpi tsc=reliable tsc_early_khz={} mitigations=off no_timer_check nokaslr audit=0 \
-             net.ifnames=0 lab.name={} lab.public={}",
-            if qemu.counts() { COUNTED_KHZ } else { tsc_khz() },
-            self.name,
-            self.public
+            "quiet panic=1 mitigations=off nokaslr audit=0 net.ifnames=0 lab.name={} lab.public={}",
+            self.name, self.public
         );
         if let Some(private) = self.private {
             append += &format!(" lab.private={private}");
@@ -191,8 +204,16 @@ impl Plan {
         // A restart of the guest ends QEMU: each boot is a new process, with
         // new ends of every socket.
         command.args(["-name", self.name, "-smp", "1", "-no-reboot"]);
-        command.args(["-m", &self.memory.to_string(), "-append", &append]);
-        command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initrd());
+        if image.has_xen() && NODES.contains(&self.name) {
+            hypervisor::boot(&mut command, image, self.memory, &append);
+        } else {
+            let khz = if qemu.counts() { COUNTED_KHZ } else { tsc_khz() };
+            let append = format!(
+                "console=ttyS0 pci=noacpi tsc=reliable tsc_early_khz={khz} no_timer_check {append}"
+            );
+            command.args(["-m", &self.memory.to_string(), "-append", &append]);
+            command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initrd());
+        }
         command.args([
             "-chardev",
             &format!("file,id=console,append=on,path={}", self.console(place).display()),

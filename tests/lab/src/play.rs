@@ -11,6 +11,7 @@
 //! Where both nodes write, [`both`] takes the place of the second and third.
 
 mod both;
+mod by_hand;
 
 use super::article::Service;
 use super::client::{Lab, Machine};
@@ -264,6 +265,10 @@ impl Play<'_> {
                 self.setting.stop_node(self.lab, self.name(side))
             }
             Step::StartNode(side) => self.start_services(self.node(side)),
+            Step::ByHand(side) => {
+                self.mark(format!("{}: the agents are called by hand", self.name(side)), false);
+                by_hand::play(&self.lab.machine(self.name(side)), self.setting)
+            }
             Step::AwaitFenced => self.await_fenced(),
             Step::AwaitWriter => self.await_writer(),
             Step::AwaitBarred(side) => self.await_barred(Some(self.name(side))),

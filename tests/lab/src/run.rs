@@ -81,7 +81,8 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let (lab, lease, progress) = boot::up(&place, &Choice::of(&[], order.debian)?)?;
+        let choice = Choice::of(&[], order.debian)?.fit_for(setting.article);
+        let (lab, lease, progress) = boot::up(&place, &choice)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting
             .set_up(&lab, archive)

@@ -2,6 +2,7 @@
 //! node, the first, while the other, the second, stands by. What must hold
 //! afterwards is the same for all and stands in `play`.
 
+mod guests;
 mod shared;
 
 use super::article::{self, Service};
@@ -88,6 +89,8 @@ pub enum Step {
     StopNode(Side),
     /// It comes back.
     StartNode(Side),
+    /// The group is brought up and taken down by hand on a node, as its article does.
+    ByHand(Side),
     /// Until a node has been fenced, whichever it is.
     AwaitFenced,
     /// Until the node that has not been fenced writes on; any, if none has.
@@ -155,6 +158,9 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     use Step::{AwaitClient, AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
     if setting.article.is_shared() {
         return shared::scenarios();
+    }
+    if setting.article.has_guests() {
+        return guests::scenarios();
     }
     if setting.moves_back() {
         return films(setting.article.service);

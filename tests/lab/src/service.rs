@@ -3,6 +3,7 @@
 //! read afterwards.
 
 mod disk;
+mod guest;
 mod sql;
 
 use super::article::{Article, Service, Settings, Who};
@@ -56,6 +57,7 @@ impl Service {
             Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
             Service::Nfs(_) => NFS_PREPARATION.into(),
             Service::Sql => sql::PREPARATION.into(),
+            Service::Guest => guest::preparation(article),
             // The packages' own files, where they are not the group's.
             Service::Iscsi | Service::Aoe => article.settings.as_ref().map_or(
                 String::new(),
@@ -80,10 +82,13 @@ impl Service {
     }
 
     /// What an init system would start at boot besides DRBD and the engine.
-    pub fn at_boot(self) -> &'static str {
+    pub fn at_boot(self) -> String {
         match self {
-            Service::Nfs(_) => "mkdir -p /run/rpcbind; rpcinfo -p >/dev/null 2>&1 || rpcbind -w",
-            _ => "true",
+            Service::Nfs(_) => {
+                "mkdir -p /run/rpcbind; rpcinfo -p >/dev/null 2>&1 || rpcbind -w".into()
+            }
+            Service::Guest => guest::at_boot(),
+            _ => "true".into(),
         }
     }
 
@@ -104,6 +109,7 @@ impl Service {
                 let sockets = read("/proc/net/packet").unwrap_or_default();
                 sockets.lines().any(|line| line.split_whitespace().nth(3) == Some(ETHERTYPE))
             }
+            Service::Guest => read("/proc/interrupts").is_ok_and(|text| text.contains(guest::RING)),
             Service::Sql => runs("/run/mysqld/mysqld.pid", "mariadbd"),
         }
     }
@@ -113,7 +119,7 @@ impl Service {
         article.put(client, Who::Client)?;
         let address = article.address.unwrap_or_default();
         let script = match self {
-            Service::Ledger | Service::Writers => return Ok(()),
+            Service::Ledger | Service::Writers | Service::Guest => return Ok(()),
             Service::Sql => format!(
                 "until mariadb --no-defaults --skip-ssl --connect-timeout=5 --user=ledger \
                  --host={address} --execute='SELECT 1' ledger; do sleep 1; done"
@@ -159,7 +165,7 @@ impl Service {
             Service::Nfs(_) | Service::Iscsi | Service::Aoe => {
                 ("file", format!("{}/ledger", self.directory()))
             }
-            Service::Writers => return None,
+            Service::Writers | Service::Guest => return None,
         };
         Some([SELF, "ledger-write", way, &to].map(str::to_owned).to_vec())
     }
@@ -199,6 +205,11 @@ impl Service {
                 let last = acks.iter().map(|ack| ack.number).max().unwrap_or(1);
                 machine.output(&["/bin/sh", "-c", &sql::reading(last)], LIMIT)?
             }
+            Service::Guest => {
+                guest::is_alone(lab, node)?;
+                let bytes = guest::records(&machine, article)?;
+                return Ok(guest::with_intruders(&bytes, check_bytes(&bytes, acks)));
+            }
             _ => machine.read(&article.ledger(writer))?,
         };
         Ok(check_bytes(&bytes, acks))
@@ -220,8 +231,8 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        use Service::{Aoe, Iscsi, Ledger, Nfs, Sql, Writers};
-        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Sql, Writers] {
+        use Service::{Aoe, Guest, Iscsi, Ledger, Nfs, Sql, Writers};
+        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Sql, Writers, Guest] {
             assert!(!runs(service, &[]), "{service:?}");
         }
         assert!(runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));
@@ -229,6 +240,8 @@ mod tests {
         let pid = ("/run/mysqld/mysqld.pid", "17");
         assert!(runs(Sql, &[pid, ("/proc/17/cmdline", "/usr/sbin/mariadbd\0")]));
         assert!(!runs(Sql, &[pid, ("/proc/17/cmdline", "sleep\0")]), "a number used again");
+        let interrupts = ("/proc/interrupts", " 60: 9 xen-dyn -event blkif-backend\n");
+        assert!(runs(Guest, &[interrupts]));
         let sockets = |protocol: &str| {
             format!("sk RefCnt Type Proto Iface R Rmem User Inode\n0 3 3 {protocol} 5 1 0 0 71\n")
         };

@@ -67,9 +67,12 @@ impl Setting {
     }
 
     /// Whether there are such agents: Debian has no init script `lvm2`,
-    /// `iscsitarget` or `vblade` any more, which the articles call; and our
-    /// handler is Pacemaker's.
+    /// `iscsitarget` or `vblade` any more, which the articles call, and never had
+    /// `xenHA`, which heartbeat calls; and our handler is Pacemaker's.
     pub fn exists(&self) -> bool {
+        if self.article.has_guests() {
+            return self.is_heartbeat() && self.agents == Agents::Sturdy;
+        }
         if self.article.has_handler() {
             return self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy;
         }

@@ -4,8 +4,8 @@ use super::{Article, Change, Group, Mount, Owner, Service, Settings};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 12] =
-    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+pub const ALL: [&Article; 13] =
+    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &XENHA, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -150,37 +150,47 @@ const ASYNC: Article = Article {
     ..NFS4
 };
 
+const XEN_FILES: &[(&str, &str)] = &[
+    ("ha.cf", include_str!("../../setups/xen/ha.cf")),
+    ("authkeys", include_str!("../../setups/xen/authkeys")),
+    ("haresources", include_str!("../../setups/xen/haresources")),
+    ("r1.res", include_str!("../../setups/xen/r1.res")),
+    ("lvm.conf", include_str!("../../setups/xen/lvm.conf")),
+];
+
+/// The Xen article's names, devices and addresses, as they are here.
+const XEN_PLACES: &[Change] = &[
+    ("milo1", "node1"),
+    ("milo2", "node2"),
+    // The article's nodes have one way to hear each other; here the peer's
+    // addresses are named, as its own are.
+    ("ucast xen-br0 192.168.0.1", "ucast bond1 10.10.2.251"),
+    ("ucast xen-br0 192.168.0.2", "ucast bond1 10.10.2.252"),
+    ("192.168.0.1:7789", "10.10.2.251:7789"),
+    ("192.168.0.2:7789", "10.10.2.252:7789"),
+    ("/dev/sda3", LOWER),
+    ("/dev/hdd3", LOWER),
+    // Words of DRBD 0.7 that today's does not know.
+    (
+        "   incon-degr-cmd \"echo '!DRBD! pri on incon-degr' | wall\u{a0}; sleep 60\u{a0}; halt -f\";\n",
+        "",
+    ),
+    ("    group 2;\n", ""),
+];
+
 /// The Xen article's DRBD and volume group, with a file system where its
 /// guests were.
 const XEN: Article = Article {
     name: "xen",
     about: "the Xen article's lower half: DRBD, LVM, and ext4 on a volume",
-    files: &[
-        ("ha.cf", include_str!("../../setups/xen/ha.cf")),
-        ("authkeys", include_str!("../../setups/xen/authkeys")),
-        ("haresources", include_str!("../../setups/xen/haresources")),
-        ("r1.res", include_str!("../../setups/xen/r1.res")),
-        ("lvm.conf", include_str!("../../setups/xen/lvm.conf")),
+    files: XEN_FILES,
+    changes: &[
+        XEN_PLACES,
+        &[(
+            "xenHA",
+            "Filesystem::/dev/vg/data::/mnt/lvm1::ext4 IPaddr::10.10.1.20/24/bond0 ledger",
+        )],
     ],
-    changes: &[&[
-        ("milo1", "node1"),
-        ("milo2", "node2"),
-        // The article's nodes have one way to hear each other; here the peer's
-        // addresses are named, as its own are.
-        ("ucast xen-br0 192.168.0.1", "ucast bond1 10.10.2.251"),
-        ("ucast xen-br0 192.168.0.2", "ucast bond1 10.10.2.252"),
-        ("192.168.0.1:7789", "10.10.2.251:7789"),
-        ("192.168.0.2:7789", "10.10.2.252:7789"),
-        ("/dev/sda3", LOWER),
-        ("/dev/hdd3", LOWER),
-        // Words of DRBD 0.7 that today's does not know.
-        (
-            "   incon-degr-cmd \"echo '!DRBD! pri on incon-degr' | wall\u{a0}; sleep 60\u{a0}; halt -f\";\n",
-            "",
-        ),
-        ("    group 2;\n", ""),
-        ("xenHA", "Filesystem::/dev/vg/data::/mnt/lvm1::ext4 IPaddr::10.10.1.20/24/bond0 ledger"),
-    ]],
     resource: "r1",
     minor: 1,
     settings: None,
@@ -194,6 +204,19 @@ const XEN: Article = Article {
     address: Some("10.10.1.20"),
     address_first: false,
     service: Service::Ledger,
+};
+
+/// The Xen article to its last word: its line as printed, on two nodes with the
+/// hypervisor.
+const XENHA: Article = Article {
+    name: "xenha",
+    about: "the Xen article: DRBD, LVM, and a guest of Xen's whose disk is a volume",
+    changes: &[XEN_PLACES],
+    group: Some(Group { name: "vg", volumes: &[("guest", 8)], agent: "LVM", owner: Owner::Tag }),
+    mounts: &[],
+    address: None,
+    service: Service::Guest,
+    ..XEN
 };
 
 /// The storage article's replicated jfs with its address, the address last.

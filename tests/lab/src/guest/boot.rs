@@ -3,6 +3,7 @@
 //! disk it names the machine, starts the agent and reaps orphans for ever.
 
 use super::SELF;
+use super::paravirtual::{self, GUEST};
 use nix::kmod::ModuleInitFlags;
 use nix::mount::{MsFlags, mount};
 use std::fs;
@@ -29,6 +30,9 @@ fn first_stage() -> Result<(), String> {
     put_on("proc", "/proc", "proc")?;
     put_on("sys", "/sys", "sysfs")?;
     put_on("dev", "/dev", "devtmpfs")?;
+    if word_of_command_line(GUEST).is_some() {
+        return paravirtual::run();
+    }
     if word_of_command_line("lab.probe").is_some() {
         println!("lab: the kernel runs");
         let never = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT);
@@ -57,7 +61,7 @@ fn first_stage() -> Result<(), String> {
 }
 
 /// Loads what `/modules/order` lists, in that order.
-fn load_modules() -> Result<(), String> {
+pub fn load_modules() -> Result<(), String> {
     let order = fs::read_to_string("/modules/order").map_err(said("read /modules/order"))?;
     for name in order.lines() {
         let file = fs::File::open(format!("/modules/{name}")).map_err(said(name))?;
@@ -83,6 +87,7 @@ fn second_stage() -> Result<(), String> {
         fs::create_dir_all(dir).map_err(said(dir))?;
         put_on(kind, dir, kind)?;
     }
+    link_streams()?;
     // Both are links to directories of /run on the distribution's root.
     for dir in ["/run/lock", "/run/lab"] {
         fs::create_dir_all(dir).map_err(said(dir))?;
@@ -102,6 +107,20 @@ fn second_stage() -> Result<(), String> {
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+/// What an init system has in /dev besides devices: scripts name their own files by it.
+/// Xen's wait for ever where they cannot.
+fn link_streams() -> Result<(), String> {
+    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
+    {
+        let link = format!("/dev/{name}");
+        if !Path::new(&link).is_symlink() {
+            let made = std::os::unix::fs::symlink(format!("/proc/self/{target}"), &link);
+            made.map_err(said(&link))?;
+        }
+    }
+    Ok(())
 }
 
 /// Two bonds of two cards each, as in the articles; a client has one.
@@ -154,7 +173,8 @@ fn put_on(source: &str, dir: &str, kind: &str) -> Result<(), String> {
         .map_err(|err| format!("cannot mount {kind} on {dir}: {err}"))
 }
 
-fn await_path(path: &str, limit: Duration) -> Result<(), String> {
+/// Waits for a device.
+pub fn await_path(path: &str, limit: Duration) -> Result<(), String> {
     let start = Instant::now();
     while !Path::new(path).exists() {
         if start.elapsed() > limit {
@@ -170,6 +190,7 @@ fn word_of_command_line(prefix: &str) -> Option<String> {
     line.split_whitespace().find_map(|word| word.strip_prefix(prefix)).map(str::to_owned)
 }
 
-fn said(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
+/// An error as a sentence.
+pub fn said(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
     move |err| format!("cannot {what}: {err}")
 }
