@@ -241,7 +241,11 @@ fn values_are_checked_before_anything_is_touched() {
     refused("product_id", "seventeen-letters");
     refused("scst_bstype", "vdisk_fileio");
     refused("additional_parameters", "emulate_write_cache=1");
-    assert!(agent(&[("implementation", "tgt")]).validate().is_err());
+    for other in ["iet", "scst"] {
+        assert!(agent(&[("implementation", other)]).validate().is_err(), "{other}");
+    }
+    assert!(agent(&[("implementation", "tgt"), ("lun", "1")]).validate().is_ok());
+    assert!(agent(&[("implementation", "tgt"), ("lun", "0")]).validate().is_err());
     assert!(agent(&[("implementation", "lio"), ("block_size", "4096")]).validate().is_ok());
 }
 

@@ -15,6 +15,9 @@ use common::{Absent, Fact, Plan, Role, Status, View, configured};
 /// Whom tgtd admits where nobody is named.
 const ALL: &str = "ALL";
 
+/// What opens and closes a target, among what can be set of it.
+const STATE: &str = "state";
+
 /// What was seen.
 #[derive(Debug)]
 pub enum Seen {
@@ -65,6 +68,13 @@ impl ISCSITarget {
             && !target.users.contains(&incoming.user)
         {
             return Some(format!("{iqn} does not ask for the password of {}", incoming.user));
+        }
+        let is_other =
+            |user: &&String| incoming.as_ref().is_none_or(|incoming| incoming.user != **user);
+        if let Some(user) = target.users.iter().find(is_other) {
+            return Some(format!(
+                "{iqn} lets in who knows the password of {user}, which is not set"
+            ));
         }
         let wanted = self.admitted();
         match wanted.iter().find(|one| !target.admitted.contains(one)) {
@@ -117,7 +127,8 @@ impl ISCSITarget {
         });
         for (name, value) in self.params.additional_parameters.iter().flat_map(|list| &list.0) {
             plan.step(format!("set {name}={value}"), move |system| {
-                if !change::setting(system, iqn, name, value)? {
+                // It is opened by the last step.
+                if name == STATE || !change::setting(system, iqn, name, value)? {
                     system.warn(format_args!(
                         "additional_parameters: tgtd takes no {name}={value}; ignored"
                     ));

@@ -126,6 +126,11 @@ fn chap(machine: &Machine) {
     agent.action("monitor").exits(1).because("does not ask for the password of someone");
     agent.action("start").exits(0);
     assert!(machine.inquiry(WHO, IQN, 0, None).is_some());
+    target(machine).action("monitor").exits(1).because("the password of someone, which is not set");
+    agent.action("stop").exits(0);
+    let early = agent.clone().set("additional_parameters", "state=offline MaxConnections=4");
+    early.action("start").exits(0);
+    assert!(machine.inquiry(WHO, IQN, 0, None).is_some());
     agent.action("stop").exits(0);
     assert_eq!(machine.tgtadm(&["--mode", "account", "--op", "show"]), "");
     for place in [trace, "/var/log/tgtd"] {
