@@ -44,7 +44,7 @@ impl Implementation {
 
 /// Whether a program of tgt's can be run here.
 pub(crate) fn suits_tgt(view: &View) -> Result<()> {
-    tgt::program(view).map(drop).map_err(|_| {
+    view.program(tgt::PROGRAM).map(drop).map_err(|_| {
         installed("tgtd is not installed, which implementation=tgt needs: install the package tgt (scsi-target-utils)")
     })
 }

@@ -6,7 +6,7 @@
 
 use super::ISCSITarget;
 use crate::iscsi::{check_for_tgt, suits_tgt};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use common::host::lio::portal::Portal;
 use common::host::tgt::change;
 use common::host::tgt::{self, Target};
@@ -33,18 +33,10 @@ impl ISCSITarget {
     }
 
     pub(super) fn observe_tgt(&self, view: &View) -> Result<Seen> {
-        let targets = match tgt::targets(view)? {
-            Ok(targets) => targets,
-            Err(absent) => return Ok(Seen::Gone(absent)),
-        };
-        let is_ours = |target: &Target| target.is_called(&self.params.iqn.0);
-        if let Some(absent) = targets.lacks(is_ours) {
-            return Ok(Seen::Gone(absent));
-        }
-        match targets.into_items().into_iter().find(is_ours) {
-            Some(target) => Ok(Seen::There(target)),
-            None => bail!("tgtd lists {} and does not", self.params.iqn.0),
-        }
+        Ok(match tgt::target(view, &self.params.iqn.0)? {
+            Ok(target) => Seen::There(target),
+            Err(absent) => Seen::Gone(absent),
+        })
     }
 
     pub(super) fn status_tgt(&self, seen: &Seen) -> Status {

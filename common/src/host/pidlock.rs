@@ -32,17 +32,20 @@ pub fn holder(view: &View, name: &str) -> Option<i32> {
 }
 
 fn holder_of(file: &File) -> Option<i32> {
+    held(file).ok()?.map(|found| found.l_pid).filter(|pid| *pid > 0)
+}
+
+/// The lock that is in the way of ours.
+fn held(file: &File) -> nix::Result<Option<libc::flock>> {
     let mut found = whole(libc::F_WRLCK);
-    fcntl(file, FcntlArg::F_GETLK(&mut found)).ok()?;
-    (i32::from(found.l_type) != libc::F_UNLCK && found.l_pid > 0).then_some(found.l_pid)
+    fcntl(file, FcntlArg::F_GETLK(&mut found))?;
+    Ok((i32::from(found.l_type) != libc::F_UNLCK).then_some(found))
 }
 
 /// Whether anybody holds a lock of this kind on the file. Its process may be one
 /// whose number means nothing here.
 pub(super) fn is_held(file: &File) -> Result<bool> {
-    let mut found = whole(libc::F_WRLCK);
-    fcntl(file, FcntlArg::F_GETLK(&mut found))?;
-    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+    Ok(held(file)?.is_some())
 }
 
 /// Takes the name, unless another process holds it.

@@ -24,7 +24,7 @@ use anyhow::{Context, Result, bail};
 use request::{Mode, Operation, Request};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the daemon listens.
 const SOCKET: &str = "/var/run/tgtd/socket.0";
@@ -46,6 +46,19 @@ pub fn targets(view: &View) -> Result<Result<Whole<Target>, Absent>> {
         .with_context(|| format!("tgtd at {SOCKET} lists what makes no sense"))?;
     view.note(format_args!("tgtd serves {targets:?}"));
     Ok(Ok(Whole::told("targets of tgtd", targets)))
+}
+
+/// The target of this name; or proof that there is none.
+pub fn target(view: &View, iqn: &str) -> Result<Result<Target, Absent>> {
+    let targets = match targets(view)? {
+        Ok(targets) => targets,
+        Err(absent) => return Ok(Err(absent)),
+    };
+    let is_it = |target: &Target| target.is_called(iqn);
+    match targets.lacks(is_it) {
+        Some(absent) => Ok(Err(absent)),
+        None => targets.into_items().into_iter().find(is_it).context("a target was lost").map(Ok),
+    }
 }
 
 /// The connections to a target, as tgtd numbers them: session and connection.
@@ -96,17 +109,17 @@ fn no_process(view: &View) -> Result<Absent> {
         for pid in opened::processes()? {
             let process = Process::find(Path::new("/proc"), pid);
             let is_one = process.is_some_and(|one| one.name == PROGRAM && !one.is_zombie);
-            if is_one && network(&pid.to_string()).is_ok_and(|network| network == ours) {
+            let is_elsewhere = || match network(&pid.to_string()) {
+                Ok(network) => network != ours,
+                // It has ended meanwhile. What else keeps the look from its end is doubt.
+                Err(err) => matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+            };
+            if is_one && !is_elsewhere() {
                 bail!("tgtd runs (process {pid}), and {SOCKET} is gone, by which it is reached");
             }
         }
     }
     Ok(Absent::seen("no tgtd among the processes"))
-}
-
-/// The program, which only its presence is asked of.
-pub fn program(view: &View) -> Result<PathBuf, crate::host::program::Missing> {
-    view.program(PROGRAM)
 }
 
 #[cfg(test)]

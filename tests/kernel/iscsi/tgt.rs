@@ -39,14 +39,12 @@ pub fn cases(cases: &mut Cases) {
 }
 
 fn is_open(machine: &Machine) -> bool {
-    let told = machine.tgtadm(&["--op", "show", "--mode", "target"]);
+    let told = shown(machine);
     told.contains(&format!("{IQN}\n")) && told.contains("State: ready") && told.contains("  ALL\n")
 }
 
 fn is_shown(machine: &Machine) -> bool {
-    machine
-        .tgtadm(&["--op", "show", "--mode", "target"])
-        .contains("LUN: 1\n            Type: disk\n            SCSI ID: test")
+    shown(machine).contains("LUN: 1\n            Type: disk\n            SCSI ID: test")
 }
 
 fn target(machine: &Machine) -> Call {

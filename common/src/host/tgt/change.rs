@@ -46,8 +46,7 @@ fn converge(system: &System<'_>, request: &Request, done: &[Refusal]) -> Result<
 
 /// The target of this name, by a fresh look.
 fn find(system: &System<'_>, iqn: &str) -> Result<Option<Target>> {
-    let found = targets(system)?.map(|all| all.into_items()).unwrap_or_default();
-    Ok(found.into_iter().find(|target| target.is_called(iqn)))
+    Ok(super::target(system, iqn)?.ok())
 }
 
 fn found(system: &System<'_>, iqn: &str) -> Result<Target> {
