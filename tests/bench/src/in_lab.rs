@@ -42,6 +42,7 @@ pub const PARTS: &[(&str, Part)] = &[
     ("drbd", |bench| bench.resources()),
     ("nfsserver", |bench| bench.server()),
     ("targets", |bench| bench.targets()),
+    ("target-start", |bench| bench.start_of_ten()),
 ];
 
 type Part = fn(&Bench<'_>) -> Result<Vec<Row>>;

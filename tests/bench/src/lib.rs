@@ -30,8 +30,8 @@ const USAGE: &str = "Usage: cargo xtask bench [--lab] [--quick] [AGENT...]
            it IPaddr, Filesystem, exportfs, portblock, vblade, VirtualDomain and DomainGroup, on this
            machine
   --quick  fewer runs of each, for a first impression
-  AGENT    these alone: an agent's name, and with --lab one of LVM, drbd, nfsserver, targets; the
-           rows of the others stay as they were";
+  AGENT    these alone: an agent's name, and with --lab one of LVM, drbd, nfsserver, targets,
+           target-start; the rows of the others stay as they were";
 
 /// What the comparison needs besides the agents.
 const NEEDS: &[(&str, &str, &str)] = &[
