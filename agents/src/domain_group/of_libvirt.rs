@@ -8,9 +8,7 @@ use super::{DomainGroup, Foreign, Host, Part, shortened, twice};
 use crate::virtual_domain::{Found, State as GuestState, VirtualDomain, listens, outlast};
 use anyhow::{Context, Result, bail};
 use common::host::clock::Deadline;
-use common::host::libvirt::{
-    self, Connection, Daemon, Domain, Hypervisor, Identity, Seen, ShutdownMode,
-};
+use common::host::libvirt::{self, Connection, Domain, Hypervisor, Identity, Seen, ShutdownMode};
 use common::host::process::Process;
 use common::host::record::Damaged;
 use common::{Absent, Agent, Fact, Plan, System, View, configured};
@@ -274,12 +272,12 @@ impl DomainGroup {
     /// Which of the guests were asked, as far as is known.
     fn ask<'a>(&self, system: &System<'_>, guests: &[&'a Seen]) -> Result<Vec<&'a Seen>> {
         let hypervisor = self.libvirt()?;
-        Daemon::find(system, hypervisor)?
-            .context("libvirt does not run and cannot ask the guests to shut down")?;
         let known = |one: &&'a Seen| Some((*one, Domain::known(&one.identity)?));
         let (mut asked, domains): (Vec<&Seen>, Vec<Domain>) =
             guests.iter().filter_map(known).unzip();
-        let mut line = Connection::open(system, hypervisor, system.deadline().at_most(ASKING))?;
+        let limit = system.deadline().at_most(ASKING);
+        let mut line = Connection::awaited(system, hypervisor, limit)
+            .context("nobody can ask the guests to shut down")?;
         match line.shut_down(system, &domains, ShutdownMode::default()) {
             Ok(refused) => {
                 for (place, refusal) in refused.into_iter().rev() {

@@ -4,7 +4,8 @@ use super::VirtualDomain;
 use super::config;
 use super::look::{Found, State};
 use anyhow::{Context, Result, bail};
-use common::host::libvirt::{self, Condition, Connection, Daemon, Domain, Pause, Seen};
+use common::host::clock::Deadline;
+use common::host::libvirt::{self, Condition, Connection, Domain, Pause, Seen};
 use common::{Plan, System, View};
 use std::time::Duration;
 
@@ -64,26 +65,24 @@ impl VirtualDomain {
     /// it is no reason to fail: the next step destroys what is left.
     fn shut_down(&self, system: &System<'_>, seen: &Seen) -> Result<()> {
         let reserve = DESTROYING.min(system.deadline().left() / 3);
-        let patience = system.deadline().left().saturating_sub(reserve);
+        let end = Deadline::after(system.deadline().left().saturating_sub(reserve));
         let asked = match self.memory(&seen.identity.name) {
-            Some(memory) => self.save(system, seen, &memory, patience),
+            Some(memory) => self.save(system, seen, &memory, end.left()),
             None => self.ask(system, seen),
         };
         if let Err(err) = asked {
             system.warn(format_args!("{err:#}; {} is destroyed", seen.identity));
             return Ok(());
         }
-        self.await_end(system, seen, patience);
+        self.await_end(system, seen, end.left());
         Ok(())
     }
 
     fn ask(&self, system: &System<'_>, seen: &Seen) -> Result<()> {
-        let hypervisor = self.hypervisor();
-        Daemon::find(system, hypervisor)?
-            .context("libvirt does not run and cannot ask it to shut down")?;
         let domain = Domain::known(&seen.identity).context("its UUID is not known")?;
         let limit = system.deadline().at_most(ASKING);
-        let mut line = Connection::open(system, hypervisor, limit)?;
+        let mut line = Connection::awaited(system, self.hypervisor(), limit)
+            .context("nobody can ask it to shut down")?;
         let mode = self.params.shutdown_mode.map(|mode| mode.0).unwrap_or_default();
         match line.shut_down(system, &[domain], mode)?.pop() {
             Some((_, refusal)) => Err(refusal.into()),

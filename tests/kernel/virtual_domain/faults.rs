@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest runs on without the daemon, and is ended without it", without_daemon);
+    add("a stop waits for a daemon that is started anew, and asks the guest", daemon_anew);
     add("a daemon that stands still holds up no monitor and no stop", stuck_daemon);
     add("a daemon that is killed during a start or a stop is no reason for a lie", killed_daemon);
     add("a start that libvirt holds for ever is named, with the way out", endless_start);
@@ -13,6 +14,10 @@ pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest that was killed is stopped, and one that stands still has failed", signalled);
     add("a guest that a person has paused is degraded, and is ended", paused);
     add("a guest that an I/O error has paused is told, and resumed once", io_error);
+}
+
+fn logged() -> String {
+    std::fs::read_to_string("/var/log/agents.log").unwrap_or_default()
 }
 
 fn without_daemon(machine: &Machine) {
@@ -26,6 +31,7 @@ fn without_daemon(machine: &Machine) {
     // Nobody can ask it to shut down: it is not waited for in vain.
     let stop = agent.action("stop").exits(0);
     assert!(stop.took < Duration::from_secs(20), "{}", *stop);
+    assert!(logged().contains("nobody can ask it to shut down"), "{}", logged());
     assert!(!machine.guest_runs("web"));
     agent.probe().exits(7);
     agent.action("start").exits(1).because("cannot connect to libvirt");
@@ -33,6 +39,20 @@ fn without_daemon(machine: &Machine) {
     machine.start_libvirt();
     agent.action("start").exits(0);
     agent.clone().set("force_stop", "1").action("stop").exits(0);
+}
+
+fn daemon_anew(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    machine.await_boot("web");
+    machine.kill_libvirt();
+    let stop = agent.spawn("stop");
+    std::thread::sleep(Duration::from_secs(1));
+    machine.start_libvirt();
+    let stop = stop.wait(Duration::from_secs(40));
+    assert_eq!(stop.code, Some(0), "{stop}");
+    assert!(!logged().contains("destroy"), "{}", logged());
+    assert!(!machine.guest_runs("web"));
 }
 
 fn stuck_daemon(machine: &Machine) {

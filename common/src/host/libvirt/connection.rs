@@ -4,10 +4,10 @@
 //! others for what does not: finding a guest, asking for its state and
 //! destroying it are answered while all of the first are stuck.
 
-use super::Hypervisor;
 use super::condition::Condition;
 use super::identity::{Identity, Uuid};
 use super::wire::{self, Answer, LONGEST, Reader, Refusal, Writer};
+use super::{Daemon, Hypervisor};
 use crate::host::absence::Absent;
 use crate::host::clock::Deadline;
 use crate::host::system::{System, View};
@@ -43,6 +43,9 @@ mod authentication {
     pub(super) const NONE: u32 = 0;
     pub(super) const POLKIT: u32 = 2;
 }
+
+/// How long a daemon is waited for that does not run.
+const COMING_BACK: Duration = Duration::from_secs(5);
 
 /// libvirt's number for: no such guest.
 const NO_DOMAIN: u32 = 42;
@@ -138,6 +141,22 @@ impl Connection {
             return Ok(new);
         }
         Err(refused.unwrap_or_else(|| anyhow::anyhow!("libvirt has no socket for {hypervisor}")))
+    }
+
+    /// Connects to a daemon that runs, or comes back: a service manager starts one that
+    /// died, and one that is upgraded, anew within seconds. Who gives up sooner ends
+    /// guests by force that could have been asked. All waits end with `limit`.
+    pub fn awaited(view: &View, hypervisor: &Hypervisor, limit: Deadline) -> Result<Self> {
+        let coming_back = limit.at_most(COMING_BACK);
+        loop {
+            let opened = Daemon::find(view, hypervisor)
+                .and_then(|daemon| daemon.context("libvirt does not run"))
+                .and_then(|_| Self::open(view, hypervisor, limit));
+            match opened {
+                Err(_) if !coming_back.has_passed() => view.pause(Duration::from_millis(100)),
+                done => return done,
+            }
+        }
     }
 
     /// Says who we are and what we want. The list of ways to do so has to be
