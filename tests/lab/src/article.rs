@@ -8,6 +8,7 @@ pub use published::ALL;
 
 use super::client::Machine;
 use super::guest::WRITER;
+use super::image::Extra;
 use super::machine::NODES;
 use anyhow::{Context, Result, ensure};
 
@@ -41,6 +42,8 @@ pub struct Article {
     pub address_first: bool,
     /// What the group serves.
     pub service: Service,
+    /// The guest that runs on one of the nodes, where both have the data.
+    pub domain: Option<Domain>,
 }
 
 /// Who needs a file of an article.
@@ -108,6 +111,16 @@ pub enum Owner {
     Tag,
     /// Nobody is kept off it: a lock manager lets all nodes have it at once.
     Locks,
+}
+
+/// A guest of libvirt's, in its words a domain. Its definition lies on the first
+/// file system.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its name, and that of the cluster's resource.
+    pub name: &'static str,
+    /// The volume that is its disk.
+    pub volume: &'static str,
 }
 
 /// A mounted file system.
@@ -195,6 +208,18 @@ impl Group {
     }
 }
 
+impl Domain {
+    /// Its disk.
+    pub fn disk(&self, group: &Group) -> String {
+        format!("/dev/{}/{}", group.name, self.volume)
+    }
+
+    /// The file with its definition.
+    pub fn config(&self, mount: &Mount) -> String {
+        format!("{}/{}.xml", mount.directory, self.name)
+    }
+}
+
 impl Owner {
     /// The value of `vg_access_mode`.
     pub fn word(self) -> &'static str {
@@ -236,6 +261,23 @@ impl Article {
         self.service == Service::Writers
     }
 
+    /// What the machines need for it besides what all have.
+    pub fn extra(&self) -> Extra {
+        match (self.service, &self.domain) {
+            (Service::Guest, _) => Extra::Xen,
+            (_, Some(_)) => Extra::Libvirt,
+            (_, None) => Extra::Nothing,
+        }
+    }
+
+    /// The cluster's resource that people move, if there is one.
+    pub fn moved(&self) -> Option<&'static str> {
+        match &self.domain {
+            Some(domain) => Some(domain.name),
+            None => (!self.is_shared()).then_some("storage"),
+        }
+    }
+
     /// Whether the server acknowledges what is in its memory, so that a power cut
     /// loses some of it.
     pub fn is_async(&self) -> bool {
@@ -256,11 +298,6 @@ impl Article {
             Service::Guest => &[WRITER],
             _ => &["client"],
         }
-    }
-
-    /// Whether its nodes run on Xen.
-    pub fn has_guests(&self) -> bool {
-        self.service == Service::Guest
     }
 
     /// The file that a writer's records are in.
@@ -389,7 +426,7 @@ mod tests {
             let named = |wanted: &str| files.iter().find(|(name, _)| *name == wanted);
             // Where both nodes write there is no heartbeat.
             assert_eq!(named("haresources").is_none(), article.is_shared());
-            assert_eq!(article.mounts.is_empty(), article.has_guests());
+            assert_eq!(article.mounts.is_empty(), article.extra() == Extra::Xen);
             let Some((_, haresources)) = named("haresources") else { continue };
             let line = haresources.replace(['\n', '\\'], " ");
             for (resource, _) in article.resources() {
@@ -404,14 +441,16 @@ mod tests {
     }
 
     #[test]
-    fn both_nodes_write_in_one_set_up_and_drbd_asks_the_cluster_in_two() {
+    fn both_nodes_write_in_two_set_ups_and_drbd_asks_the_cluster_in_three() {
         let names = |is: fn(&Article) -> bool| {
             ALL.iter().filter(|article| is(article)).map(|article| article.name).collect::<Vec<_>>()
         };
         assert_eq!(names(Article::is_async), ["nfs-async"]);
         assert_eq!(names(Article::moves_back), ["iscsi", "aoe"]);
-        assert_eq!(names(Article::is_shared), ["gfs2"]);
-        assert_eq!(names(Article::has_handler), ["gfs2", "fenced"]);
+        assert_eq!(names(Article::is_shared), ["gfs2", "kvm"]);
+        assert_eq!(names(Article::has_handler), ["gfs2", "kvm", "fenced"]);
+        assert_eq!(names(|article| article.extra() == Extra::Xen), ["xenha"]);
+        assert_eq!(names(|article| article.extra() == Extra::Libvirt), ["kvm"]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn up(place: &Place, choice: &Choice) -> Result<(Lab, Lease, Progress)> {
 
 /// The image and the QEMU of machines like these.
 pub fn prepared(place: &Place, choice: &Choice, progress: &mut Progress) -> Result<(Image, Qemu)> {
-    let image = image::ready(place, choice.debian, choice.xen, progress)?;
+    let image = image::ready(place, choice.debian, choice.extra, progress)?;
     let mut qemu = qemu::ready(place, progress)?;
     qemu.probe(&image, place, progress)?;
     Ok((image, qemu))

@@ -7,7 +7,7 @@ use super::client::{Lab, Machine, on_both};
 use super::guest::{FENCE, REAL, SELF};
 use super::machine::NODES;
 use super::setting::{Agents, EXPORT_AGENTS, Engine, Origin, Setting};
-use super::{disk, heartbeat, pacemaker};
+use super::{disk, heartbeat, libvirt, pacemaker};
 use anyhow::{Context, Result, ensure};
 use packaging::payload::{HARESOURCES, Package};
 use std::path::Path;
@@ -64,6 +64,9 @@ impl Setting {
 
     fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
         let machine = lab.machine(node);
+        if self.article.domain.is_some() {
+            libvirt::start(&machine)?;
+        }
         machine.shell(&self.article.service.at_boot(), Duration::from_secs(180))?;
         match self.engine {
             Engine::Heartbeat => heartbeat::start(&machine),
@@ -83,7 +86,10 @@ impl Setting {
     pub fn hand_over(&self, lab: &Lab, from: &str, to: &str) -> Result<()> {
         match self.engine {
             Engine::Heartbeat => heartbeat::hand_over(&lab.machine(from), &lab.machine(to)),
-            Engine::Pacemaker => pacemaker::hand_over(&lab.machine(to), to),
+            Engine::Pacemaker => {
+                let moved = self.article.moved().context("there is nothing to move")?;
+                pacemaker::hand_over(&lab.machine(to), moved, to)
+            }
         }
     }
 
@@ -99,8 +105,9 @@ impl Setting {
     pub fn clean_up(&self, lab: &Lab) -> Result<()> {
         match self.engine {
             Engine::Heartbeat => Ok(()),
-            Engine::Pacemaker if self.article.is_shared() => Ok(()),
-            Engine::Pacemaker => pacemaker::clean_up(lab),
+            Engine::Pacemaker => {
+                self.article.moved().map_or(Ok(()), |moved| pacemaker::clean_up(lab, moved))
+            }
         }
     }
 
@@ -142,6 +149,9 @@ impl Setting {
         }
         let service = self.article.service;
         let mut script = format!("set -e\n{}", service.preparation(self.article, machine.name));
+        if self.article.domain.is_some() {
+            script += &libvirt::preparation(machine.name);
+        }
         let each = |line: &str| -> String {
             self.agent_paths().iter().map(|path| line.replace("PATH", path) + "\n").collect()
         };

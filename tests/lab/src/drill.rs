@@ -30,6 +30,7 @@ mod units;
 use super::client::Lab;
 use super::debian::{self, Debian};
 use super::hash::hash;
+use super::image::Extra;
 use super::machine::Choice;
 use super::machine::NODES;
 use super::place::Place;
@@ -83,7 +84,8 @@ pub fn run(words: &[&str]) -> Result<()> {
     );
     eprintln!("{} drills, seed {}\n  building the agents", drills.len(), order.seed);
     let agents = cluster::pack_agents()?;
-    let (lab, lease, progress) = boot::up(&place, &Choice::of(&NODES, order.debian)?)?;
+    let (lab, lease, progress) =
+        boot::up(&place, &Choice::of(&NODES, order.debian, Extra::default())?)?;
     let failed = play(&lab, &agents, &drills, &order, &progress)?;
     if order.keep {
         lease.keep()?;

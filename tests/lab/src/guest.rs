@@ -2,7 +2,8 @@
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
 //! front of every resource agent, the fencing device, both ends of the ledger,
-//! the client's lock, a guest of Xen's, the resources that stand where an article has a daemon, and the drills.
+//! the client's lock, the ear at a guest's serial line, a guest of Xen's, the
+//! resources that stand where an article has a daemon, and the drills.
 
 mod agent;
 mod boot;
@@ -13,6 +14,7 @@ mod lock;
 mod messages;
 mod paravirtual;
 mod record;
+mod serial;
 mod sql;
 mod stand_in;
 
@@ -77,6 +79,7 @@ pub fn play(others: &[Part]) -> Option<ExitCode> {
         Some("ledger-serve") => ledger::serve(&words[2..]),
         Some("ledger-keep") => ledger::keep(&words[2..]),
         Some("ledger-write") => ledger::write(&words[2..]),
+        Some("serial-follow") => serial::follow(&words[2..]),
         Some("lock-hold") => lock::hold(&words[2..]),
         Some("lock-test") => lock::test(&words[2..]),
         _ => {

@@ -23,6 +23,51 @@ const PACKAGES: &str = "linux-image-amd64 kmod \
     e2fsprogs jfsutils xfsprogs quota fdisk \
     iproute2 net-tools iputils-arping iputils-ping procps psmisc tcpdump strace libxml2-utils";
 
+/// What an image has besides. Each is an image of its own, built when a set-up
+/// asks for it, and the others keep their recipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extra {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// libvirt, and a QEMU for guests in the machines.
+    Libvirt,
+    /// Xen, on which the nodes' kernel runs.
+    Xen,
+}
+
+/// Says which, on a command line.
+pub const OPTION: &str = "--with";
+
+impl Extra {
+    /// The word behind [`OPTION`].
+    pub fn read(word: Option<&str>) -> Result<Self> {
+        match word {
+            Some("libvirt") => Ok(Self::Libvirt),
+            Some("xen") => Ok(Self::Xen),
+            other => bail!("{OPTION} wants libvirt or xen, not {}", other.unwrap_or("nothing")),
+        }
+    }
+
+    /// That word; there is none for nothing.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Libvirt => Some("libvirt"),
+            Self::Xen => Some("xen"),
+        }
+    }
+
+    /// Megabytes of memory that a node needs for it.
+    pub fn memory(self) -> u32 {
+        match self {
+            // The hypervisor's share is the nodes' own.
+            Self::Nothing | Self::Xen => 0,
+            Self::Libvirt => 384,
+        }
+    }
+}
+
 /// Parts of packages no machine of the lab looks at. Half the image and half
 /// the time to build it would be theirs.
 const LEFT_OUT: &[&str] = &[
@@ -52,7 +97,8 @@ const PACKED: &str = ".xz";
 #[derive(Clone, Debug)]
 pub struct Image {
     dir: PathBuf,
-    has_xen: bool,
+    /// What it has besides.
+    pub extra: Extra,
 }
 
 impl Image {
@@ -64,11 +110,6 @@ impl Image {
     /// The initial memory disk, made anew from this binary at each start.
     pub fn initrd(&self) -> PathBuf {
         self.dir.join("initrd")
-    }
-
-    /// Whether the nodes' kernel runs on the hypervisor.
-    pub fn has_xen(&self) -> bool {
-        self.has_xen
     }
 
     /// A file beside the root disk.
@@ -86,19 +127,18 @@ impl Image {
 pub fn ready(
     place: &Place,
     debian: Debian,
-    has_xen: bool,
+    extra: Extra,
     progress: &mut Progress,
 ) -> Result<Image> {
-    let suite = debian.suite();
-    let packages = packages(debian, has_xen)?;
+    let (suite, packages) = (debian.suite(), packages(debian, extra)?);
     let mut recipe =
         format!("1 {suite} {packages} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
-    if has_xen {
+    if extra == Extra::Xen {
         recipe += hypervisor::RECIPE;
     }
-    let prefix = prefix(debian, has_xen);
+    let prefix = prefix(debian, extra);
     let dir = place.files.join(format!("{prefix}{:016x}", hash(recipe.as_bytes())));
-    let image = Image { dir: dir.clone(), has_xen };
+    let image = Image { dir: dir.clone(), extra };
     if !image.root().exists() {
         discard_others(place, &prefix)?;
         let draft = dir.with_extension("draft");
@@ -107,7 +147,7 @@ pub fn ready(
         }
         fs::create_dir_all(&draft)?;
         build(&draft, debian, &packages, progress)?;
-        if has_xen {
+        if extra == Extra::Xen {
             hypervisor::prepare(&draft, &draft.join(TREE))?;
         }
         finish(&draft, progress)?;
@@ -117,19 +157,22 @@ pub fn ready(
     Ok(image)
 }
 
-/// What is installed. A machine with a hypervisor has an image of its own, so that
-/// those without stay as they are.
-fn packages(debian: Debian, has_xen: bool) -> Result<String> {
-    Ok(match has_xen {
-        true => format!("{PACKAGES} {}", hypervisor::packages(debian)?),
-        false => PACKAGES.into(),
+/// What is installed.
+fn packages(debian: Debian, extra: Extra) -> Result<String> {
+    Ok(match extra {
+        Extra::Nothing => PACKAGES.into(),
+        Extra::Libvirt => format!(
+            "{PACKAGES} libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
+        ),
+        Extra::Xen => format!("{PACKAGES} {}", hypervisor::packages(debian)?),
     })
 }
 
-/// What the names of a release's images begin with.
-fn prefix(debian: Debian, has_xen: bool) -> String {
-    let xen = if has_xen { "-xen" } else { "" };
-    format!("image{xen}-{}-", debian.number())
+/// What the names of a release's images begin with. No such begin is another's:
+/// images are discarded by it.
+fn prefix(debian: Debian, extra: Extra) -> String {
+    let extra = extra.word().map(|word| format!("{word}-")).unwrap_or_default();
+    format!("image-{extra}{}-", debian.number())
 }
 
 /// Images of older recipes would pile up.

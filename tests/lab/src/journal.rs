@@ -51,6 +51,8 @@ pub struct Call {
 struct Seen {
     events: Vec<Event>,
     acks: BTreeMap<String, Vec<Ack>>,
+    /// What the guest has counted, with the node on which it did.
+    counts: Vec<(String, Ack)>,
     looks: Vec<Look>,
 }
 
@@ -80,6 +82,10 @@ impl Journal {
                         // A guest writes on, wherever it runs.
                         let writer = writer.first().unwrap_or(&event.machine).clone();
                         seen.acks.entry(writer).or_default().push(ack);
+                    }
+                    [word, number] if word == "count" => {
+                        let Ok(number) = number.parse() else { continue };
+                        seen.counts.push((event.machine, Ack { number, at: event.at }));
                     }
                     _ => seen.events.push(event),
                 }
@@ -126,6 +132,12 @@ impl Journal {
         let mut acks: Vec<Ack> = lock(&self.seen).acks.values().flatten().copied().collect();
         acks.sort_by_key(|ack| ack.at);
         acks
+    }
+
+    /// What the guest has counted, in the order in which it was heard, with the
+    /// node on which it ran.
+    pub fn counts(&self) -> Vec<(String, Ack)> {
+        lock(&self.seen).counts.clone()
     }
 
     /// When the last record was acknowledged, to any writer.

@@ -13,7 +13,8 @@
 //! somebody's agents, a [`cluster`] puts that on the machines with [`heartbeat`] or [`pacemaker`],
 //! a [`scenario`] is a list of steps, [`play`] takes them and judges what
 //! [`observe`] and [`journal`] saw, [`chronicle`] and [`report`] show it, and
-//! [`run`] is the command that does all this.
+//! [`run`] is the command that does all this. Where the cluster has a guest, [`libvirt`] has
+//! all that is its own.
 //!
 //! [`drill`] does without an engine and calls the agents itself.
 
@@ -34,6 +35,7 @@ mod image;
 mod jfsutils;
 mod journal;
 mod keeper;
+mod libvirt;
 pub mod machine;
 mod observe;
 mod pacemaker;
@@ -63,12 +65,11 @@ use std::time::Duration;
 
 const USAGE: &str = "Usage: cargo xtask lab VERB
 
-  up [SETTING | MACHINE...] [--debian 12|13] [--counted] [--xen]
+  up [SETTING | MACHINE...] [--debian 12|13] [--with libvirt|xen] [--counted]
                           boots node1, node2 and client, or the machines that are named; the
                           first time builds their image. With a setting, such as
-                          heartbeat/nfs, its group runs in the end. --counted: an emulated
-                          machine's clock counts instructions. --xen: the nodes run on
-                          the hypervisor
+                          heartbeat/nfs, its group runs in the end. --with: nodes for guests.
+                          --counted: an emulated machine's clock counts instructions
   run WHAT... [--debian 12|13] [--agents stock|sturdy|both] [--seed N] [--seeds ROUNDS] [--keep]
                           plays scenarios on fresh machines: core, all, strikes, or by name
   list                    the scenarios
@@ -144,14 +145,13 @@ fn root(words: &[&str]) -> Result<()> {
 }
 
 fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
-    let mut choice = Choice::read(machines)?;
+    let choice = Choice::read(machines)?;
     let words: Vec<&str> =
         ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
     let setting = setting.map(scenario::setting).transpose()?;
-    if let Some(setting) = setting {
-        choice = choice.fit_for(setting.article);
-    }
+    let extra = setting.map_or(choice.extra, |setting| setting.article.extra());
+    let choice = Choice { extra, ..choice };
     let archive = setting.map(|_| cluster::pack_agents()).transpose()?;
     let place = Place::of_workspace();
     if Lab::running(&place).is_some() {

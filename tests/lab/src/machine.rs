@@ -1,9 +1,8 @@
 //! One virtual machine: its disks, its QEMU, and the verbs that QEMU knows.
 
-use super::article::Article;
 use super::debian::{self, Debian};
 use super::hypervisor;
-use super::image::Image;
+use super::image::{self, Extra, Image};
 use super::place::Place;
 use super::qemu::Qemu;
 use anyhow::{Context, Result, bail, ensure};
@@ -74,51 +73,45 @@ pub struct Choice {
     pub counted: bool,
     /// What runs in them.
     pub debian: Debian,
-    /// Whether the nodes run on Xen.
-    pub xen: bool,
+    /// What they have besides.
+    pub extra: Extra,
 }
 
 /// Says so in words.
 pub const COUNTED: &str = "--counted";
 
-/// Asks for the hypervisor.
-pub const XEN: &str = "--xen";
-
 impl Choice {
     /// The machines of these names; all of them where none is named.
     pub fn read(words: &[&str]) -> Result<Self> {
-        let (mut counted, mut xen) = (false, false);
-        let (mut debian, mut names) = (Debian::default(), Vec::new());
+        let (mut counted, mut names) = (false, Vec::new());
+        let (mut debian, mut extra) = (Debian::default(), Extra::default());
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
             match word {
                 COUNTED => counted = true,
-                XEN => xen = true,
                 debian::OPTION => debian = Debian::read(words.next())?,
+                image::OPTION => extra = Extra::read(words.next())?,
                 name if PLANS.iter().any(|plan| plan.name == name) => names.push(name),
                 name => bail!("no machine {name}"),
             }
         }
         let is_meant = |plan: &&Plan| names.is_empty() || names.contains(&plan.name);
-        Ok(Self { plans: PLANS.iter().filter(is_meant).collect(), counted, debian, xen })
+        Ok(Self { plans: PLANS.iter().filter(is_meant).collect(), counted, debian, extra })
     }
 
-    /// The machines of these names, with that release in them.
-    pub fn of(names: &[&str], debian: Debian) -> Result<Self> {
-        Ok(Self { debian, ..Self::read(names)? })
-    }
-
-    /// The same, with the hypervisor where a set-up has guests.
-    pub fn fit_for(self, article: &Article) -> Self {
-        Self { xen: self.xen || article.has_guests(), ..self }
+    /// The machines of these names, with that release in them and what it has besides.
+    pub fn of(names: &[&str], debian: Debian, extra: Extra) -> Result<Self> {
+        Ok(Self { debian, extra, ..Self::read(names)? })
     }
 
     /// Read again, these words make the same choice.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
         let names = self.plans.iter().map(|plan| plan.name);
-        let options = [self.counted.then_some(COUNTED), self.xen.then_some(XEN)];
-        let debian = [debian::OPTION, self.debian.number()];
-        names.chain(options.into_iter().flatten()).chain(debian)
+        let extra = self.extra.word().map(|word| [image::OPTION, word]);
+        names
+            .chain(self.counted.then_some(COUNTED))
+            .chain([debian::OPTION, self.debian.number()])
+            .chain(extra.into_iter().flatten())
     }
 }
 
@@ -204,14 +197,15 @@ impl Plan {
         // A restart of the guest ends QEMU: each boot is a new process, with
         // new ends of every socket.
         command.args(["-name", self.name, "-smp", "1", "-no-reboot"]);
-        if image.has_xen() && NODES.contains(&self.name) {
+        if image.extra == Extra::Xen && NODES.contains(&self.name) {
             hypervisor::boot(&mut command, image, self.memory, &append);
         } else {
             let khz = if qemu.counts() { COUNTED_KHZ } else { tsc_khz() };
             let append = format!(
                 "console=ttyS0 pci=noacpi tsc=reliable tsc_early_khz={khz} no_timer_check {append}"
             );
-            command.args(["-m", &self.memory.to_string(), "-append", &append]);
+            let more = if self.private.is_some() { image.extra.memory() } else { 0 };
+            command.args(["-m", &(self.memory + more).to_string(), "-append", &append]);
             command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initrd());
         }
         command.args([

@@ -3,6 +3,7 @@
 
 use super::article::Article;
 use super::client::Lab;
+use super::libvirt;
 use std::fmt;
 
 /// One node.
@@ -20,6 +21,8 @@ pub struct Node {
     pub address: Count,
     /// The service runs.
     pub service: bool,
+    /// The guest runs.
+    pub guest: bool,
 }
 
 /// How many there are of how many that there should be.
@@ -80,6 +83,7 @@ impl Node {
                 there: addresses.filter(|address| has_local(&routes, address)).count(),
             },
             service: article.service.runs(&read),
+            guest: article.domain.as_ref().is_some_and(|domain| libvirt::runs(domain, &read)),
         }
     }
 
@@ -170,7 +174,8 @@ impl fmt::Display for Node {
                 write!(out, ", {there} of {wanted} {word}")?;
             }
         }
-        write!(out, ", {}service", if self.service { "" } else { "no " })
+        write!(out, ", {}service", if self.service { "" } else { "no " })?;
+        out.write_str(if self.guest { ", the guest" } else { "" })
     }
 }
 

@@ -223,8 +223,17 @@ fn file_system(name: &str, mount: &Mount, agent: &str) -> String {
 }
 
 /// A move: a preference that is taken back once it has had its effect.
-pub fn hand_over(machine: &Machine, to: &str) -> Result<()> {
-    machine.shell(&format!("crm_resource -r storage --move -N {to} 2>&1"), LIMIT)?;
+pub fn hand_over(machine: &Machine, resource: &str, to: &str) -> Result<()> {
+    machine.shell(&format!("crm_resource -r {resource} --move -N {to} 2>&1"), LIMIT)?;
+    Ok(())
+}
+
+/// Until the cluster has nothing to do. A live migration is not over for it when the
+/// guest runs on the other node: who moves it again before `migrate_from` is through
+/// is refused, since it counts as active on both, and who takes the preference back
+/// has it stopped and started.
+pub fn settle(machine: &Machine) -> Result<()> {
+    machine.shell("crm_resource --wait --timeout 300 2>&1", LIMIT * 2)?;
     Ok(())
 }
 
@@ -253,14 +262,14 @@ pub fn barred_by(lab: &Lab) -> Result<Option<String>> {
     Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no node to ask")))
 }
 
-/// Forgets preferences and failures, on whichever node knows the cluster: one
-/// that has just been started does not yet.
-pub fn clean_up(lab: &Lab) -> Result<()> {
+/// Forgets preferences of this resource and failures, on whichever node knows the
+/// cluster: one that has just been started does not yet.
+pub fn clean_up(lab: &Lab, resource: &str) -> Result<()> {
+    let script = format!("crm_resource -r {resource} --clear 2>&1 && crm_resource --cleanup 2>&1");
     let start = Instant::now();
-    let script = "crm_resource -r storage --clear 2>&1 && crm_resource --cleanup 2>&1";
     loop {
         for node in NODES {
-            match lab.machine(node).shell(script, Duration::from_secs(60)) {
+            match lab.machine(node).shell(&script, Duration::from_secs(60)) {
                 Ok(_) => return Ok(()),
                 Err(err) if start.elapsed() > LIMIT => return Err(err),
                 Err(_) => thread::sleep(Duration::from_secs(1)),

@@ -8,10 +8,12 @@
 //! 4. the client is served again;
 //! 5. every armed fault has struck, so nothing passed untried.
 //!
-//! Where both nodes write, [`both`] takes the place of the second and third.
+//! Where both nodes write, [`both`] takes the place of the second and third; where
+//! there is a guest, [`counting`] has what must hold of it besides.
 
 mod both;
 mod by_hand;
+mod counting;
 
 use super::article::Service;
 use super::client::{Lab, Machine};
@@ -121,6 +123,9 @@ pub fn play(
     if let Some(found) = play.check_disk(&mut broken) {
         verdict = format!("{verdict}; {found}");
     }
+    if let Some(counted) = play.check_counting(scenario, &mut broken) {
+        verdict = format!("{verdict}; {counted}");
+    }
     Outcome { window: (play.began, now()), marks: play.marks, verdict, broken, late: play.late }
 }
 
@@ -128,7 +133,10 @@ impl Play<'_> {
     fn all(&mut self, scenario: &Scenario) -> Result<()> {
         self.first = self.settled("before the scenario")?;
         if self.setting.article.is_shared() {
-            self.first = self.random.below(2) as usize;
+            self.first = match self.setting.article.domain {
+                Some(_) => self.guests_node()?,
+                None => self.random.below(2) as usize,
+            };
         }
         self.began = now();
         // A stretch of plain work, for the timeline and the ledger.
@@ -140,6 +148,9 @@ impl Play<'_> {
         self.settled("in the end")?;
         if self.setting.article.has_handler() {
             self.await_barred(None)?;
+        }
+        if self.setting.article.domain.is_some() {
+            self.await_guest(None)?;
         }
         self.await_client()?;
         thread::sleep(Duration::from_secs(1));
@@ -273,6 +284,7 @@ impl Play<'_> {
             Step::AwaitWriter => self.await_writer(),
             Step::AwaitBarred(side) => self.await_barred(Some(self.name(side))),
             Step::AwaitUnbarred => self.await_barred(None),
+            Step::AwaitGuest(side) => self.await_guest(side.map(|side| self.node(side))),
         }
     }
 
@@ -389,14 +401,15 @@ impl Play<'_> {
     ) -> Result<()> {
         let usual = self.usual(agent, action).as_micros() as u64;
         let delay = Duration::from_micros(self.random.below(usual.max(1000)));
-        let victim = if fault == Fault::PeerPowerCut { 1 - node } else { node };
+        let is_peers = matches!(fault, Fault::PeerPowerCut | Fault::PeerDaemonKill);
+        let victim = if is_peers { 1 - node } else { node };
         let armed = Armed { node: NODES[node], victim: NODES[victim], agent, action, fault, delay };
         let events = self.lab.events()?;
         let (send, receive) = mpsc::channel();
-        if fault == Fault::Kill {
-            strike::trap(self.lab, NODES[node], agent, action, delay)?;
-        } else {
-            self.off[victim] = true;
+        match fault {
+            Fault::Kill => strike::trap(self.lab, NODES[node], agent, action, delay)?,
+            Fault::PowerCut | Fault::PeerPowerCut => self.off[victim] = true,
+            Fault::DaemonKill | Fault::PeerDaemonKill => {}
         }
         let lab = self.lab.clone();
         thread::spawn(move || send.send(armed.strike(&lab, events)));

@@ -81,7 +81,7 @@ fn play_setting(
     while rest.peek().is_some() {
         let place = Place::of_workspace();
         eprintln!("\n{}: {}", setting.name(), setting.article.about);
-        let choice = Choice::of(&[], order.debian)?.fit_for(setting.article);
+        let choice = Choice::of(&[], order.debian, setting.article.extra())?;
         let (lab, lease, progress) = boot::up(&place, &choice)?;
         progress.show("set-up", "DRBD, file system, engine");
         setting

@@ -6,6 +6,7 @@ mod guests;
 mod shared;
 
 use super::article::{self, Service};
+use super::image::Extra;
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
 use anyhow::{Context, Result};
@@ -28,6 +29,10 @@ pub enum Fault {
     PeerPowerCut,
     /// The agent and all it started are killed.
     Kill,
+    /// libvirt's daemon on its machine is killed, and started again.
+    DaemonKill,
+    /// The other node's.
+    PeerDaemonKill,
 }
 
 /// One thing that is done or waited for.
@@ -99,6 +104,8 @@ pub enum Step {
     AwaitBarred(Side),
     /// Until nobody is barred any more.
     AwaitUnbarred,
+    /// Until the guest runs on a side, or on any, and nowhere else, and counts.
+    AwaitGuest(Option<Side>),
 }
 
 /// A named sequence of steps.
@@ -157,9 +164,12 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
     use Side::{First, Second};
     use Step::{AwaitClient, AwaitGroup, Cut, HandOver, Mend, PowerOff, PowerOn, Wait};
     if setting.article.is_shared() {
-        return shared::scenarios();
+        return match setting.article.domain {
+            Some(_) => shared::with_guest(),
+            None => shared::scenarios(),
+        };
     }
-    if setting.article.has_guests() {
+    if setting.article.extra() == Extra::Xen {
         return guests::scenarios();
     }
     if setting.moves_back() {

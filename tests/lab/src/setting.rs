@@ -2,6 +2,7 @@
 //! agents or ours.
 
 use super::article::{Article, Group, Service, Word};
+use super::image::Extra;
 
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Setting {
     /// `iscsitarget` or `vblade` any more, which the articles call, and never had
     /// `xenHA`, which heartbeat calls; and our handler is Pacemaker's.
     pub fn exists(&self) -> bool {
-        if self.article.has_guests() {
+        if self.article.extra() == Extra::Xen {
             return self.is_heartbeat() && self.agents == Agents::Sturdy;
         }
         if self.article.has_handler() {
@@ -101,6 +102,7 @@ impl Setting {
         let volumes = article.group.as_ref().map(|group| self.volume_agent(group));
         let files = (!article.mounts.is_empty()).then_some("Filesystem");
         let mut group: Vec<_> = [disk].into_iter().chain(volumes).chain(files).collect();
+        group.extend(article.domain.is_some().then_some("VirtualDomain"));
         if article.address.is_some() {
             let place = if article.address_first { 0 } else { group.len() };
             group.insert(place, self.address_agent());

@@ -3,6 +3,7 @@
 
 use super::client::{Events, Lab};
 use super::keeper::Verb;
+use super::libvirt;
 use super::scenario::Fault;
 use anyhow::{Result, bail};
 use std::thread;
@@ -53,6 +54,14 @@ impl Armed {
                     let at = now();
                     lab.tell(&Verb::PowerOff { machine: victim.into() })?;
                     let what = format!("{victim} loses power {delay:.1?} into {agent} {action}");
+                    return Ok(Struck { at, what, late: false });
+                }
+                (Fault::DaemonKill | Fault::PeerDaemonKill, "begin") => {
+                    thread::sleep(delay);
+                    let at = now();
+                    libvirt::kill_daemon(&lab.machine(victim))?;
+                    let what =
+                        format!("{victim}'s libvirt is killed {delay:.1?} into {agent} {action}");
                     return Ok(Struck { at, what, late: false });
                 }
                 (Fault::Kill, "kill") => {

@@ -1,11 +1,13 @@
 //! The set-ups themselves.
 
-use super::{Article, Change, Group, Mount, Owner, Service, Settings};
+use super::{Article, Change, Domain, Group, Mount, Owner, Service, Settings};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 13] =
-    [&NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &XENHA, &JFS, &ISCSI, &AOE, &GFS2, &FENCED];
+pub const ALL: [&Article; 14] = [
+    &NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &XENHA, &JFS, &ISCSI, &AOE, &GFS2, &KVM,
+    &FENCED,
+];
 
 const WEB: &str = "/redundantstorage/web_files";
 const OTHER: &str = "/redundantstorage/other_files";
@@ -71,6 +73,7 @@ const NFS: Article = Article {
     address: Some("10.10.1.10"),
     address_first: true,
     service: Service::Ledger,
+    domain: None,
 };
 
 /// The NFS article with its two volumes, everything but the NFS server.
@@ -105,6 +108,7 @@ const LVM: Article = Article {
     address: Some("10.10.1.10"),
     address_first: true,
     service: Service::Ledger,
+    domain: None,
 };
 
 /// The NFS article to its last word.
@@ -204,6 +208,7 @@ const XEN: Article = Article {
     address: Some("10.10.1.20"),
     address_first: false,
     service: Service::Ledger,
+    domain: None,
 };
 
 /// The Xen article to its last word: its line as printed, on two nodes with the
@@ -250,6 +255,7 @@ const JFS: Article = Article {
     address: Some("10.10.1.250"),
     address_first: false,
     service: Service::Ledger,
+    domain: None,
 };
 
 /// The disks of the two storage articles, as they are here: one for DRBD's
@@ -298,6 +304,7 @@ const ISCSI: Article = Article {
     address: Some("10.10.1.250"),
     address_first: true,
     service: Service::Iscsi,
+    domain: None,
 };
 
 /// The ATA over Ethernet article to its last word.
@@ -325,6 +332,7 @@ const AOE: Article = Article {
     address: None,
     address_first: false,
     service: Service::Aoe,
+    domain: None,
 };
 
 /// The database that the NFS article's author describes in the same way: virtual
@@ -410,6 +418,21 @@ const GFS2: Article = Article {
     address: None,
     address_first: false,
     service: Service::Writers,
+    domain: None,
+};
+
+/// The same with a guest, which the tutorial's excerpt ends before: it is ours.
+const KVM: Article = Article {
+    name: "kvm",
+    about: "the KVM tutorial's storage, and a guest of ours that is moved while it runs",
+    group: Some(Group {
+        name: "vg0",
+        volumes: &[("shared", 40), ("counter", 4)],
+        agent: "LVM",
+        owner: Owner::Locks,
+    }),
+    domain: Some(Domain { name: "counter", volume: "counter" }),
+    ..GFS2
 };
 
 /// The NFS article's set-up with a handler: before DRBD goes on alone, the

@@ -1,10 +1,13 @@
 //! `fence_lab`: the fencing device of the cluster in the machines, an agent as
 //! Pacemaker's fencer calls them. It asks the host for another machine's
 //! power, through the channel of the machine it runs in, so it works with all
-//! networks cut; and it answers when the host has said that it is done.
+//! networks cut; and it answers when the host has said that it is done. It can be
+//! either of two devices, as clusters have them: a switch in the machine's feed,
+//! or the controller on its own board, which is silent while the machine has no
+//! power.
 
 use crate::machine::PLANS;
-use crate::wire::{Ask, Done, Frame, Kind, Power};
+use crate::wire::{Ask, Done, Frame, IS_OFF, Kind, Power};
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
@@ -20,11 +23,15 @@ const ASKS: &str = "/run/lab/asks";
 const LIMIT: Duration = Duration::from_secs(50);
 
 /// `fence_lab`: its options come as lines of `name=value`, or, by hand, as
-/// `-o ACTION -n MACHINE`.
+/// `-o ACTION -n MACHINE -b 1`.
 pub fn run(words: &[String]) -> ExitCode {
     let mut options: Vec<(String, String)> = Vec::new();
     for pair in words.chunks_exact(2) {
-        let name = if pair[0] == "-o" { "action" } else { "port" };
+        let name = match pair[0].as_str() {
+            "-o" => "action",
+            "-b" => "on_board",
+            _ => "port",
+        };
         options.push((name.into(), pair[1].clone()));
     }
     if words.is_empty() {
@@ -57,7 +64,16 @@ pub fn run(words: &[String]) -> ExitCode {
         "status" => Power::Look,
         other => return code(Err(io::Error::other(format!("no action {other}")))),
     };
-    code(ask(option("port"), power))
+    code(switch(option("port"), power, option("on_board") == "1"))
+}
+
+/// Switches a machine by one of the two devices.
+fn switch(machine: &str, power: Power, on_board: bool) -> io::Result<i32> {
+    if on_board && ask(machine, Power::Look)? == IS_OFF {
+        let why = format!("the controller on {machine}'s board is silent: it has no power");
+        return Err(io::Error::other(why));
+    }
+    ask(machine, power)
 }
 
 fn code(asked: io::Result<i32>) -> ExitCode {
@@ -145,6 +161,11 @@ const META: &str = r#"<?xml version="1.0"?>
 <getopt mixed="-n [machine]"/>
 <content type="string"/>
 <shortdesc lang="en">Machine</shortdesc>
+</parameter>
+<parameter name="on_board" unique="0" required="0">
+<getopt mixed="-b [1]"/>
+<content type="boolean" default="0"/>
+<shortdesc lang="en">The device has its power from the machine</shortdesc>
 </parameter>
 </parameters>
 <actions>

@@ -6,8 +6,9 @@
 //! their place.
 
 use super::{LIMIT, LIMITS, await_members, load as configure};
-use crate::article::{Group, Mount};
+use crate::article::{Article, Domain, Group, Mount};
 use crate::client::Lab;
+use crate::libvirt;
 use crate::machine::NODES;
 use crate::setting::Setting;
 use anyhow::{Context, Result, ensure};
@@ -25,25 +26,31 @@ pub fn load(lab: &Lab, setting: &Setting) -> Result<()> {
     await_lower(lab)?;
     let group = setting.article.group.as_ref().context("the set-up has no volume group")?;
     let first = lab.machine(NODES[0]);
-    first.shell(&format(group, &setting.article.device(), setting.article.mounts), LIMIT)?;
+    first.shell(&format(group, setting.article), LIMIT * 2)?;
     configure(lab, &upper(setting, group))
 }
 
-/// Fencing, DRBD and the lock managers. Both nodes may want to shoot at once:
-/// node1 is spared for some seconds, so that one is left.
+/// Fencing, DRBD and the lock managers. Each node has the two devices of the article,
+/// in its order: the controller on its board, which fails once the node has lost
+/// its power, and the outlet. Both nodes may want to shoot at once: node1 is spared
+/// for some seconds, so that one is left.
 fn lower(setting: &Setting) -> String {
     let mut text = String::from(
         "property stonith-enabled=true no-quorum-policy=freeze stonith-timeout=120s\n\
          rsc_defaults resource-stickiness=100\n",
     );
     for (node, delay) in NODES.iter().zip([5, 0]) {
-        text += &format!(
-            "primitive fence-{node} stonith:fence_lab params pcmk_host_list={node} \
-             pcmk_host_check=static-list pcmk_delay_base={delay}s \
-             op monitor interval=60s timeout=60s\n\
-             location fence-{node}-away fence-{node} -inf: {node}\n"
-        );
+        for (device, on_board) in [("ipmi", 1), ("pdu", 0)] {
+            text += &format!(
+                "primitive {device}-{node} stonith:fence_lab params pcmk_host_list={node} \
+                 pcmk_host_check=static-list pcmk_delay_base={delay}s on_board={on_board} \
+                 op monitor interval=60s timeout=60s\n\
+                 location {device}-{node}-away {device}-{node} -inf: {node}\n"
+            );
+        }
     }
+    let levels = NODES.map(|node| format!("{node}: ipmi-{node} pdu-{node}"));
+    text += &format!("fencing_topology {}\n", levels.join(" "));
     text + &format!(
         "primitive drbd ocf:{}:drbd params drbd_resource={} \
          op start timeout=240s op promote timeout=300s op demote timeout=120s \
@@ -81,8 +88,8 @@ fn await_lower(lab: &Lab) -> Result<()> {
 }
 
 /// As the article has it, in today's words.
-fn format(group: &Group, device: &str, mounts: &[Mount]) -> String {
-    let Group { name, volumes, .. } = group;
+fn format(group: &Group, article: &Article) -> String {
+    let (Group { name, volumes, .. }, device) = (group, article.device());
     let mut script = format!("set -e\nexec 2>&1\nvgcreate -qq --shared {name} {device}\n");
     for (volume, megabytes) in *volumes {
         script += &format!(
@@ -91,8 +98,11 @@ fn format(group: &Group, device: &str, mounts: &[Mount]) -> String {
         );
     }
     script += "udevadm settle\n";
-    for Mount { device, .. } in mounts {
+    for Mount { device, .. } in article.mounts {
         script += &format!("mkfs.gfs2 -q -O -p lock_dlm -j 2 -J 8 -t {CLUSTER}:shared {device}\n");
+    }
+    if let Some(domain) = &article.domain {
+        script += &libvirt::filling(domain, group, &article.mounts[0]);
     }
     script + &format!("vgchange -an {name}\nvgchange --lockstop {name}\n")
 }
@@ -110,7 +120,7 @@ fn upper(setting: &Setting, group: &Group) -> String {
         text += &super::file_system(&name, mount, &agent);
         members.push(name);
     }
-    text + &format!(
+    text += &format!(
         "primitive writer ocf:lab:writer {LIMITS} op monitor interval=10s timeout=60s\n\
          group storage {} writer\n\
          clone storage-clone storage meta interleave=true\n\
@@ -119,5 +129,22 @@ fn upper(setting: &Setting, group: &Group) -> String {
          colocation with-locks inf: storage-clone locks-clone\n\
          colocation with-drbd inf: storage-clone drbd-clone:Promoted\n",
         members.join(" ")
+    );
+    if let Some(domain) = &setting.article.domain {
+        text += &guest(domain, &setting.article.mounts[0], setting.provider("VirtualDomain"));
+    }
+    text
+}
+
+/// The guest, which is moved over DRBD's network.
+fn guest(domain: &Domain, mount: &Mount, provider: &str) -> String {
+    let (name, config) = (domain.name, domain.config(mount));
+    format!(
+        "primitive {name} ocf:{provider}:VirtualDomain params config={config} \
+         migration_transport=tcp migration_network_suffix=-private \
+         meta allow-migrate=true {LIMITS} op migrate_to timeout=600s \
+         op migrate_from timeout=120s op monitor interval=10s timeout=60s\n\
+         order after-storage inf: storage-clone {name}\n\
+         colocation with-storage inf: {name} storage-clone\n"
     )
 }

@@ -1,0 +1,123 @@
+//! What must hold of a guest that counts on its disk and says each number:
+//!
+//! 1. no number is said twice, and none after a higher one on the same node: two
+//!    copies would count the same numbers, and so would one that has lost some;
+//! 2. the disk has the last number that was said, or a higher one;
+//! 3. it boots only where its node lost power, or an action of its agent was struck;
+//! 4. in the end it runs on exactly one node, and counts.
+
+use super::Play;
+use crate::journal::Journal;
+use crate::libvirt;
+use crate::machine::NODES;
+use crate::pacemaker;
+use crate::scenario::{Scenario, Step};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use story::ledger::{Ack, longest_silence};
+use story::timeline::{grouped, human, now};
+
+/// What of the first is broken, by what was heard in this order.
+fn order(counts: &[(String, Ack)]) -> Result<()> {
+    let mut said = BTreeSet::new();
+    let mut last = [0; NODES.len()];
+    for (node, Ack { number, .. }) in counts {
+        ensure!(said.insert(*number), "the guest said {number} twice, the second time on {node}");
+        let Some(place) = NODES.iter().position(|name| name == node) else { continue };
+        let before = std::mem::replace(&mut last[place], *number);
+        ensure!(before < *number, "the guest on {node} said {number} after {before}");
+    }
+    Ok(())
+}
+
+/// How often it has booted since the scenario began.
+fn boots(journal: &Journal, play: &Play<'_>) -> usize {
+    journal.events(play.began).iter().filter(|event| event.is("booted")).count()
+}
+
+impl Play<'_> {
+    /// The node on which the guest runs, once it does.
+    pub(super) fn guests_node(&mut self) -> Result<usize> {
+        self.await_guest(None)?;
+        let last = self.journal.latest(self.began).context("no node was looked at")?;
+        Ok(usize::from(!last.nodes[0].guest))
+    }
+
+    /// Until the guest runs on that node, or on any, and nowhere else, has counted there
+    /// since, and the cluster is through with what it did.
+    pub(super) fn await_guest(&mut self, wanted: Option<usize>) -> Result<()> {
+        let place = wanted.map_or("one node", |node| NODES[node]);
+        let look = self.await_look(&format!("the guest runs on {place}"), |look| {
+            let [one, other] = [look.nodes[0].guest, look.nodes[1].guest];
+            one != other && wanted.is_none_or(|node| look.nodes[node].guest)
+        })?;
+        let node = NODES[usize::from(!look.nodes[0].guest)];
+        let begin = now();
+        self.await_true(&format!("the guest counts on {node}"), |play| {
+            let counts = play.journal.counts();
+            Ok(counts.iter().rev().any(|(name, ack)| name == node && ack.at >= begin))
+        })?;
+        self.mark(format!("the guest counts on {node}"), false);
+        pacemaker::settle(&self.lab.machine(node))
+    }
+
+    /// Holds what was heard and what is on the disk against what must be, and says
+    /// in a sentence what the guest has done.
+    pub(super) fn check_counting(
+        &self,
+        scenario: &Scenario,
+        broken: &mut Vec<String>,
+    ) -> Option<String> {
+        let domain = self.setting.article.domain.as_ref()?;
+        let group = self.setting.article.group.as_ref()?;
+        let counts = self.journal.counts();
+        broken.extend(order(&counts).err().map(|err| format!("{err:#}")));
+        let highest = counts.iter().map(|(_, ack)| ack.number).max().unwrap_or_default();
+        let node = NODES[self.holding().ok()?];
+        match libvirt::number(&self.lab.machine(node), domain, group) {
+            Ok(number) if number >= highest => {}
+            Ok(number) => {
+                broken.push(format!("the guest said {highest}, and its disk has {number}"));
+            }
+            Err(err) => broken.push(format!("the guest's disk cannot be read: {err:#}")),
+        }
+        let may_boot = scenario
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::PowerOff(_) | Step::AwaitFenced | Step::Arm { .. }));
+        let boots = boots(self.journal, self);
+        if boots > 0 && !may_boot {
+            broken.push(format!("the guest booted {boots} times, and was only to be moved"));
+        }
+        let acks: Vec<Ack> = counts.into_iter().map(|(_, ack)| ack).collect();
+        let since = acks.iter().filter(|ack| ack.at >= self.began).count();
+        let pause = longest_silence(&acks, self.began, now())
+            .map_or_else(|| "nothing".to_owned(), |(from, to)| human(to - from));
+        Some(format!(
+            "the guest counted {} numbers, to {}, booted {boots} times, its longest pause was {pause}",
+            grouped(since as u64),
+            grouped(highest)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn two_copies_say_a_number_twice() {
+        let heard = |words: &[(usize, u64)]| {
+            let count = |(node, number): &(usize, u64)| {
+                (NODES[*node].to_owned(), Ack { number: *number, at: Duration::ZERO })
+            };
+            order(&words.iter().map(count).collect::<Vec<_>>()).map_err(|err| err.to_string())
+        };
+        assert_eq!(heard(&[(0, 1), (0, 2), (1, 4), (1, 5), (0, 6)]), Ok(()));
+        // The last word of a node may be heard after the first of the other.
+        assert_eq!(heard(&[(0, 1), (1, 3), (0, 2), (1, 4)]), Ok(()));
+        assert!(heard(&[(0, 1), (0, 2), (1, 2)]).unwrap_err().contains("2 twice"));
+        assert!(heard(&[(0, 1), (0, 3), (0, 2)]).unwrap_err().contains("2 after 3"));
+    }
+}
