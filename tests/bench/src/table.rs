@@ -38,8 +38,7 @@ logical volumes lie in one group on DRBD. The programs that write a promotion sc
 which is to the shell agent's advantage: it calls one with every monitor. No udev runs, so that
 nobody is waited for but the programs that an action calls; those of lvm read every disk and are
 nearly all of its start. The LUNs and namespaces beside the first are somebody else's, but for
-iscsitarget, which has all of them in its file. The target with its ten disks is eleven calls of the
-agents, in a cluster's order.
+iscsitarget, which has all of them in its file.
 IPaddr is there to compare with the first table: an emulated processor has no caches to miss, so that
 what a program does weighs more in it, beside what it costs to start one.";
 
