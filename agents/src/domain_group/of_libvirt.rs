@@ -275,6 +275,9 @@ impl DomainGroup {
         let known = |one: &&'a Seen| Some((*one, Domain::known(&one.identity)?));
         let (mut asked, domains): (Vec<&Seen>, Vec<Domain>) =
             guests.iter().filter_map(known).unzip();
+        if asked.is_empty() {
+            return Ok(asked);
+        }
         let limit = system.deadline().at_most(ASKING);
         let mut line = Connection::awaited(system, hypervisor, limit)
             .context("nobody can ask the guests to shut down")?;

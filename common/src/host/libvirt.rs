@@ -248,9 +248,8 @@ pub fn among(
 
 /// What the daemon says of a guest whose process lives, if the daemon is there.
 fn asked(view: &View, hypervisor: &Hypervisor, identity: &Identity) -> Result<Condition> {
-    Daemon::find(view, hypervisor)?.context("libvirt does not run")?;
     let domain = Domain::known(identity).context("its UUID is not known")?;
-    let mut line = Connection::open(view, hypervisor, view.deadline().at_most(PROMPT))?;
+    let mut line = Connection::to_running(view, hypervisor, view.deadline().at_most(PROMPT))?;
     match line.condition(&domain)? {
         Ok(condition) => Ok(condition),
         Err(absent) => bail!("{absent}, and its process is there"),
@@ -318,8 +317,8 @@ pub fn end(
     let domains: Vec<Domain> =
         guests.iter().filter_map(|guest| Domain::known(&guest.identity)).collect();
     let by_daemon = || -> Result<()> {
-        Daemon::find(system, hypervisor)?.context("libvirt does not run")?;
-        let mut line = Connection::open(system, hypervisor, system.deadline().at_most(patience))?;
+        let limit = system.deadline().at_most(patience);
+        let mut line = Connection::to_running(system, hypervisor, limit)?;
         match line.destroy(system, &domains)?.first() {
             Some((place, refusal)) => bail!("{}: {refusal}", domains[*place].identity),
             None => Ok(()),

@@ -9,7 +9,7 @@ use super::identity::{Identity, Uuid};
 use super::wire::{self, Answer, LONGEST, Reader, Refusal, Writer};
 use super::{Daemon, Hypervisor};
 use crate::host::absence::Absent;
-use crate::host::clock::Deadline;
+use crate::host::clock::{Deadline, Pace};
 use crate::host::system::{System, View};
 use crate::host::unix_socket::connect;
 use anyhow::{Context, Result, bail, ensure};
@@ -148,15 +148,23 @@ impl Connection {
     /// guests by force that could have been asked. All waits end with `limit`.
     pub fn awaited(view: &View, hypervisor: &Hypervisor, limit: Deadline) -> Result<Self> {
         let coming_back = limit.at_most(COMING_BACK);
+        let mut pace = Pace::new();
         loop {
-            let opened = Daemon::find(view, hypervisor)
-                .and_then(|daemon| daemon.context("libvirt does not run"))
-                .and_then(|_| Self::open(view, hypervisor, limit));
-            match opened {
-                Err(_) if !coming_back.has_passed() => view.pause(Duration::from_millis(100)),
+            match Self::to_running(view, hypervisor, limit) {
+                Err(_) if !coming_back.has_passed() => pace.rest(coming_back),
                 done => return done,
             }
         }
+    }
+
+    /// Connects to a daemon that runs, and starts none.
+    pub(super) fn to_running(
+        view: &View,
+        hypervisor: &Hypervisor,
+        limit: Deadline,
+    ) -> Result<Self> {
+        Daemon::find(view, hypervisor)?.context("libvirt does not run")?;
+        Self::open(view, hypervisor, limit)
     }
 
     /// Says who we are and what we want. The list of ways to do so has to be
