@@ -11,6 +11,14 @@ use std::time::Duration;
 /// What the action's time limit is unless the case says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Where a machine's agents log what they are called for by Pacemaker.
+const LOG: &str = "/var/log/agents.log";
+
+/// What the agents of this machine have logged.
+pub fn logged() -> String {
+    std::fs::read_to_string(LOG).unwrap_or_default()
+}
+
 /// A call being put together. It can be used many times.
 ///
 /// ```ignore
@@ -209,7 +217,7 @@ impl Call {
                 ("OCF_RESKEY_CRM_meta_on_node_uuid", "1"),
                 ("OCF_RESKEY_crm_feature_set", "3.17.4"),
                 ("HA_LOGFACILITY", "none"),
-                ("HA_LOGFILE", "/var/log/agents.log"),
+                ("HA_LOGFILE", LOG),
                 ("HA_debug", "0"),
             ];
             for (name, value) in execd {

@@ -56,7 +56,7 @@ mod wait;
 mod wire;
 
 pub use aoe::{Initiator, Told};
-pub use call::{Call, Outcome};
+pub use call::{Call, Outcome, logged};
 pub use crash::{Instants, Killed, Trial, kills};
 pub use disk::{Disk, Freezer};
 pub use files::Files;

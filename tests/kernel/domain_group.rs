@@ -1,7 +1,7 @@
 //! `DomainGroup` and `xenHA` with libvirt's daemon and guests of qemu's; and with
 //! many processes that look like guests, where no daemon is needed.
 
-use crate::harness::{Call, Case, Cases, LIBVIRT, Machine, Software, Trial, wait_until};
+use crate::harness::{Call, Case, Cases, LIBVIRT, Machine, Software, Trial, logged, wait_until};
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,10 +61,6 @@ fn records() -> Vec<String> {
     let listed = std::fs::read_dir("/run/resource-agents").into_iter().flatten().flatten();
     let names = listed.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.ends_with(".state")).collect()
-}
-
-fn logged() -> String {
-    std::fs::read_to_string("/var/log/agents.log").unwrap_or_default()
 }
 
 fn life(machine: &Machine) {

@@ -1,7 +1,7 @@
 //! The agents for DRBD on a kernel that has none: what can be pretended there,
 //! and what the frame makes of it. The real module has drills in the lab.
 
-use crate::harness::{Case, Cases, Machine, Output, Program};
+use crate::harness::{Case, Cases, Machine, Output, Program, logged};
 
 pub fn cases(cases: &mut Cases) {
     let mut add = |name: &str, run: fn(&Machine)| cases.add(name, run);
@@ -163,7 +163,7 @@ fn degraded(machine: &Machine) {
             assert_eq!(monitor.exit_reason(), None, "{old}");
         }
     }
-    let log = std::fs::read_to_string("/var/log/agents.log").unwrap();
+    let log = logged();
     assert_eq!(log.matches("WARNING: degraded: r1 has given up node2").count(), 6, "{log}");
 }
 

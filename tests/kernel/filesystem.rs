@@ -3,8 +3,7 @@
 
 mod truth;
 
-use crate::harness::{Call, Case, Cases, Disk, Machine, Program, Running};
-use std::fs;
+use crate::harness::{Call, Case, Cases, Disk, Machine, Program, Running, logged};
 use std::time::{Duration, Instant};
 
 const DATA: &str = "/srv/data";
@@ -118,7 +117,7 @@ fn quota_counts_nothing(machine: &Machine) {
     let ask = format!("my ($b, $d) = (pack('Q9'), '{}'); ", disk.path())
         + "exit(syscall(179, 0x80000700, $d, 1234, $b) == 0 ? 0 : 1)";
     assert_eq!(machine.run("perl", &["-e", &ask]).code, Some(1), "it is counted");
-    let log = fs::read_to_string("/var/log/agents.log").unwrap_or_default();
+    let log = logged();
     assert!(log.contains("usrquota counts nothing on"), "{log}");
 }
 

@@ -1,7 +1,7 @@
 //! What the neighbour hears.
 
 use super::{SECOND, VIP, announcements, vip};
-use crate::harness::{Cases, Frame, Instants, Machine};
+use crate::harness::{Cases, Frame, Instants, Machine, logged};
 use std::time::{Duration, Instant};
 
 pub fn cases(cases: &mut Cases) {
@@ -199,7 +199,7 @@ fn logs_rival(machine: &Machine) {
     let wanted = format!("is claimed by {} as well", peer.mac());
     let begun = Instant::now();
     loop {
-        let log = std::fs::read_to_string("/var/log/agents.log").unwrap_or_default();
+        let log = logged();
         if log.contains(&wanted) {
             return;
         }

@@ -1,7 +1,7 @@
 //! The daemon gone, the configuration gone, the guest gone, paused, or stuck.
 
 use super::{Add, agent, wait_until, with_guest};
-use crate::harness::{Machine, Software};
+use crate::harness::{Machine, Software, logged};
 use std::time::{Duration, Instant};
 
 pub(super) fn cases(add: &mut Add<'_>) {
@@ -14,10 +14,6 @@ pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest that was killed is stopped, and one that stands still has failed", signalled);
     add("a guest that a person has paused is degraded, and is ended", paused);
     add("a guest that an I/O error has paused is told, and resumed once", io_error);
-}
-
-fn logged() -> String {
-    std::fs::read_to_string("/var/log/agents.log").unwrap_or_default()
 }
 
 fn without_daemon(machine: &Machine) {
