@@ -56,6 +56,7 @@ mod wire;
 
 use anyhow::{Context, Result, bail};
 use client::{Lab, Machine};
+use image::Extra;
 use keeper::Verb;
 use machine::{Choice, PLANS};
 use packaging::host;
@@ -150,7 +151,8 @@ fn up(machines: &[&str], setting: Option<&str>) -> Result<()> {
         ["up"].into_iter().chain(machines.iter().copied()).chain(setting).collect();
     root(&words)?;
     let setting = setting.map(scenario::setting).transpose()?;
-    let extra = setting.map_or(choice.extra, |setting| setting.article.extra());
+    let needed = setting.map(|setting| setting.article.extra()).unwrap_or_default();
+    let extra = if needed == Extra::Nothing { choice.extra } else { needed };
     let choice = Choice { extra, ..choice };
     let archive = setting.map(|_| cluster::pack_agents()).transpose()?;
     let place = Place::of_workspace();

@@ -96,7 +96,7 @@ echo 'libvirt-qemu:x:64056:' >> /etc/group
 
 /// What an init system would start at boot: libvirt's daemon, and what tells the
 /// host what the guest says.
-pub const AT_BOOT: &str = "\
+const AT_BOOT: &str = "\
 [ -s /run/libvirt/qemu/driver.pid ] && kill -0 $(cat /run/libvirt/qemu/driver.pid) || \
 { mkdir -p /run/libvirt /var/lib/libvirt /var/log/libvirt; libvirtd --daemon --listen 2>&1; }
 [ -e /run/lab/serial.pid ] || \

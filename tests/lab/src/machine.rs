@@ -197,14 +197,15 @@ impl Plan {
         // A restart of the guest ends QEMU: each boot is a new process, with
         // new ends of every socket.
         command.args(["-name", self.name, "-smp", "1", "-no-reboot"]);
-        if image.extra == Extra::Xen && NODES.contains(&self.name) {
+        let is_node = NODES.contains(&self.name);
+        if image.extra == Extra::Xen && is_node {
             hypervisor::boot(&mut command, image, self.memory, &append);
         } else {
             let khz = if qemu.counts() { COUNTED_KHZ } else { tsc_khz() };
             let append = format!(
                 "console=ttyS0 pci=noacpi tsc=reliable tsc_early_khz={khz} no_timer_check {append}"
             );
-            let more = if self.private.is_some() { image.extra.memory() } else { 0 };
+            let more = if is_node { image.extra.memory() } else { 0 };
             command.args(["-m", &(self.memory + more).to_string(), "-append", &append]);
             command.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initrd());
         }

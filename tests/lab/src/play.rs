@@ -134,7 +134,7 @@ impl Play<'_> {
         self.first = self.settled("before the scenario")?;
         if self.setting.article.is_shared() {
             self.first = match self.setting.article.domain {
-                Some(_) => self.guests_node()?,
+                Some(_) => self.await_guest(None)?,
                 None => self.random.below(2) as usize,
             };
         }
@@ -284,7 +284,7 @@ impl Play<'_> {
             Step::AwaitWriter => self.await_writer(),
             Step::AwaitBarred(side) => self.await_barred(Some(self.name(side))),
             Step::AwaitUnbarred => self.await_barred(None),
-            Step::AwaitGuest(side) => self.await_guest(side.map(|side| self.node(side))),
+            Step::AwaitGuest(side) => self.await_guest(side.map(|side| self.node(side))).map(drop),
         }
     }
 

@@ -7,12 +7,11 @@
 //! 4. in the end it runs on exactly one node, and counts.
 
 use super::Play;
-use crate::journal::Journal;
 use crate::libvirt;
 use crate::machine::NODES;
 use crate::pacemaker;
 use crate::scenario::{Scenario, Step};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use story::ledger::{Ack, longest_silence};
 use story::timeline::{grouped, human, now};
@@ -30,35 +29,25 @@ fn order(counts: &[(String, Ack)]) -> Result<()> {
     Ok(())
 }
 
-/// How often it has booted since the scenario began.
-fn boots(journal: &Journal, play: &Play<'_>) -> usize {
-    journal.events(play.began).iter().filter(|event| event.is("booted")).count()
-}
-
 impl Play<'_> {
-    /// The node on which the guest runs, once it does.
-    pub(super) fn guests_node(&mut self) -> Result<usize> {
-        self.await_guest(None)?;
-        let last = self.journal.latest(self.began).context("no node was looked at")?;
-        Ok(usize::from(!last.nodes[0].guest))
-    }
-
     /// Until the guest runs on that node, or on any, and nowhere else, has counted there
-    /// since, and the cluster is through with what it did.
-    pub(super) fn await_guest(&mut self, wanted: Option<usize>) -> Result<()> {
+    /// since, and the cluster is through with what it did. The node on which it runs.
+    pub(super) fn await_guest(&mut self, wanted: Option<usize>) -> Result<usize> {
         let place = wanted.map_or("one node", |node| NODES[node]);
         let look = self.await_look(&format!("the guest runs on {place}"), |look| {
             let [one, other] = [look.nodes[0].guest, look.nodes[1].guest];
             one != other && wanted.is_none_or(|node| look.nodes[node].guest)
         })?;
-        let node = NODES[usize::from(!look.nodes[0].guest)];
+        let place = usize::from(!look.nodes[0].guest);
+        let node = NODES[place];
         let begin = now();
         self.await_true(&format!("the guest counts on {node}"), |play| {
             let counts = play.journal.counts();
             Ok(counts.iter().rev().any(|(name, ack)| name == node && ack.at >= begin))
         })?;
         self.mark(format!("the guest counts on {node}"), false);
-        pacemaker::settle(&self.lab.machine(node))
+        pacemaker::settle(&self.lab.machine(node))?;
+        Ok(place)
     }
 
     /// Holds what was heard and what is on the disk against what must be, and says
@@ -73,8 +62,10 @@ impl Play<'_> {
         let counts = self.journal.counts();
         broken.extend(order(&counts).err().map(|err| format!("{err:#}")));
         let highest = counts.iter().map(|(_, ack)| ack.number).max().unwrap_or_default();
-        let node = NODES[self.holding().ok()?];
-        match libvirt::number(&self.lab.machine(node), domain, group) {
+        let number = self
+            .holding()
+            .and_then(|node| libvirt::number(&self.lab.machine(NODES[node]), domain, group));
+        match number {
             Ok(number) if number >= highest => {}
             Ok(number) => {
                 broken.push(format!("the guest said {highest}, and its disk has {number}"));
@@ -85,7 +76,8 @@ impl Play<'_> {
             .steps
             .iter()
             .any(|step| matches!(step, Step::PowerOff(_) | Step::AwaitFenced | Step::Arm { .. }));
-        let boots = boots(self.journal, self);
+        let events = self.journal.events(self.began);
+        let boots = events.iter().filter(|event| event.is("booted")).count();
         if boots > 0 && !may_boot {
             broken.push(format!("the guest booted {boots} times, and was only to be moved"));
         }
