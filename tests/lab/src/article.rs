@@ -42,7 +42,9 @@ pub struct Article {
     pub address_first: bool,
     /// What the group serves.
     pub service: Service,
-    /// The guest that runs on one of the nodes, where both have the data.
+    /// The guest that runs on one of the nodes, where both have the data. Its
+    /// definition lies on the first file system, and the cluster's resource has its
+    /// name.
     pub domain: Option<Domain>,
 }
 
@@ -113,11 +115,10 @@ pub enum Owner {
     Locks,
 }
 
-/// A guest of libvirt's, in its words a domain. Its definition lies on the first
-/// file system.
-#[derive(Debug)]
+/// A guest of libvirt's, in its words a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Domain {
-    /// Its name, and that of the cluster's resource.
+    /// Its name.
     pub name: &'static str,
     /// The volume that is its disk.
     pub volume: &'static str,
@@ -158,7 +159,13 @@ pub enum Service {
     /// A guest of Xen's, whose disk is the group's only volume; it writes into that
     /// itself.
     Guest,
+    /// Guests of libvirt's, each with a volume as its disk, whose definitions lie in
+    /// [`DOMAINS`]; they count there.
+    Domains(&'static [Domain]),
 }
+
+/// Where a group of libvirt's guests has its definitions, on both nodes.
+pub const DOMAINS: &str = "/etc/libvirt/ha.d";
 
 /// One of a service's words in haresources.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +197,7 @@ impl Service {
             Service::Sql => &const { [word("mariadb")] },
             Service::Writers => &const { [stand_in("writer")] },
             Service::Guest => &const { [word("xenHA")] },
+            Service::Domains(_) => &const { [word("DomainGroup")] },
         }
     }
 
@@ -214,9 +222,9 @@ impl Domain {
         format!("/dev/{}/{}", group.name, self.volume)
     }
 
-    /// The file with its definition.
-    pub fn config(&self, mount: &Mount) -> String {
-        format!("{}/{}.xml", mount.directory, self.name)
+    /// The file with its definition, which lies in this directory.
+    pub fn config(&self, directory: &str) -> String {
+        format!("{directory}/{}.xml", self.name)
     }
 }
 
@@ -263,11 +271,20 @@ impl Article {
 
     /// What the machines need for it besides what all have.
     pub fn extra(&self) -> Extra {
-        match (self.service, &self.domain) {
-            (Service::Guest, _) => Extra::Xen,
-            (_, Some(_)) => Extra::Libvirt,
-            (_, None) => Extra::Nothing,
+        match self.service {
+            Service::Guest => Extra::Xen,
+            _ if self.domains().next().is_some() => Extra::Libvirt,
+            _ => Extra::Nothing,
         }
+    }
+
+    /// The guests of libvirt's.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        let several = match self.service {
+            Service::Domains(domains) => domains,
+            _ => &[],
+        };
+        several.iter().chain(&self.domain)
     }
 
     /// The cluster's resource that people move, if there is one.
@@ -291,12 +308,13 @@ impl Article {
     }
 
     /// Whose acknowledgements count: the client's, or, where both nodes write,
-    /// their own, or the guest's.
-    pub fn writers(&self) -> &'static [&'static str] {
+    /// their own, or the guests'.
+    pub fn writers(&self) -> Vec<&'static str> {
         match self.service {
-            Service::Writers => &NODES,
-            Service::Guest => &[WRITER],
-            _ => &["client"],
+            Service::Writers => NODES.to_vec(),
+            Service::Guest => vec![WRITER],
+            Service::Domains(domains) => domains.iter().map(|domain| domain.name).collect(),
+            _ => vec!["client"],
         }
     }
 
@@ -426,7 +444,8 @@ mod tests {
             let named = |wanted: &str| files.iter().find(|(name, _)| *name == wanted);
             // Where both nodes write there is no heartbeat.
             assert_eq!(named("haresources").is_none(), article.is_shared());
-            assert_eq!(article.mounts.is_empty(), article.extra() == Extra::Xen);
+            let is_guests = matches!(article.service, Service::Guest | Service::Domains(_));
+            assert_eq!(article.mounts.is_empty(), is_guests);
             let Some((_, haresources)) = named("haresources") else { continue };
             let line = haresources.replace(['\n', '\\'], " ");
             for (resource, _) in article.resources() {
@@ -434,7 +453,8 @@ mod tests {
             }
             assert!(!article.diff().contains("keepalive"), "{}", article.diff());
             let last: Vec<&str> = article.service.words().iter().map(|word| word.name).collect();
-            let words: Vec<&str> = line.split_whitespace().collect();
+            let name = |word| str::split(word, "::").next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().map(name).collect();
             assert_eq!(words[words.len() - last.len()..], last, "{haresources}");
             assert_eq!(article.carried().unwrap().is_some(), article.service.is_disk());
         }
@@ -450,7 +470,7 @@ mod tests {
         assert_eq!(names(Article::is_shared), ["gfs2", "kvm"]);
         assert_eq!(names(Article::has_handler), ["gfs2", "kvm", "fenced"]);
         assert_eq!(names(|article| article.extra() == Extra::Xen), ["xenha"]);
-        assert_eq!(names(|article| article.extra() == Extra::Libvirt), ["kvm"]);
+        assert_eq!(names(|article| article.extra() == Extra::Libvirt), ["domains", "kvm"]);
     }
 
     #[test]

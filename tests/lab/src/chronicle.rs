@@ -15,7 +15,7 @@ use story::timeline::{Action, Band, Chapter, Fact, Hue, Kind, Lane, Mark, Story,
 pub struct Figures {
     /// The longest time without an acknowledgement.
     pub gap: Duration,
-    /// The part of it in which one of the agents under test was at work.
+    /// The part of it in which an agent was at work: see [`Setting::workers`].
     pub agents: Duration,
     /// Acknowledgements during the scenario.
     pub records: usize,
@@ -24,10 +24,10 @@ pub struct Figures {
 /// Measures a scenario.
 pub fn measure(setting: &Setting, journal: &Journal, outcome: &Outcome) -> Figures {
     let (from, to) = outcome.window;
-    let acks = journal.acks();
+    let acks = journal.acks(&setting.article.writers());
     let gap = longest_silence(&acks, from, to).unwrap_or((from, to));
     let calls = journal.calls(from);
-    let agents = setting.group();
+    let agents = setting.workers();
     let mut spans: Vec<(Duration, Duration)> = calls
         .iter()
         .filter(|call| agents.contains(&&*short(&call.what)) && call.action != "monitor")
@@ -65,8 +65,9 @@ pub fn tell(
         .collect();
     let mut lanes: Vec<Lane> =
         (0..2).map(|node| node_lane(node, journal, outcome, &since)).collect();
-    let writers = setting.article.writers().iter();
-    lanes.extend(writers.map(|writer| writer_lane(writer, journal, outcome, &since)));
+    let mut writers = setting.article.writers();
+    writers.extend(setting.article.domain.map(|domain| domain.name));
+    lanes.extend(writers.iter().map(|writer| writer_lane(writer, journal, outcome, &since)));
     let verdict = outcome.broken.first().cloned().unwrap_or_else(|| outcome.verdict.clone());
     Story {
         title: format!("{}: {}", setting.name(), scenario.name),

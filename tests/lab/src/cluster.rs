@@ -64,9 +64,7 @@ impl Setting {
 
     fn start_engine(&self, lab: &Lab, node: &str) -> Result<()> {
         let machine = lab.machine(node);
-        if self.article.domain.is_some() {
-            libvirt::start(&machine)?;
-        }
+        libvirt::start(&machine, self.article)?;
         machine.shell(&self.article.service.at_boot(), Duration::from_secs(180))?;
         match self.engine {
             Engine::Heartbeat => heartbeat::start(&machine),
@@ -149,9 +147,7 @@ impl Setting {
         }
         let service = self.article.service;
         let mut script = format!("set -e\n{}", service.preparation(self.article, machine.name));
-        if self.article.domain.is_some() {
-            script += &libvirt::preparation(machine.name);
-        }
+        script += &libvirt::preparation(machine.name, self.article);
         let each = |line: &str| -> String {
             self.agent_paths().iter().map(|path| line.replace("PATH", path) + "\n").collect()
         };
@@ -261,11 +257,12 @@ impl Setting {
             script += &format!("mkfs.{fstype} -q {device}\n");
         }
         let filling = self.article.service.filling(self.article)?;
-        if !filling.is_empty() {
-            let Mount { device, directory, fstype, .. } = &self.article.mounts[0];
-            script +=
-                &format!("mount -t {fstype} {device} {directory}\n{filling}umount {directory}\n");
-        }
+        script += &match self.article.mounts.first() {
+            Some(Mount { device, directory, fstype, .. }) if !filling.is_empty() => {
+                format!("mount -t {fstype} {device} {directory}\n{filling}umount {directory}\n")
+            }
+            _ => filling,
+        };
         if let Some(Group { name, .. }) = &self.article.group {
             script += &format!("vgchange -an {name} 2>&1\n");
         }

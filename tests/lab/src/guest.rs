@@ -2,7 +2,7 @@
 //! is static, under other names. It is the first process of a machine, the
 //! agent that carries out what the host asks, the recorder that stands in
 //! front of every resource agent, the fencing device, both ends of the ledger,
-//! the client's lock, the ear at a guest's serial line, a guest of Xen's, the
+//! the client's lock, the ear at the guests' serial lines, a guest of Xen's, the
 //! resources that stand where an article has a daemon, and the drills.
 
 mod agent;
@@ -20,6 +20,7 @@ mod stand_in;
 
 pub use ledger::HOLD;
 pub use paravirtual::{GUEST, HOTPLUG, WRITER};
+pub use serial::file as serial_file;
 pub use sql::COLUMN;
 pub use stand_in::pid_file;
 

@@ -26,10 +26,10 @@ const UNPACKED: &str = "vmlinux";
 const BESIDES: u32 = 384;
 
 /// The packages, which have the version of Xen in their names.
-pub fn packages(debian: Debian) -> Result<&'static str> {
+pub fn packages(debian: Debian) -> &'static str {
     match debian {
-        Debian::Twelve => Ok("xen-hypervisor-4.17-amd64 xen-utils-4.17"),
-        Debian::Thirteen => bail!("the set-ups with Xen are there on Debian 12 only"),
+        Debian::Twelve => "xen-hypervisor-4.17-amd64 xen-utils-4.17",
+        Debian::Thirteen => "xen-hypervisor-4.20-amd64 xen-utils-4.20",
     }
 }
 
@@ -48,23 +48,36 @@ pub fn prepare(dir: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the ELF file that is packed in a kernel, by xz in Debian's.
+/// Writes the ELF file that is packed in a kernel: by xz in Debian 12's, by zstd in 13's.
 fn unpack_kernel(packed: &Path, to: &Path) -> Result<()> {
-    /// How what xz has packed begins.
-    const MAGIC: &[u8] = b"\xfd7zXZ\0";
     let bytes = fs::read(packed)?;
-    let begin = bytes.windows(MAGIC.len()).position(|window| window == MAGIC);
-    let begin = begin.context("the kernel is not packed by xz")?;
-    let mut unpack = Command::new("xz");
-    // Behind the kernel there is what its own beginning needs.
-    unpack.args(["-dc", "--single-stream"]).stdin(Stdio::piped()).stdout(File::create(to)?);
-    let mut child = unpack.spawn().context("cannot run xz")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // It reads no further than it has to.
-        let _ = stdin.write_all(&bytes[begin..]);
-    }
-    ensure!(child.wait()?.success(), "cannot unpack {}", packed.display());
-    Ok(())
+    let payload = payload(&bytes).with_context(|| format!("{} is no kernel", packed.display()))?;
+    let program = match payload {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+        _ => bail!("{} is packed neither by xz nor by zstd", packed.display()),
+    };
+    let mut unpack = Command::new(program);
+    unpack.arg("-dc").stdin(Stdio::piped()).stdout(File::create(to)?);
+    let mut child = unpack.spawn().with_context(|| format!("cannot run {program}"))?;
+    let written = child.stdin.take().map(|mut stdin| stdin.write_all(payload));
+    ensure!(child.wait()?.success(), "{program} cannot unpack {}", packed.display());
+    Ok(written.transpose().map(drop)?)
+}
+
+/// What is packed in a kernel. Its header says where, counted from the end of the
+/// sectors for real mode, and how long it is with the length of what was packed,
+/// which stands behind it: the kernel's Documentation/arch/x86/boot.rst.
+fn payload(kernel: &[u8]) -> Option<&[u8]> {
+    const SECTORS: usize = 0x1f1;
+    const OFFSET: usize = 0x248;
+    const LENGTH: usize = 0x24c;
+    let number = |at: usize| {
+        let bytes = kernel.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let begin = (usize::from(*kernel.get(SECTORS)?) + 1) * 512 + number(OFFSET)?;
+    kernel.get(begin..begin + number(LENGTH)?.checked_sub(4)?)
 }
 
 /// Copies the hypervisor out of a tree, unpacked: QEMU starts an ELF file.
@@ -100,5 +113,20 @@ pub fn boot(command: &mut Command, image: &Image, memory: u32, words: &str) {
     command.arg("-kernel").arg(image.beside(HYPERVISOR));
     for property in ["virtio-device.iommu_platform=on", "virtio-pci.disable-legacy=on"] {
         command.args(["-global", property]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_says_where_it_is_packed() {
+        let mut kernel = vec![0; 0x400];
+        kernel[0x1f1] = 1;
+        kernel[0x248..0x250].copy_from_slice(&[2, 0, 0, 0, 10, 0, 0, 0]);
+        kernel.extend(b"..packed\x40\0\0\0rest");
+        assert_eq!(payload(&kernel), Some(&b"packed"[..]));
+        assert_eq!(payload(&kernel[..0x404]), None);
     }
 }

@@ -130,7 +130,7 @@ pub fn ready(
     extra: Extra,
     progress: &mut Progress,
 ) -> Result<Image> {
-    let (suite, packages) = (debian.suite(), packages(debian, extra)?);
+    let (suite, packages) = (debian.suite(), packages(debian, extra));
     let mut recipe =
         format!("1 {suite} {packages} {LEFT_OUT:?} {BOOT_MODULES} {}", jfsutils::recipe());
     if extra == Extra::Xen {
@@ -158,14 +158,14 @@ pub fn ready(
 }
 
 /// What is installed.
-fn packages(debian: Debian, extra: Extra) -> Result<String> {
-    Ok(match extra {
+fn packages(debian: Debian, extra: Extra) -> String {
+    match extra {
         Extra::Nothing => PACKAGES.into(),
         Extra::Libvirt => format!(
             "{PACKAGES} libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
         ),
-        Extra::Xen => format!("{PACKAGES} {}", hypervisor::packages(debian)?),
-    })
+        Extra::Xen => format!("{PACKAGES} {}", hypervisor::packages(debian)),
+    }
 }
 
 /// What the names of a release's images begin with. No such begin is another's:

@@ -46,13 +46,24 @@ pub struct Call {
     pid: String,
 }
 
+/// A number that a guest has counted.
+#[derive(Clone, Debug)]
+pub struct Count {
+    /// The guest's name.
+    pub guest: String,
+    /// The node on which it ran.
+    pub node: String,
+    /// The number, which is on its disk.
+    pub ack: Ack,
+}
+
 /// Everything seen so far.
 #[derive(Default)]
 struct Seen {
     events: Vec<Event>,
     acks: BTreeMap<String, Vec<Ack>>,
-    /// What the guest has counted, with the node on which it did.
-    counts: Vec<(String, Ack)>,
+    /// What guests have counted.
+    counts: Vec<Count>,
     looks: Vec<Look>,
 }
 
@@ -83,9 +94,12 @@ impl Journal {
                         let writer = writer.first().unwrap_or(&event.machine).clone();
                         seen.acks.entry(writer).or_default().push(ack);
                     }
-                    [word, number] if word == "count" => {
+                    [word, number, guest] if word == "count" => {
                         let Ok(number) = number.parse() else { continue };
-                        seen.counts.push((event.machine, Ack { number, at: event.at }));
+                        let ack = Ack { number, at: event.at };
+                        let guest = guest.clone();
+                        seen.acks.entry(guest.clone()).or_default().push(ack);
+                        seen.counts.push(Count { guest, node: event.machine, ack });
                     }
                     _ => seen.events.push(event),
                 }
@@ -127,22 +141,17 @@ impl Journal {
         lock(&self.seen).acks.get(writer).cloned().unwrap_or_default()
     }
 
-    /// Every acknowledgement of any writer, in their order.
-    pub fn acks(&self) -> Vec<Ack> {
-        let mut acks: Vec<Ack> = lock(&self.seen).acks.values().flatten().copied().collect();
+    /// Every acknowledgement of these writers, in their order.
+    pub fn acks(&self, writers: &[&str]) -> Vec<Ack> {
+        let mut acks: Vec<Ack> = writers.iter().flat_map(|writer| self.acks_of(writer)).collect();
         acks.sort_by_key(|ack| ack.at);
         acks
     }
 
-    /// What the guest has counted, in the order in which it was heard, with the
-    /// node on which it ran.
-    pub fn counts(&self) -> Vec<(String, Ack)> {
-        lock(&self.seen).counts.clone()
-    }
-
-    /// When the last record was acknowledged, to any writer.
-    pub fn last_ack(&self) -> Option<Duration> {
-        lock(&self.seen).acks.values().filter_map(|acks| Some(acks.last()?.at)).max()
+    /// What a guest has counted, in the order in which it was heard.
+    pub fn counts_of(&self, guest: &str) -> Vec<Count> {
+        let seen = lock(&self.seen);
+        seen.counts.iter().filter(|count| count.guest == guest).cloned().collect()
     }
 
     /// What the client's program that holds a lock has said last since `from`:

@@ -1,10 +1,10 @@
-//! libvirt on the nodes, and the guest that the cluster runs there and moves from
-//! one to the other while it runs. The guest has a sector of software, so that it
+//! libvirt on the nodes, and the guests that the cluster runs there, or moves from
+//! one to the other while they run. A guest has a sector of software, so that it
 //! boots in seconds where a machine that is emulated emulates it once more.
 
-use super::article::{Domain, Group, Mount};
+use super::article::{Article, Domain, Group};
 use super::client::Machine;
-use super::guest::SELF;
+use super::guest::{SELF, serial_file};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -95,24 +95,24 @@ echo 'libvirt-qemu:x:64056:' >> /etc/group
 ";
 
 /// What an init system would start at boot: libvirt's daemon, and what tells the
-/// host what the guest says.
+/// host what the guests say.
 const AT_BOOT: &str = "\
 [ -s /run/libvirt/qemu/driver.pid ] && kill -0 $(cat /run/libvirt/qemu/driver.pid) || \
 { mkdir -p /run/libvirt /var/lib/libvirt /var/log/libvirt; libvirtd --daemon --listen 2>&1; }
 [ -e /run/lab/serial.pid ] || \
-{ setsid GUEST serial-follow SERIAL </dev/null >/dev/null 2>&1 & echo $! > /run/lab/serial.pid; }
+{ setsid SELF serial-follow GUESTS </dev/null >/dev/null 2>&1 & echo $! > /run/lab/serial.pid; }
 ";
-
-/// Where the guest's serial line leads on the node that it runs on.
-const SERIAL: &str = "/run/lab/serial";
 
 /// Where libvirt notes what becomes of a guest.
 fn status_file(domain: &Domain) -> String {
     format!("/run/libvirt/qemu/{}.xml", domain.name)
 }
 
-/// What is done once on a node, in shell.
-pub fn preparation(node: &str) -> String {
+/// What is done once on a node, in shell, if the article has guests.
+pub fn preparation(node: &str, article: &Article) -> String {
+    if article.domains().next().is_none() {
+        return String::new();
+    }
     // Two hosts of one identity do not migrate, and the machines have none of their own.
     let digit = node.bytes().last().map_or('0', char::from);
     let identity = format!("{0}{0}-1111-2222-3333-444444444444", digit.to_string().repeat(4));
@@ -122,29 +122,40 @@ pub fn preparation(node: &str) -> String {
     )
 }
 
-/// Starts what is to run on a node, unless it does.
-pub fn start(machine: &Machine) -> Result<()> {
-    machine.shell(&AT_BOOT.replace("GUEST", SELF).replace("SERIAL", SERIAL), LIMIT)?;
+/// Starts what is to run on a node for the article's guests, unless it does.
+pub fn start(machine: &Machine, article: &Article) -> Result<()> {
+    let guests: Vec<&str> = article.domains().map(|domain| domain.name).collect();
+    if !guests.is_empty() {
+        let script = AT_BOOT.replace("SELF", SELF).replace("GUESTS", &guests.join(" "));
+        machine.shell(&script, LIMIT)?;
+    }
     Ok(())
 }
 
-/// Puts the guest's software on its disk, and its definition on the file system
-/// that both nodes have, in shell, on a node on which the volumes are active.
-pub fn filling(domain: &Domain, group: &Group, mount: &Mount) -> String {
-    let Mount { device, directory, fstype, .. } = mount;
+/// Puts the guests' software on their disks, in shell, on a node on which the volumes
+/// are active.
+pub fn install_software(article: &Article) -> String {
     let mut sector = String::new();
     for byte in software() {
         let _ = write!(sector, "\\{byte:03o}");
     }
-    format!(
-        "printf '{sector}' | dd of={disk} conv=fsync,notrunc 2>&1\n\
-         mount -t {fstype} {device} {directory}\n\
-         cat > {config} <<'END'\n{definition}END\n\
-         umount {directory}\n",
-        disk = domain.disk(group),
-        config = domain.config(mount),
-        definition = definition(domain, &domain.disk(group)),
-    )
+    let write = |disk| format!("printf '{sector}' | dd of={disk} conv=fsync,notrunc 2>&1\n");
+    disks(article).map(|(_, disk)| write(disk)).collect()
+}
+
+/// Puts the guests' definitions into a directory, in shell.
+pub fn define(article: &Article, directory: &str) -> String {
+    let write = |(domain, disk): (&Domain, String)| {
+        let definition = definition(domain, &disk);
+        format!("cat > {} <<'END'\n{definition}END\n", domain.config(directory))
+    };
+    format!("mkdir -p {directory}\n{}", disks(article).map(write).collect::<String>())
+}
+
+/// The guests, each with its disk.
+fn disks(article: &Article) -> impl Iterator<Item = (&Domain, String)> {
+    let group = article.group.as_ref();
+    article.domains().filter_map(move |domain| Some((domain, domain.disk(group?))))
 }
 
 /// A boot sector.
@@ -161,10 +172,13 @@ fn software() -> Vec<u8> {
 /// A guest that needs as little as can be. What it has written is on the disk, and
 /// in no memory of the node's, since that would not move with it.
 fn definition(domain: &Domain, disk: &str) -> String {
+    let name = domain.name;
+    let serial = serial_file(name);
+    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!(
         "<domain type='qemu'>
-  <name>{}</name>
-  <uuid>5a3c2e10-77aa-4b7e-9d0e-0c0ffee00001</uuid>
+  <name>{name}</name>
+  <uuid>5a3c2e10-77aa-4b7e-9d0e-{digits:0<12.12}</uuid>
   <memory unit='MiB'>16</memory>
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
@@ -179,11 +193,10 @@ fn definition(domain: &Domain, disk: &str) -> String {
       <target dev='hda' bus='ide'/>
       <shareable/>
     </disk>
-    <serial type='file'><source path='{SERIAL}' append='on'/></serial>
+    <serial type='file'><source path='{serial}' append='on'/></serial>
   </devices>
 </domain>
-",
-        domain.name
+"
     )
 }
 
@@ -212,9 +225,9 @@ pub fn number(machine: &Machine, domain: &Domain, group: &Group) -> Result<u64> 
 }
 
 /// Kills libvirt's daemon, and starts it again as its unit for systemd would.
-pub fn kill_daemon(machine: &Machine) -> Result<()> {
+pub fn kill_daemon(machine: &Machine, article: &Article) -> Result<()> {
     machine.shell("kill -KILL $(cat /run/libvirt/qemu/driver.pid) && sleep 1", LIMIT)?;
-    start(machine)
+    start(machine, article)
 }
 
 #[cfg(test)]

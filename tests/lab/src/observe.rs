@@ -21,7 +21,7 @@ pub struct Node {
     pub address: Count,
     /// The service runs.
     pub service: bool,
-    /// The guest runs.
+    /// A guest of libvirt's runs.
     pub guest: bool,
 }
 
@@ -83,7 +83,7 @@ impl Node {
                 there: addresses.filter(|address| has_local(&routes, address)).count(),
             },
             service: article.service.runs(&read),
-            guest: article.domain.as_ref().is_some_and(|domain| libvirt::runs(domain, &read)),
+            guest: article.domains().any(|domain| libvirt::runs(domain, &read)),
         }
     }
 
@@ -99,6 +99,7 @@ impl Node {
             && self.mounts.none()
             && self.address.none()
             && !self.service
+            && !self.guest
     }
 
     /// The disk can be written to here, and every file system is mounted.
@@ -175,7 +176,7 @@ impl fmt::Display for Node {
             }
         }
         write!(out, ", {}service", if self.service { "" } else { "no " })?;
-        out.write_str(if self.guest { ", the guest" } else { "" })
+        out.write_str(if self.guest { ", a guest" } else { "" })
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod shared;
 
-use super::article::{Article, Group, Mount};
+use super::article::{Article, DOMAINS, Group, Mount, Service};
 use super::client::{Lab, Machine};
 use super::machine::NODES;
 use super::setting::Setting;
@@ -102,6 +102,9 @@ fn await_members(lab: &Lab) -> Result<()> {
 /// Time for a slow machine.
 const LIMITS: &str = "op start timeout=120s op stop timeout=120s";
 
+/// What DomainGroup advises: guests come up one after the other.
+const GUESTS_LIMITS: &str = "op start timeout=300s op stop timeout=300s";
+
 /// What an administrator would type.
 fn resources(setting: &Setting) -> Result<String> {
     let Article { resource, settings, group, mounts, address, .. } = setting.article;
@@ -135,8 +138,12 @@ fn resources(setting: &Setting) -> Result<String> {
         );
         members.insert(if setting.article.address_first { 0 } else { members.len() }, "ip".into());
     }
+    let limits = match setting.article.service {
+        Service::Domains(_) => GUESTS_LIMITS,
+        _ => LIMITS,
+    };
     for (name, words) in served(setting)? {
-        text += &format!("primitive {name} {words} {LIMITS} op monitor interval=10s timeout=60s\n");
+        text += &format!("primitive {name} {words} {limits} op monitor interval=10s timeout=60s\n");
         members.push(name);
     }
     if setting.has_export_agents() {
@@ -181,8 +188,15 @@ fn where_primary(group: &str, members: &[String]) -> String {
 fn served(setting: &Setting) -> Result<Vec<(String, String)>> {
     let article = setting.article;
     if !setting.has_export_agents() {
+        let params = match article.service {
+            Service::Domains(_) => {
+                format!(" params directory={DOMAINS} hypervisor=qemu:///system")
+            }
+            _ => String::new(),
+        };
         let words = article.service.words().iter();
-        return Ok(words.map(|word| (word.name.to_owned(), setting.class(word))).collect());
+        let words = words.map(|word| (word.name.to_owned(), setting.class(word) + &params));
+        return Ok(words.collect());
     }
     let address = article.address.unwrap_or_default();
     let state = format!("{}/nfsinfo", article.mounts[0].directory);

@@ -6,7 +6,6 @@ mod guests;
 mod shared;
 
 use super::article::{self, Service};
-use super::image::Extra;
 use super::machine::Network;
 use super::setting::{Agents, Engine, Setting};
 use anyhow::{Context, Result};
@@ -169,8 +168,10 @@ pub fn scenarios(setting: &Setting) -> Vec<Scenario> {
             None => shared::scenarios(),
         };
     }
-    if setting.article.extra() == Extra::Xen {
-        return guests::scenarios();
+    match setting.article.service {
+        Service::Guest => return guests::of_xen(),
+        Service::Domains(_) => return guests::of_libvirt(setting.engine),
+        _ => {}
     }
     if setting.moves_back() {
         return films(setting.article.service);

@@ -6,9 +6,10 @@ mod disk;
 mod guest;
 mod sql;
 
-use super::article::{Article, Service, Settings, Who};
+use super::article::{Article, DOMAINS, Service, Settings, Who};
 use super::client::{Lab, Machine};
 use super::guest::{SELF, pid_file};
+use super::libvirt;
 use anyhow::Result;
 use std::time::Duration;
 use story::ledger::{Ack, Verdict, check_bytes};
@@ -55,6 +56,7 @@ impl Service {
                 format!("echo '{} {PORT}' > /etc/lab-ledger\n", article.ledger("client"))
             }
             Service::Writers => format!("echo '{}' > /etc/lab-ledger\n", article.ledger(node)),
+            Service::Domains(_) => libvirt::define(article, DOMAINS),
             Service::Nfs(_) => NFS_PREPARATION.into(),
             Service::Sql => sql::PREPARATION.into(),
             Service::Guest => guest::preparation(article),
@@ -77,6 +79,7 @@ impl Service {
         }
         Ok(match self {
             Service::Sql => sql::filling(),
+            Service::Domains(_) => libvirt::install_software(article),
             _ => String::new(),
         })
     }
@@ -109,6 +112,7 @@ impl Service {
                 let sockets = read("/proc/net/packet").unwrap_or_default();
                 sockets.lines().any(|line| line.split_whitespace().nth(3) == Some(ETHERTYPE))
             }
+            Service::Domains(domains) => domains.iter().all(|domain| libvirt::runs(domain, read)),
             Service::Guest => read("/proc/interrupts").is_ok_and(|text| text.contains(guest::RING)),
             Service::Sql => runs("/run/mysqld/mysqld.pid", "mariadbd"),
         }
@@ -119,7 +123,9 @@ impl Service {
         article.put(client, Who::Client)?;
         let address = article.address.unwrap_or_default();
         let script = match self {
-            Service::Ledger | Service::Writers | Service::Guest => return Ok(()),
+            Service::Ledger | Service::Writers | Service::Guest | Service::Domains(_) => {
+                return Ok(());
+            }
             Service::Sql => format!(
                 "until mariadb --no-defaults --skip-ssl --connect-timeout=5 --user=ledger \
                  --host={address} --execute='SELECT 1' ledger; do sleep 1; done"
@@ -165,7 +171,7 @@ impl Service {
             Service::Nfs(_) | Service::Iscsi | Service::Aoe => {
                 ("file", format!("{}/ledger", self.directory()))
             }
-            Service::Writers | Service::Guest => return None,
+            Service::Writers | Service::Guest | Service::Domains(_) => return None,
         };
         Some([SELF, "ledger-write", way, &to].map(str::to_owned).to_vec())
     }
@@ -219,6 +225,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::article::Domain;
     use anyhow::Context;
 
     /// Whether a service runs on a node that has these files.
@@ -231,8 +238,9 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_from_what_is_left_of_it() {
-        use Service::{Aoe, Guest, Iscsi, Ledger, Nfs, Sql, Writers};
-        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Sql, Writers, Guest] {
+        use Service::{Aoe, Domains, Guest, Iscsi, Ledger, Nfs, Sql, Writers};
+        let domains = Domains(&[Domain { name: "web", volume: "web" }]);
+        for service in [Ledger, Nfs("3"), Iscsi, Aoe, Sql, Writers, Guest, domains] {
             assert!(!runs(service, &[]), "{service:?}");
         }
         assert!(runs(Nfs("4.2"), &[("/proc/fs/nfsd/threads", "8\n")]));

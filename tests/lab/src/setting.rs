@@ -2,7 +2,6 @@
 //! agents or ours.
 
 use super::article::{Article, Group, Service, Word};
-use super::image::Extra;
 
 /// What runs the resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +68,12 @@ impl Setting {
 
     /// Whether there are such agents: Debian has no init script `lvm2`,
     /// `iscsitarget` or `vblade` any more, which the articles call, and never had
-    /// `xenHA`, which heartbeat calls; and our handler is Pacemaker's.
+    /// `xenHA`, which heartbeat calls, or anything like DomainGroup; and our handler is Pacemaker's.
     pub fn exists(&self) -> bool {
-        if self.article.extra() == Extra::Xen {
-            return self.is_heartbeat() && self.agents == Agents::Sturdy;
+        match self.article.service {
+            Service::Guest => return self.is_heartbeat() && self.agents == Agents::Sturdy,
+            Service::Domains(_) => return self.agents == Agents::Sturdy,
+            _ => {}
         }
         if self.article.has_handler() {
             return self.engine == Engine::Pacemaker && self.agents == Agents::Sturdy;
@@ -118,6 +119,17 @@ impl Setting {
         }
         let words = self.article.service.words().iter();
         words.filter(|word| self.origin(word) == Origin::Suite).map(|word| word.name).collect()
+    }
+
+    /// Whose calls count as work: all but the lab's own programs.
+    pub fn workers(&self) -> Vec<&'static str> {
+        let words = self.article.service.words().iter();
+        let words = words.filter(|word| self.origin(word) != Origin::Lab).map(|word| word.name);
+        let serving = match self.has_export_agents() {
+            true => EXPORT_AGENTS.to_vec(),
+            false => words.collect(),
+        };
+        [self.group(), serving].concat()
     }
 
     /// Whether each export is a resource of its own, as under Pacemaker.

@@ -1,6 +1,7 @@
 //! Faults that strike in the middle of an agent's action, at a moment that
 //! looks random and comes again with the same seed.
 
+use super::article::Article;
 use super::client::{Events, Lab};
 use super::keeper::Verb;
 use super::libvirt;
@@ -39,7 +40,7 @@ pub struct Armed {
 
 impl Armed {
     /// Waits for the call and strikes; a kill is done in the machine itself.
-    pub fn strike(&self, lab: &Lab, events: Events) -> Result<Struck> {
+    pub fn strike(&self, lab: &Lab, article: &Article, events: Events) -> Result<Struck> {
         let Armed { node, victim, agent, action, fault, delay } = *self;
         for event in events {
             let words: Vec<&str> = event.words.iter().map(String::as_str).collect();
@@ -59,7 +60,7 @@ impl Armed {
                 (Fault::DaemonKill | Fault::PeerDaemonKill, "begin") => {
                     thread::sleep(delay);
                     let at = now();
-                    libvirt::kill_daemon(&lab.machine(victim))?;
+                    libvirt::kill_daemon(&lab.machine(victim), article)?;
                     let what =
                         format!("{victim}'s libvirt is killed {delay:.1?} into {agent} {action}");
                     return Ok(Struck { at, what, late: false });

@@ -4,9 +4,9 @@ use super::{Article, Change, Domain, Group, Mount, Owner, Service, Settings};
 use crate::disk::LOWER;
 
 /// Every set-up, in the order they are played.
-pub const ALL: [&Article; 14] = [
-    &NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &XENHA, &JFS, &ISCSI, &AOE, &GFS2, &KVM,
-    &FENCED,
+pub const ALL: [&Article; 15] = [
+    &NFS, &LVM, &NFS4, &NFS3, &ASYNC, &MYSQL, &XEN, &XENHA, &DOMAINS, &JFS, &ISCSI, &AOE, &GFS2,
+    &KVM, &FENCED,
 ];
 
 const WEB: &str = "/redundantstorage/web_files";
@@ -222,6 +222,25 @@ const XENHA: Article = Article {
     address: None,
     service: Service::Guest,
     ..XEN
+};
+
+/// The Xen article's line for guests of libvirt's, of which it has none: they are
+/// ours.
+const DOMAINS: Article = Article {
+    name: "domains",
+    about: "the Xen article's line for guests of libvirt's whose disks are volumes",
+    changes: &[XEN_PLACES, &[("xenHA", "DomainGroup::/etc/libvirt/ha.d::qemu:///system")]],
+    group: Some(Group {
+        name: "vg",
+        volumes: &[("web", 4), ("mail", 4)],
+        agent: "LVM",
+        owner: Owner::Tag,
+    }),
+    service: Service::Domains(&[
+        Domain { name: "web", volume: "web" },
+        Domain { name: "mail", volume: "mail" },
+    ]),
+    ..XENHA
 };
 
 /// The storage article's replicated jfs with its address, the address last.

@@ -1,4 +1,4 @@
-//! What the guest of a node says on its serial line, told to the host.
+//! What the guests of a node say on their serial lines, told to the host.
 
 use super::record::tell;
 use std::fs::File;
@@ -7,21 +7,28 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// `serial-follow FILE`: tells of each boot and of each number, until it is ended.
-pub fn follow(words: &[String]) -> ExitCode {
-    let [path] = words else { return ExitCode::from(2) };
-    let mut line = Line::default();
-    let mut file = None;
+/// Where a guest's serial line leads on the node that it runs on.
+pub fn file(guest: &str) -> String {
+    format!("/run/lab/serial-{guest}")
+}
+
+/// `serial-follow GUEST...`: tells of each boot and of each number, until it is ended.
+pub fn follow(guests: &[String]) -> ExitCode {
+    let mut lines: Vec<(&String, Option<File>, Line)> =
+        guests.iter().map(|guest| (guest, None, Line::default())).collect();
     loop {
-        let mut said = Vec::new();
-        if file.is_none() {
-            file = File::open(path).ok();
+        for (guest, open, line) in &mut lines {
+            let mut said = Vec::new();
+            if open.is_none() {
+                *open = File::open(file(guest)).ok();
+            }
+            if let Some(file) = open {
+                // What could be read is in there also where it ends with an error.
+                let _ = file.read_to_end(&mut said);
+            }
+            let told = said.into_iter().filter_map(|byte| line.hear(byte));
+            told.for_each(|what| tell(&format!("{what} {guest}")));
         }
-        if let Some(file) = &mut file {
-            // What could be read is in there also where it ends with an error.
-            let _ = file.read_to_end(&mut said);
-        }
-        said.into_iter().filter_map(|byte| line.hear(byte)).for_each(|what| tell(&what));
         sleep(Duration::from_millis(50));
     }
 }

@@ -101,8 +101,13 @@ fn format(group: &Group, article: &Article) -> String {
     for Mount { device, .. } in article.mounts {
         script += &format!("mkfs.gfs2 -q -O -p lock_dlm -j 2 -J 8 -t {CLUSTER}:shared {device}\n");
     }
-    if let Some(domain) = &article.domain {
-        script += &libvirt::filling(domain, group, &article.mounts[0]);
+    if article.domain.is_some() {
+        let Mount { device, directory, fstype, .. } = &article.mounts[0];
+        let (software, definition) =
+            (libvirt::install_software(article), libvirt::define(article, directory));
+        script += &format!(
+            "{software}mount -t {fstype} {device} {directory}\n{definition}umount {directory}\n"
+        );
     }
     script + &format!("vgchange -an {name}\nvgchange --lockstop {name}\n")
 }
@@ -138,7 +143,7 @@ fn upper(setting: &Setting, group: &Group) -> String {
 
 /// The guest, which is moved over DRBD's network.
 fn guest(domain: &Domain, mount: &Mount, provider: &str) -> String {
-    let (name, config) = (domain.name, domain.config(mount));
+    let (name, config) = (domain.name, domain.config(mount.directory));
     format!(
         "primitive {name} ocf:{provider}:VirtualDomain params config={config} \
          migration_transport=tcp migration_network_suffix=-private \
