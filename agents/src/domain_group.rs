@@ -11,6 +11,7 @@ mod values;
 
 use crate::domains::Ending;
 use anyhow::{Context, Result};
+use common::host::reading;
 use common::host::record::Damaged;
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, System, View, configured, installed,
@@ -142,8 +143,10 @@ impl Agent for DomainGroup {
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
         match from {
-            State::Xen(state) => self.start_xen(view, state, self.wanted(view)?),
-            State::Libvirt(state) => self.start_libvirt(view, state, self.defined(view)?),
+            State::Xen(state) => self.start_xen(view, state, view.patiently(|| self.wanted(view))?),
+            State::Libvirt(state) => {
+                self.start_libvirt(view, state, view.patiently(|| self.defined(view))?)
+            }
         }
     }
 
@@ -223,7 +226,7 @@ impl DomainGroup {
         if !view.is_dir(directory).with_context(|| format!("cannot look for {shown}"))? {
             return Err(installed(format!("there is no directory {shown}")));
         }
-        let mut names = view.list(directory).with_context(|| format!("cannot list {shown}"))?;
+        let mut names = reading::names(view, directory)?;
         names.retain(|name| !name.starts_with('.') && !name.ends_with('~'));
         let first = self.params.order.as_ref().map(|order| order.0.as_slice()).unwrap_or_default();
         if let Some(missing) = first.iter().find(|name| !names.contains(name)) {

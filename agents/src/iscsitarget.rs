@@ -23,14 +23,16 @@ mod ietd;
 mod serve;
 
 use crate::covered;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use beside::Beside;
 use common::host::configfs;
 use common::host::lio::{self, Lio, Store, Target};
+use common::host::reading;
 use common::host::record::Damaged;
 use common::host::tasks::Tasks;
 use common::{
     Absent, Agent, Extras, Fact, Plan, Request, Role, Status, View, configured, installed,
+    unless_silent,
 };
 use ietd::{Ietd, digest};
 use ocf_meta::action::{META_DATA, MONITOR, START, STOP, VALIDATE_ALL};
@@ -295,15 +297,9 @@ impl Iscsitarget {
     /// Both files, or what is wrong with them.
     fn read(&self, view: &View) -> Result<(Ietd, Beside)> {
         let shown = self.config.display();
-        // A look that ends, whoever has to be asked on the way.
-        view.is_dir(&self.config).with_context(|| format!("cannot look at {shown}"))?;
-        let text = view.read(&self.config).map_err(|err| {
-            installed(match err.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("{shown} is not there: is the file system mounted on which it lies?")
-                }
-                _ => format!("cannot read {shown}: {err}"),
-            })
+        let text = reading::text(view, &self.config);
+        let text = text.map_err(|err| unless_silent(err, installed))?.ok_or_else(|| {
+            installed(format!("{shown} is not there: is the file system mounted on which it lies?"))
         })?;
         let file = Ietd::parse(&text).map_err(|fault| configured(format!("{shown} {fault}")))?;
         Ok((file, Beside::read(view, &self.config)?))

@@ -28,7 +28,7 @@ use ocf_meta::action::{META_DATA, MIGRATE_FROM, MIGRATE_TO, MONITOR, START, STOP
 use ocf_meta::{Examples, Meta, Params, Words, params};
 pub(crate) use start::outlast;
 use std::path::{Path, PathBuf};
-pub(crate) use stop::listens;
+pub(crate) use stop::{AGAIN, listens};
 use values::{Mode, OnIoError, Scripts, Uri};
 
 params! {

@@ -169,8 +169,16 @@ impl Agent for Xen {
     }
 
     fn start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        let guest = domains::guest_of(view, &self.params.xmfile, self.params.name.as_deref())?;
+        let (file, name) = (&self.params.xmfile, self.params.name.as_deref());
+        let guest = view.patiently(|| domains::guest_of(view, file, name))?;
         view.program("xl")?;
+        // Where the file could not be read before, another was looked for.
+        let is_known = from.found.iter().any(|one| one.guest.name == guest.name);
+        let anew = if is_known { None } else { Some(self.observe(view)?) };
+        let from = anew.as_ref().unwrap_or(from);
+        if anew.is_some() && self.status(from).is_active() {
+            return Ok(Plan::new());
+        }
         if let Some(other) = from.found.iter().find(|one| one.guest.name != guest.name)
             && other.absent().is_none()
         {

@@ -6,7 +6,7 @@ pub mod frame;
 pub mod host;
 
 pub use frame::agent::{Agent, Extras, Fact, Plan, Role, Status};
-pub use frame::fault::{Fault, configured, installed, not_here};
+pub use frame::fault::{Fault, configured, installed, not_here, unless_silent};
 pub use frame::promotion::Promotion;
 pub use frame::request::{Request, file_name};
 pub use host::absence::Absent;

@@ -11,11 +11,13 @@ pub fn cases(cases: &mut Cases) {
     };
     add("libvirt's guests are started in order, watched as one, and shut down at once", life);
     add("those that do not hear are destroyed together, after one time for all", deaf);
+    add("those that boot while they are asked to shut down are asked again", booting);
     add("guests of libvirt's that are none of the group's are left, or make way", foreign);
     add("guests that run are taken on, and neither the directory nor a file is needed", adopted);
     add("guests run on without the daemon, and are ended without it", without_daemon);
     add("a daemon that stands still holds up no monitor and no stop", stuck_daemon);
     add("libvirt's definitions are read before anything is started", files);
+    add("a directory that does not answer holds up no stop, and is no lack", silent_directory);
     cases.add(
         "DomainGroup: 200 guests cost a monitor no program, and end within one time for all",
         many,
@@ -112,6 +114,13 @@ fn deaf(machine: &Machine) {
     assert!(!["a", "b", "c"].iter().any(|name| machine.guest_runs(name)));
 }
 
+fn booting(machine: &Machine) {
+    let agent = group(machine, &["a", "b"], Software::Sleeper);
+    agent.action("start").exits(0);
+    agent.action("stop").exits(0);
+    assert!(!logged().contains("destroying"), "{}", logged());
+}
+
 fn foreign(machine: &Machine) {
     let agent = group(machine, &["a"], Software::Sleeper);
     let other = machine.guest("other", Software::Sleeper);
@@ -176,6 +185,28 @@ fn without_daemon(machine: &Machine) {
     agent.probe().exits(7);
     agent.action("start").exits(1).because("cannot connect to libvirt");
     agent.probe().exits(7);
+}
+
+fn silent_directory(machine: &Machine) {
+    let agent = group(machine, &["a", "b"], Software::Sleeper);
+    let remote = machine.remote("/srv/remote");
+    let disk = machine.remote_disk(&remote, "ext4");
+    machine.must("mkdir", &["/srv/shared"]);
+    machine.must("mount", &[&disk, "/srv/shared"]);
+    machine.must("cp", &["-r", DIRECTORY, "/srv/shared"]);
+    let agent = agent.set("directory", "/srv/shared/group").set("shutdown_timeout", "0");
+    for is_noted in [false, true] {
+        machine.must("umount", &["/srv/shared"]);
+        machine.must("mount", &[&disk, "/srv/shared"]);
+        remote.pause();
+        agent.action("monitor").exits(if is_noted { 0 } else { 7 });
+        agent.action("stop").exits(0);
+        agent.action("start").exits(1).because("does not answer");
+        remote.resume();
+        agent.action("start").exits(0);
+    }
+    agent.action("stop").exits(0);
+    assert!(records().is_empty(), "{:?}", records());
 }
 
 fn stuck_daemon(machine: &Machine) {

@@ -5,13 +5,13 @@
 //! all at a stop, and what becomes of the others.
 
 use super::{DomainGroup, Foreign, Host, Part, shortened, twice};
-use crate::virtual_domain::{Found, State as GuestState, VirtualDomain, listens, outlast};
+use crate::virtual_domain::{AGAIN, Found, State as GuestState, VirtualDomain, listens, outlast};
 use anyhow::{Context, Result, bail};
 use common::host::clock::Deadline;
 use common::host::libvirt::{self, Connection, Domain, Hypervisor, Identity, Seen, ShutdownMode};
 use common::host::process::Process;
 use common::host::record::Damaged;
-use common::{Absent, Agent, Fact, Plan, System, View, configured};
+use common::{Absent, Agent, Fact, Plan, System, View, configured, unless_silent};
 use ocf_meta::{Given, Params, Reading};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -139,7 +139,7 @@ impl DomainGroup {
                 return Err(configured("a file of the group has a line feed in its name"));
             }
             let read = model.by(&file).definition(view);
-            let identity = read.map_err(|err| configured(format!("{err:#}")))?.identity;
+            let identity = read.map_err(|err| unless_silent(err, configured))?.identity;
             if let Some(other) = defined.iter().find(|other| other.identity.is(&identity)) {
                 return Err(twice(&identity.name, &other.file, &file));
             }
@@ -251,47 +251,67 @@ impl DomainGroup {
     fn shut_down(&self, system: &System<'_>, all: &[Seen], patience: Duration) -> Result<()> {
         let end = Deadline::after(patience);
         let asked: Vec<&Seen> = all.iter().filter(|one| listens(one)).collect();
-        let asked = match self.ask(system, &asked) {
-            Ok(asked) => asked,
+        let mut late = match self.ask(system, &asked, end) {
+            Ok((asked, complaints)) => {
+                complaints.iter().for_each(|why| system.warn(format_args!("{why}")));
+                asked
+            }
             Err(err) => {
                 system.warn(format_args!("{err:#}; destroying"));
                 return Ok(());
             }
         };
-        let processes: Vec<&Process> =
-            asked.iter().filter_map(|one| one.process.as_ref()).collect();
-        libvirt::await_end(system, &processes, end.left());
-        let late = asked.iter().filter(|one| libvirt::is_left(system, one));
-        let late: Vec<&str> = late.map(|one| one.identity.name.as_str()).collect();
-        if !late.is_empty() {
-            system.warn(format_args!("not shut down in time: {}; destroying", shortened(&late)));
+        loop {
+            let processes: Vec<&Process> =
+                late.iter().filter_map(|one| one.process.as_ref()).collect();
+            libvirt::await_end(system, &processes, end.left().min(AGAIN));
+            late.retain(|one| libvirt::is_left(system, one));
+            if late.is_empty() {
+                return Ok(());
+            }
+            if end.has_passed() {
+                break;
+            }
+            match self.ask(system, &late, end) {
+                Ok((_, complaints)) => {
+                    complaints.iter().for_each(|why| system.note(format_args!("{why}")));
+                }
+                Err(err) => system.note(format_args!("{err:#}")),
+            }
         }
+        let late: Vec<&str> = late.iter().map(|one| one.identity.name.as_str()).collect();
+        system.warn(format_args!("not shut down in time: {}; destroying", shortened(&late)));
         Ok(())
     }
 
-    /// Which of the guests were asked, as far as is known.
-    fn ask<'a>(&self, system: &System<'_>, guests: &[&'a Seen]) -> Result<Vec<&'a Seen>> {
+    /// Which of the guests were asked, as far as is known, and what went wrong.
+    fn ask<'a>(
+        &self,
+        system: &System<'_>,
+        guests: &[&'a Seen],
+        end: Deadline,
+    ) -> Result<(Vec<&'a Seen>, Vec<String>)> {
         let hypervisor = self.libvirt()?;
         let known = |one: &&'a Seen| Some((*one, Domain::known(&one.identity)?));
         let (mut asked, domains): (Vec<&Seen>, Vec<Domain>) =
             guests.iter().filter_map(known).unzip();
         if asked.is_empty() {
-            return Ok(asked);
+            return Ok((asked, Vec::new()));
         }
-        let limit = system.deadline().at_most(ASKING);
-        let mut line = Connection::awaited(system, hypervisor, limit)
+        let mut line = Connection::awaited(system, hypervisor, end.at_most(ASKING))
             .context("nobody can ask the guests to shut down")?;
-        match line.shut_down(system, &domains, ShutdownMode::default()) {
+        let complaints = match line.shut_down(system, &domains, ShutdownMode::default()) {
             Ok(refused) => {
-                for (place, refusal) in refused.into_iter().rev() {
+                let complain = |(place, refusal)| {
                     let guest = asked.remove(place);
-                    system.warn(format_args!("{}: {refusal}", guest.identity));
-                }
+                    format!("{}: {refusal}", guest.identity)
+                };
+                refused.into_iter().rev().map(complain).collect()
             }
             // One of them may be stuck, and the others may have been asked.
-            Err(err) => system.warn(format_args!("{err:#}")),
-        }
-        Ok(asked)
+            Err(err) => vec![format!("{err:#}")],
+        };
+        Ok((asked, complaints))
     }
 
     /// Ends what is there of the group's own guests and of these others, side by

@@ -7,7 +7,7 @@ use super::record::Record;
 use anyhow::{Result, bail, ensure};
 use common::host::libvirt::{self, Condition, Connection, Daemon, Definition, Identity, Pause};
 use common::host::systemd;
-use common::{Fact, Plan, Status, System, View, installed};
+use common::{Agent, Fact, Plan, Status, System, View, installed, unless_silent};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ const AFTER: &str = "libvirtd.service virtqemud.service virt-guest-shutdown.targ
 impl VirtualDomain {
     /// What would be started.
     pub(super) fn prospects(&self, view: &View) -> Result<Definition> {
-        let definition = self.definition(view).map_err(|err| installed(format!("{err:#}")))?;
+        let definition = view.patiently(|| self.definition(view));
+        let definition = definition.map_err(|err| unless_silent(err, installed))?;
         view.program("virsh")?;
         if self.params.sync_config_on_stop {
             view.program("csync2")?;
@@ -30,11 +31,16 @@ impl VirtualDomain {
     }
 
     pub(super) fn plan_start<'a>(&'a self, view: &View, from: &State) -> Result<Plan<'a>> {
-        if let Found::Guest(_) = from.found {
-            let status = from.status(self.params.on_io_error);
-            bail!("the guest is there, and {status}: it has to be stopped first");
-        }
+        self.refuse_what_is_there(from)?;
         let definition = self.prospects(view)?;
+        if definition.identity != from.meant {
+            // Where the definition could not be read before, another was looked for.
+            let anew = self.observe(view)?;
+            if self.status(&anew).is_active() {
+                return Ok(Plan::new());
+            }
+            self.refuse_what_is_there(&anew)?;
+        }
         let (name, identity) = (definition.identity.name.clone(), definition.identity.clone());
         let mut plan = Plan::new();
         plan.step("have the cluster stopped before libvirt", outlast);
@@ -79,6 +85,14 @@ impl VirtualDomain {
             }
         };
         Ok(plan)
+    }
+
+    fn refuse_what_is_there(&self, state: &State) -> Result<()> {
+        if let Found::Guest(_) = state.found {
+            let status = state.status(self.params.on_io_error);
+            bail!("the guest is there, and {status}: it has to be stopped first");
+        }
+        Ok(())
     }
 
     /// Starts the guest of a group, which has neither an image that is made for it nor
@@ -144,7 +158,7 @@ impl VirtualDomain {
         })
     }
 
-    fn is_gone(&self, view: &View) -> bool {
+    pub(super) fn is_gone(&self, view: &View) -> bool {
         let status = |state: State| state.status(self.params.on_io_error);
         matches!(self.look(view).map(status), Ok(Status::Stopped(_)))
     }

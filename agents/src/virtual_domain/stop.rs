@@ -17,6 +17,10 @@ const DESTROYING: Duration = Duration::from_secs(20);
 /// asked is destroyed.
 const ASKING: Duration = Duration::from_secs(10);
 
+/// A guest that boots may miss what it was asked, so it is asked again: as often as
+/// OpenStack's compute service does.
+pub(crate) const AGAIN: Duration = Duration::from_secs(10);
+
 impl VirtualDomain {
     pub(super) fn plan_stop<'a>(&'a self, from: &State) -> Plan<'a> {
         let mut plan = Plan::new();
@@ -66,21 +70,32 @@ impl VirtualDomain {
     fn shut_down(&self, system: &System<'_>, seen: &Seen) -> Result<()> {
         let reserve = DESTROYING.min(system.deadline().left() / 3);
         let end = Deadline::after(system.deadline().left().saturating_sub(reserve));
-        let asked = match self.memory(&seen.identity.name) {
-            Some(memory) => self.save(system, seen, &memory, end.left()),
-            None => self.ask(system, seen),
+        let memory = self.memory(&seen.identity.name);
+        let asked = match &memory {
+            Some(memory) => self.save(system, seen, memory, end.left()),
+            None => self.ask(system, seen, end),
         };
         if let Err(err) = asked {
             system.warn(format_args!("{err:#}; {} is destroyed", seen.identity));
             return Ok(());
         }
-        self.await_end(system, seen, end.left());
+        while !end.has_passed() {
+            self.await_end(system, seen, end.left().min(AGAIN));
+            if !self.is_left(system, seen) {
+                break;
+            }
+            if memory.is_none()
+                && let Err(err) = self.ask(system, seen, end)
+            {
+                system.note(format_args!("{err:#}"));
+            }
+        }
         Ok(())
     }
 
-    fn ask(&self, system: &System<'_>, seen: &Seen) -> Result<()> {
+    fn ask(&self, system: &System<'_>, seen: &Seen, end: Deadline) -> Result<()> {
         let domain = Domain::known(&seen.identity).context("its UUID is not known")?;
-        let limit = system.deadline().at_most(ASKING);
+        let limit = end.at_most(ASKING);
         let mut line = Connection::awaited(system, self.hypervisor(), limit)
             .context("nobody can ask it to shut down")?;
         let mode = self.params.shutdown_mode.map(|mode| mode.0).unwrap_or_default();
@@ -113,10 +128,15 @@ impl VirtualDomain {
             return libvirt::await_end(view, &[process], patience);
         }
         let deadline = view.deadline().at_most(patience);
-        while !deadline.has_passed()
-            && !matches!(self.look(view), Ok(State { found: Found::Nothing(_), .. }))
-        {
+        while !deadline.has_passed() && self.is_left(view, seen) {
             view.pause(Duration::from_millis(200));
+        }
+    }
+
+    fn is_left(&self, view: &View, seen: &Seen) -> bool {
+        match &seen.process {
+            Some(_) => libvirt::is_left(view, seen),
+            None => !self.is_gone(view),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::frame::invocation::Verb;
 use crate::host::floor::TooOld;
+use crate::host::lookup::comes_of_silence;
 use crate::host::module::Lacking;
 use crate::host::program::Missing;
 use ocf_meta::{Code, Invalid};
@@ -33,6 +34,15 @@ pub fn configured(what: impl Into<String>) -> anyhow::Error {
 /// node: code 5.
 pub fn installed(what: impl Into<String>) -> anyhow::Error {
     Fault { code: Code::ErrInstalled, what: what.into() }.into()
+}
+
+/// The error as this kind of fault, unless it comes of somebody who does not answer:
+/// that is no lack, and where another try may mend it the code is 1.
+pub fn unless_silent(
+    err: anyhow::Error,
+    fault: impl FnOnce(String) -> anyhow::Error,
+) -> anyhow::Error {
+    if comes_of_silence(&err) { err } else { fault(format!("{err:#}")) }
 }
 
 /// A parameter names something within what is there and does not have it, as a
@@ -92,6 +102,7 @@ fn declared(err: &anyhow::Error) -> Option<Code> {
 mod tests {
     use super::*;
     use crate::host::floor;
+    use std::io;
 
     #[test]
     fn what_is_wrong_with_the_node_is_an_answer_to_a_start_alone() {
@@ -111,5 +122,15 @@ mod tests {
             }
         }
         assert_eq!(code(Verb::Stop, &denied("stop")), Code::ErrPerm);
+    }
+
+    #[test]
+    fn who_does_not_answer_lacks_nothing() {
+        let told = |kind: io::ErrorKind| {
+            let err = anyhow::Error::new(io::Error::from(kind)).context("cannot read /srv/file");
+            code(Verb::Start, &unless_silent(err, installed))
+        };
+        assert_eq!(told(io::ErrorKind::NotFound), Code::ErrInstalled);
+        assert_eq!(told(io::ErrorKind::TimedOut), Code::ErrGeneric);
     }
 }

@@ -74,7 +74,8 @@ pub(crate) fn ask<S: AsRef<OsStr>>(
     view.note(format_args!("child {shown}"));
     let lock = view.lock();
     // Whoever only looks changes nothing when it gets to it.
-    let looks = ["read", "block", "look", "answer", "lease", "nfsd-look", "text", "configfs-look"];
+    let looks =
+        ["read", "block", "look", "answer", "lease", "nfsd-look", "text", "names", "configfs-look"];
     let changes = !looks.contains(&task);
     let kept = lock.as_ref().filter(|_| changes).map(|lock| lock.as_raw_fd());
     if deadline.has_passed() {

@@ -311,9 +311,6 @@ pub(crate) fn change_in_child(task: &str, words: &[OsString]) -> anyhow::Result<
 }
 
 fn look_by_child(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen> {
-    /// Of the time that is left: as much again for another try, and for what
-    /// is to be said.
-    const SHARE: u32 = 3;
     let whom = asked
         .iter()
         .map(|mount| format!("{} on {}", mount.what(), mount.directory.display()))
@@ -323,8 +320,7 @@ fn look_by_child(view: &View, asked: &[&Mount], place: &Path) -> io::Result<Seen
     if view.is_silent(&whom) {
         return Err(silence());
     }
-    let deadline = view.deadline().at_most(view.deadline().left() / SHARE);
-    match child::ask(view, "look", &[place], deadline) {
+    match child::ask(view, "look", &[place], view.patience()) {
         Ok(text) => Seen::parse(&text)
             .ok_or_else(|| io::Error::other("cannot make sense of what a child has seen")),
         Err(err) => match child::errno(&err) {
@@ -370,6 +366,15 @@ pub(crate) fn may_be_silent(view: &View, path: &Path) -> anyhow::Result<bool> {
 /// Whether an error says that somebody has not answered.
 pub fn is_silence(err: &io::Error) -> bool {
     err.kind() == io::ErrorKind::TimedOut
+}
+
+/// The same of an error that comes from such a one, or from a child that has not ended
+/// in time.
+pub fn comes_of_silence(err: &anyhow::Error) -> bool {
+    let of_child = |failure: &child::Failure| failure.errno.is_none();
+    err.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(is_silence) || cause.downcast_ref().is_some_and(of_child)
+    })
 }
 
 /// In the child.

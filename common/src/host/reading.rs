@@ -11,11 +11,11 @@ use crate::host::system::View;
 use crate::host::{child, io_test, lookup, openat2};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::time::Duration;
 
 /// Has `take` read the file from its begin; none where there is no such file.
 /// Where the kernel has only a part of it in memory, `take` begins again.
@@ -39,8 +39,7 @@ pub(crate) fn read<T>(
             },
         }
         if lookup::may_be_silent(view, path).with_context(failed)? {
-            let share = (view.deadline().left() / 3).max(Duration::from_secs(1));
-            return match io_test::text(view, path, view.deadline().at_most(share)) {
+            return match io_test::text(view, path, view.patience()) {
                 Err(err) if child::errno(&err) == Some(Errno::ENOENT) => Ok(None),
                 text => take(&mut text.with_context(failed)?.as_bytes()).map(Some),
             };
@@ -59,6 +58,30 @@ pub fn text(view: &View, path: &Path) -> Result<Option<String>> {
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     })
+}
+
+/// The names in a directory, sorted, but for `.` and `..`.
+pub fn names(view: &View, directory: &Path) -> Result<Vec<String>> {
+    let failed = || format!("cannot list {}", directory.display());
+    if !view.is_real() || !lookup::may_be_silent(view, directory).with_context(failed)? {
+        return view.list(directory).with_context(failed);
+    }
+    let told = child::ask(view, "names", &[directory], view.patience()).with_context(failed)?;
+    let mut names: Vec<String> = told.split_terminator(SEPARATOR).map(str::to_owned).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What no name has in it.
+const SEPARATOR: char = '/';
+
+/// In the child.
+pub(crate) fn names_in_child(words: &[OsString]) -> Result<()> {
+    let [directory] = child::take(words)?;
+    for entry in std::fs::read_dir(directory)? {
+        print!("{}{SEPARATOR}", entry?.file_name().to_string_lossy());
+    }
+    Ok(())
 }
 
 /// A file as far as the kernel has it in memory.

@@ -41,6 +41,8 @@ pub struct View {
     lock: RefCell<Weak<File>>,
     /// The file systems that did not answer in time.
     silent: RefCell<BTreeSet<String>>,
+    /// Whether one of them is worth most of the time.
+    patient: Cell<bool>,
 }
 
 /// Write access. Only the frame makes one, and hands it only to the steps of a
@@ -73,8 +75,8 @@ impl View {
 
     fn of(root: PathBuf, options: ViewOptions) -> Self {
         let deadline = Cell::new(options.deadline);
-        let (lock, silent) = (RefCell::default(), RefCell::default());
-        Self { root, options, deadline, lock, silent }
+        let (lock, silent, patient) = Default::default();
+        Self { root, options, deadline, lock, silent, patient }
     }
 
     /// When every wait has to be over.
@@ -261,6 +263,25 @@ impl View {
     /// Whether this file system did not answer before.
     pub(crate) fn is_silent(&self, name: &str) -> bool {
         self.silent.borrow().contains(name)
+    }
+
+    /// Until when a file system is waited for that may not answer: for a third of the
+    /// time that is left, so that as much is there for another try, and for what is
+    /// to be said; see also [`patiently`](Self::patiently).
+    pub(crate) fn patience(&self) -> Deadline {
+        let left = self.deadline().left();
+        self.deadline().at_most(if self.patient.get() { left / 4 * 3 } else { left / 3 })
+    }
+
+    /// Has `look` wait longer for file systems that do not answer, and ask again those
+    /// that have not: a cluster's file system keeps everybody waiting until what a node
+    /// has left that is lost was put in order.
+    pub fn patiently<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.silent.borrow_mut().clear();
+        self.patient.set(true);
+        let seen = look();
+        self.patient.set(false);
+        seen
     }
 
     /// It has not answered, and is not to be waited for again.

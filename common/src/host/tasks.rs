@@ -1,6 +1,6 @@
 //! What a child of an agent's can be told to do: see [`child`](super::child).
 
-use crate::host::{io_test, lookup, mount};
+use crate::host::{io_test, lookup, mount, reading};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 
@@ -30,6 +30,7 @@ pub(crate) fn carry_out(words: &[OsString], besides: Tasks) -> Result<()> {
         task @ ("mkdir" | "rmdir") => lookup::change_in_child(task, words),
         "answer" => io_test::answer_in_child(words),
         "text" => io_test::text_in_child(words),
+        "names" => reading::names_in_child(words),
         "write" => io_test::write_in_child(words),
         "remove" => io_test::remove_in_child(words),
         task => besides(task, words).unwrap_or_else(|| bail!("there is no task {task}")),

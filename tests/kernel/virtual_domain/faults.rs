@@ -7,13 +7,54 @@ use std::time::{Duration, Instant};
 pub(super) fn cases(add: &mut Add<'_>) {
     add("a guest runs on without the daemon, and is ended without it", without_daemon);
     add("a stop waits for a daemon that is started anew, and asks the guest", daemon_anew);
+    add("a guest that boots while it is asked to shut down is asked again", booting);
     add("a daemon that stands still holds up no monitor and no stop", stuck_daemon);
     add("a daemon that is killed during a start or a stop is no reason for a lie", killed_daemon);
     add("a start that libvirt holds for ever is named, with the way out", endless_start);
     add("a guest is found and ended without its configuration", without_config);
+    add("a definition that cannot be read yet is waited for, and is no lack", silent_definition);
     add("a guest that was killed is stopped, and one that stands still has failed", signalled);
     add("a guest that a person has paused is degraded, and is ended", paused);
     add("a guest that an I/O error has paused is told, and resumed once", io_error);
+}
+
+/// As on a cluster's file system, until what a lost node has left was put in order.
+fn silent_definition(machine: &Machine) {
+    let (guest, agent) = with_guest(machine);
+    let remote = machine.remote("/srv/shared");
+    // Called as no file is: what was looked for before it could be read was another.
+    machine.must("mv", &[&guest.config, "/run/remote/definition.xml"]);
+    let agent = agent.set("config", "/srv/shared/definition.xml");
+    remote.pause();
+    let began = Instant::now();
+    agent.action("start").exits(1).because("does not answer");
+    assert!(began.elapsed() < Duration::from_secs(40));
+    agent.action("stop").exits(0);
+    let start = agent.spawn("start");
+    std::thread::sleep(Duration::from_secs(18));
+    remote.resume();
+    let start = start.wait(Duration::from_secs(40));
+    assert_eq!(start.code, Some(0), "{start}");
+    assert!(machine.guest_is_up("web"));
+    // Nobody has noted anything, and it runs under a name that only the file tells.
+    forget_records();
+    remote.pause();
+    let start = agent.spawn("start");
+    std::thread::sleep(Duration::from_secs(18));
+    remote.resume();
+    let start = start.wait(Duration::from_secs(40));
+    assert_eq!(start.code, Some(0), "{start}");
+    remote.pause();
+    agent.action("monitor").exits(0);
+    agent.set("force_stop", "yes").action("stop").exits(0);
+    assert!(!machine.guest_runs("web"));
+    remote.resume();
+}
+
+fn forget_records() {
+    for entry in std::fs::read_dir("/run/resource-agents").into_iter().flatten().flatten() {
+        std::fs::remove_file(entry.path()).expect("own /run");
+    }
 }
 
 fn without_daemon(machine: &Machine) {
@@ -48,6 +89,15 @@ fn daemon_anew(machine: &Machine) {
     let stop = stop.wait(Duration::from_secs(40));
     assert_eq!(stop.code, Some(0), "{stop}");
     assert!(!logged().contains("destroy"), "{}", logged());
+    assert!(!machine.guest_runs("web"));
+}
+
+fn booting(machine: &Machine) {
+    let (_guest, agent) = with_guest(machine);
+    agent.action("start").exits(0);
+    let stop = agent.action("stop").exits(0);
+    // It would be destroyed after 27 s.
+    assert!(stop.took < Duration::from_secs(25), "{}", *stop);
     assert!(!machine.guest_runs("web"));
 }
 

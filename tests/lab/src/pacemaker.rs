@@ -16,7 +16,11 @@ const LIMIT: Duration = Duration::from_secs(180);
 pub fn configure(lab: &Lab, setting: &Setting) -> Result<()> {
     let text = corosync(setting.article.is_shared());
     for node in NODES {
-        lab.machine(node).put("/etc/corosync/corosync.conf", 0o644, text.as_bytes())?;
+        let machine = lab.machine(node);
+        machine.put("/etc/corosync/corosync.conf", 0o644, text.as_bytes())?;
+        if setting.article.is_shared() {
+            machine.shell(shared::PREPARATION, LIMIT)?;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,14 @@ use std::time::{Duration, Instant};
 /// The cluster's name, which is written into the file system.
 pub const CLUSTER: &str = "ClusterA";
 
+/// Debian 13's dlm_stonith asks for the library of an older Pacemaker, fails (`kick_helper
+/// error -79`), and dlm waits for good for a node that has long been fenced.
+pub const PREPARATION: &str = "\
+cd /usr/lib/x86_64-linux-gnu
+wanted=$(grep -ao 'libstonithd.so.[0-9]*' /usr/sbin/dlm_stonith)
+[ -e $wanted ] || ln -s libstonithd.so.[0-9][0-9] $wanted
+";
+
 /// Brings the lock managers and DRBD up, makes the file system, which needs
 /// both, and then the rest.
 pub fn load(lab: &Lab, setting: &Setting) -> Result<()> {
