@@ -91,7 +91,7 @@ const LEFT_OUT: &[&str] = &[
 const BOOT_MODULES: &str = "virtio_pci virtio_blk virtio_console virtio-rng crc32c_generic ext4";
 
 /// How Debian 13 has its modules packed; the kernel unpacks them.
-const PACKED: &str = ".xz";
+pub const PACKED: &str = ".xz";
 
 /// An image that is ready to start machines from.
 #[derive(Clone, Debug)]

@@ -10,6 +10,8 @@ use super::SELF;
 use super::boot::{await_path, load_modules, said};
 use super::record::tell;
 use crate::archive::Archive;
+use crate::image::PACKED;
+use anyhow::Context;
 use nix::sys::reboot::{RebootMode, reboot};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -53,12 +55,19 @@ pub fn pack(words: &[String]) -> ExitCode {
         archive.device("dev/console", 5, 1);
         archive.file("init", 0o755, &fs::read(SELF)?);
         archive.link(POWER_OFF.trim_start_matches('/'), "/init");
-        let driver = fs::read(Path::new(&drivers).join(DRIVER))?;
-        archive.file(&format!("modules/{DRIVER}"), 0o644, &driver);
-        archive.file("modules/order", 0o644, DRIVER.as_bytes());
+        let (name, driver) = driver(Path::new(&drivers))?;
+        archive.file(&format!("modules/{name}"), 0o644, &driver);
+        archive.file("modules/order", 0o644, name.as_bytes());
         archive.write(Path::new(file))
     };
     ended(packed())
+}
+
+/// The disk's driver, which Debian 13 has packed, and the guest's kernel unpacks.
+fn driver(directory: &Path) -> anyhow::Result<(String, Vec<u8>)> {
+    let names = [DRIVER.to_owned(), format!("{DRIVER}{PACKED}")];
+    let there = |name: &String| Some((name.clone(), fs::read(directory.join(name)).ok()?));
+    names.iter().find_map(there).with_context(|| format!("no {DRIVER} in {}", directory.display()))
 }
 
 /// The first process of the guest, once it sees its kernel.
