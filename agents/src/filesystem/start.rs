@@ -2,10 +2,10 @@
 
 use super::device::Found;
 use super::{Backing, Check, Filesystem, State, fstype, jfs};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use common::host::mount::{Mount, Table, attach, quota};
 use common::host::systemd;
-use common::{Plan, System, View, configured, installed};
+use common::{Plan, System, View, configured, installed, unless_silent};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -39,7 +39,8 @@ impl Filesystem {
             let directory = directory.clone();
             plan.step(format!("make the directory {shown}"), move |system| {
                 let made = system.make_dir(&directory);
-                made.map_err(|err| installed(format!("cannot make the mount point: {err:#}")))
+                made.context("cannot make the mount point")
+                    .map_err(|err| unless_silent(err, installed))
             });
         } else if !view.is_dir(&directory)? {
             return Err(installed(format!("{shown} is not a directory to mount on")));

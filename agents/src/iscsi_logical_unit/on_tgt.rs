@@ -12,7 +12,7 @@ use common::host::io_test;
 use common::host::lio::build;
 use common::host::tgt::change::{self, DEVICE_TYPES, NewLun};
 use common::host::tgt::{self, Lun, Target};
-use common::{Absent, Fact, Plan, Role, Status, View, configured, installed};
+use common::{Absent, Fact, Plan, Role, Status, View, configured, installed, unless_silent};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -272,8 +272,6 @@ impl ISCSILogicalUnit {
         if !self.is_path() {
             return Ok(());
         }
-        build::kind_of(&view.path(&self.path))
-            .map(drop)
-            .map_err(|err| installed(format!("{err:#}")))
+        build::kind_of(view, &self.path).map(drop).map_err(|err| unless_silent(err, installed))
     }
 }

@@ -5,7 +5,7 @@ use crate::iscsi::DISK;
 use anyhow::{Context, Result, bail};
 use common::host::lio::build::{self, Attribute, Kind, Model, NewStore};
 use common::host::lio::{Lio, acl, name, reservation};
-use common::{Plan, System, View, configured, installed};
+use common::{Plan, System, View, configured, installed, unless_silent};
 use md5::{Digest, Md5};
 use std::path::Path;
 
@@ -166,7 +166,7 @@ impl ISCSILogicalUnit {
 /// How LIO is to reach the disk.
 pub(super) fn kind(view: &View, params: &ISCSILogicalUnitParams, path: &Path) -> Result<Kind> {
     let shown = path.display();
-    let found = build::kind_of(&view.path(path)).map_err(|err| installed(format!("{err:#}")))?;
+    let found = build::kind_of(view, path).map_err(|err| unless_silent(err, installed))?;
     match (params.liot_bstype, found) {
         (Backstore::Block, Kind::Block) => Ok(Kind::Block),
         (Backstore::Pscsi, Kind::Block) => Ok(Kind::Passthrough),

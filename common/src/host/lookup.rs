@@ -46,6 +46,10 @@ impl Seen {
         self.is(libc::S_IFDIR)
     }
 
+    pub(crate) fn is_file(&self) -> bool {
+        self.is(libc::S_IFREG)
+    }
+
     /// The number of the block device that it is.
     pub(crate) fn block_device(&self) -> Option<Number> {
         self.is(libc::S_IFBLK).then_some(self.device)

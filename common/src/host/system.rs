@@ -278,9 +278,9 @@ impl View {
     /// has left that is lost was put in order.
     pub fn patiently<T>(&self, look: impl FnOnce() -> T) -> T {
         self.silent.borrow_mut().clear();
-        self.patient.set(true);
+        let before = self.patient.replace(true);
         let seen = look();
-        self.patient.set(false);
+        self.patient.set(before);
         seen
     }
 

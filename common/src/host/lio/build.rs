@@ -9,6 +9,7 @@ use crate::host::credentials::Credentials;
 use crate::host::lio::discovery::login;
 use crate::host::lio::{Lio, MODULE, ROOT, Store, Target};
 use crate::host::lock::{self, Lock};
+use crate::host::lookup::{self, Links};
 use crate::host::module;
 use crate::host::system::{System, View};
 use anyhow::{Context, Result, bail};
@@ -378,13 +379,11 @@ pub fn is_bare(view: &View, adapter: &str) -> Result<bool> {
 }
 
 /// Whether the path is a block device, a file, or neither.
-pub fn kind_of(path: &Path) -> Result<Kind> {
-    use std::os::unix::fs::FileTypeExt;
-    let found = std::fs::metadata(path)
-        .with_context(|| format!("cannot look at {}", path.display()))?
-        .file_type();
+pub fn kind_of(view: &View, path: &Path) -> Result<Kind> {
+    let found = lookup::look(view, path, Links::Followed)
+        .with_context(|| format!("cannot look at {}", path.display()))?;
     match () {
-        () if found.is_block_device() => Ok(Kind::Block),
+        () if found.block_device().is_some() => Ok(Kind::Block),
         () if found.is_file() => Ok(Kind::File),
         () => bail!("{} is neither a block device nor a file", path.display()),
     }
