@@ -140,6 +140,7 @@ static META: Meta = Meta {
         node while it runs.\n\n\
         A monitor looks at the guest's process and at what libvirt has noted of it. It runs on, and is reported so, \
         where libvirt's daemon is down or is being restarted. A guest that starts itself anew is running.\n\n\
+        A start waits for a file that cannot be read yet, as on GFS2 after the loss of a node.\n\n\
         A stop asks the guest to shut down, and destroys it when a third of the time is left, 20 s at the most. It \
         needs neither the file nor the daemon: what libvirt does not end is ended by signals.\n\n\
         Set allow-migrate=true on the resource to have it moved while it runs.",
