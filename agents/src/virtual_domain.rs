@@ -245,6 +245,10 @@ impl Extras for VirtualDomain {
         start::advice(self, view)
     }
 
+    fn started<'a>(&'a self, _view: &View, state: &State) -> Result<Plan<'a>> {
+        Ok(self.plan_note(state))
+    }
+
     fn upkeep<'a>(&'a self, view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
         match self.request.probe {
             true => Ok(Plan::new()),

@@ -177,7 +177,7 @@ impl Agent for Xen {
         let anew = if is_known { None } else { Some(self.observe(view)?) };
         let from = anew.as_ref().unwrap_or(from);
         if anew.is_some() && self.status(from).is_active() {
-            return Ok(Plan::new());
+            return Ok(self.plan_note(from));
         }
         if let Some(other) = from.found.iter().find(|one| one.guest.name != guest.name)
             && other.absent().is_none()
@@ -261,17 +261,12 @@ impl Extras for Xen {
         domains::guest_of(view, &self.params.xmfile, self.params.name.as_deref()).map(drop)
     }
 
+    fn started<'a>(&'a self, _view: &View, state: &State) -> Result<Plan<'a>> {
+        Ok(self.plan_note(state))
+    }
+
     fn upkeep<'a>(&'a self, view: &View, state: &State, _level: u32) -> Result<Plan<'a>> {
-        let mut plan = Plan::new();
-        if state.noted().with(&state.found) != state.noted() {
-            plan.step("note its domain", |system| {
-                // Without it the next look takes longer, and that is all.
-                if let Err(err) = self.note(system) {
-                    system.warn(format_args!("{err:#}"));
-                }
-                Ok(())
-            });
-        }
+        let mut plan = self.plan_note(state);
         if !self.request.probe {
             for script in self.scripts() {
                 plan.step(format!("ask {}", script.display()), move |system| {
@@ -351,6 +346,20 @@ impl Xen {
             guests.insert(0, Guest { name, uuid: None });
         }
         guests
+    }
+
+    fn plan_note(&self, state: &State) -> Plan<'_> {
+        let mut plan = Plan::new();
+        if state.noted().with(&state.found) != state.noted() {
+            plan.step("note its domain", |system| {
+                // Without it the next look takes longer, and that is all.
+                if let Err(err) = self.note(system) {
+                    system.warn(format_args!("{err:#}"));
+                }
+                Ok(())
+            });
+        }
+        plan
     }
 
     /// Notes the domain that the guest has now.

@@ -37,7 +37,7 @@ impl VirtualDomain {
             // Where the definition could not be read before, another was looked for.
             let anew = self.observe(view)?;
             if self.status(&anew).is_active() {
-                return Ok(Plan::new());
+                return Ok(self.plan_note(&anew));
             }
             self.refuse_what_is_there(&anew)?;
         }

@@ -12,9 +12,10 @@ use common::host::libvirt::{self, Connection, Domain, Seen};
 use common::{Plan, System, View};
 
 impl VirtualDomain {
-    pub(super) fn plan_upkeep<'a>(&'a self, view: &View, state: &State) -> Result<Plan<'a>> {
+    /// Notes which guest it is, where it runs and that is not noted: its file may lie
+    /// on what is not there tomorrow.
+    pub(super) fn plan_note(&self, state: &State) -> Plan<'_> {
         let mut plan = Plan::new();
-        let Some(seen) = state.seen() else { return Ok(plan) };
         if let Some(news) = state.news() {
             plan.step("note the guest", move |system| {
                 // Without it the next look takes longer, and that is all.
@@ -24,6 +25,12 @@ impl VirtualDomain {
                 Ok(())
             });
         }
+        plan
+    }
+
+    pub(super) fn plan_upkeep<'a>(&'a self, view: &View, state: &State) -> Result<Plan<'a>> {
+        let mut plan = self.plan_note(state);
+        let Some(seen) = state.seen() else { return Ok(plan) };
         if state.is_to_be_resumed(self.params.on_io_error) {
             let seen = seen.clone();
             plan.step(format!("resume {} if its disks read", seen.identity), move |system| {
