@@ -270,7 +270,8 @@ impl View {
     /// to be said; see also [`patiently`](Self::patiently).
     pub(crate) fn patience(&self) -> Deadline {
         let left = self.deadline().left();
-        self.deadline().at_most(if self.patient.get() { left / 4 * 3 } else { left / 3 })
+        let share = if self.patient.get() { left / 4 * 3 } else { left / 3 };
+        self.deadline().at_most(share.max(Duration::from_secs(1)))
     }
 
     /// Has `look` wait longer for file systems that do not answer, and ask again those
