@@ -198,10 +198,11 @@ fn silent_directory(machine: &Machine) {
     for is_noted in [false, true] {
         machine.must("umount", &["/srv/shared"]);
         machine.must("mount", &[&disk, "/srv/shared"]);
+        let in_vain = agent.clone().timeout(Duration::from_secs(24));
         remote.pause();
-        agent.action("monitor").exits(if is_noted { 0 } else { 7 });
-        agent.action("stop").exits(0);
-        agent.action("start").exits(1).because("does not answer");
+        in_vain.action("monitor").exits(if is_noted { 0 } else { 7 });
+        in_vain.action("stop").exits(0);
+        in_vain.action("start").exits(1).because("does not answer");
         remote.resume();
         agent.action("start").exits(0);
     }
