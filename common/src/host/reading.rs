@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -78,10 +78,12 @@ const SEPARATOR: char = '/';
 /// In the child.
 pub(crate) fn names_in_child(words: &[OsString]) -> Result<()> {
     let [directory] = child::take(words)?;
+    let mut told = String::new();
     for entry in std::fs::read_dir(directory)? {
-        print!("{}{SEPARATOR}", entry?.file_name().to_string_lossy());
+        told += &entry?.file_name().to_string_lossy();
+        told.push(SEPARATOR);
     }
-    Ok(())
+    io::stdout().write_all(told.as_bytes()).context("nobody takes it")
 }
 
 /// A file as far as the kernel has it in memory.
