@@ -122,10 +122,14 @@ pub fn create(system: &System<'_>, file: &Path, guest: &Guest, memory: Option<u6
 /// The first line in which libxl or xl complains: those behind it say what that
 /// has led to.
 fn complaint(done: &Output) -> String {
-    let said = done.stderr.lines().map(str::trim).find(|line| {
-        !line.is_empty() && !line.starts_with("Parsing config") && !line.starts_with("WARNING")
-    });
-    said.map_or_else(|| done.reason(), str::to_owned)
+    first_complaint(&done.stderr).map_or_else(|| done.reason(), str::to_owned)
+}
+
+fn first_complaint(said: &str) -> Option<&str> {
+    const PROGRESS: [&str; 4] =
+        ["Parsing config", "WARNING", "Saving to migration stream", "xc: info"];
+    let is_progress = |line: &str| PROGRESS.iter().any(|begin| line.starts_with(begin));
+    said.lines().map(str::trim).find(|line| !line.is_empty() && !is_progress(line))
 }
 
 /// How much memory the machine has, in MiB.
@@ -198,6 +202,21 @@ g1                                           1   128     1     ------       6.6 
 a b                                          2   128     1     -b-s--       6.6 6e82951e-eb72-11f1-840f-FFBEB24a467c        0                -
 (null)                                       3     0     1     --ps-d       6.6 6e82951e-eb72-11f1-840f-ffbeb24a467d        3                -
 ";
+
+    /// Of xl 4.17, where the hypervisor could not keep count of a guest's pages.
+    const MOVED: &str = "\
+Saving to migration stream new xl format (info 0x3/0x0/1024)
+xc: info: Saving domain 2, type x86 PV
+xc: error: Failed to enable logdirty: 95,22,0 (22 = Invalid argument): Internal error
+migration sender: libxl_domain_suspend failed (rc=-8)
+";
+
+    #[test]
+    fn what_a_move_says_of_its_progress_is_no_complaint() {
+        let said = first_complaint(MOVED).unwrap();
+        assert!(said.starts_with("xc: error: Failed to enable logdirty"), "{said}");
+        assert_eq!(first_complaint("WARNING: x\n\n"), None);
+    }
 
     #[test]
     fn the_hypervisors_list_is_read() {
