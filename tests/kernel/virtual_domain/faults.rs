@@ -31,20 +31,19 @@ fn silent_definition(machine: &Machine) {
     in_vain.action("start").exits(1).because("does not answer");
     assert!(began.elapsed() < Duration::from_secs(24));
     in_vain.action("stop").exits(0);
-    let start = agent.spawn("start");
-    std::thread::sleep(Duration::from_secs(18));
-    remote.resume();
-    let start = start.wait(Duration::from_secs(40));
-    assert_eq!(start.code, Some(0), "{start}");
+    let start_meanwhile = || {
+        remote.pause();
+        let start = agent.spawn("start");
+        std::thread::sleep(Duration::from_secs(18));
+        remote.resume();
+        let start = start.wait(Duration::from_secs(40));
+        assert_eq!(start.code, Some(0), "{start}");
+    };
+    start_meanwhile();
     assert!(machine.guest_is_up("web"));
     // Nobody has noted anything, and it runs under a name that only the file tells.
     forget_records();
-    remote.pause();
-    let start = agent.spawn("start");
-    std::thread::sleep(Duration::from_secs(18));
-    remote.resume();
-    let start = start.wait(Duration::from_secs(40));
-    assert_eq!(start.code, Some(0), "{start}");
+    start_meanwhile();
     remote.pause();
     agent.action("monitor").exits(0);
     agent.set("force_stop", "yes").action("stop").exits(0);

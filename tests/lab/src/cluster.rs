@@ -6,7 +6,7 @@ use super::article::{Article, Group, Mount, Owner, Who, Word};
 use super::client::{Lab, Machine, on_both};
 use super::guest::{FENCE, REAL, SELF};
 use super::machine::NODES;
-use super::setting::{Agents, EXPORT_AGENTS, Engine, Origin, Setting};
+use super::setting::{Agents, Engine, Origin, Setting};
 use super::{disk, heartbeat, libvirt, pacemaker};
 use anyhow::{Context, Result, ensure};
 use packaging::payload::{HARESOURCES, Package};
@@ -124,15 +124,10 @@ impl Setting {
     fn agent_paths(&self) -> Vec<String> {
         let path = |agent: &str| self.agent_path(agent);
         let mut paths: Vec<String> = self.group().into_iter().map(path).collect();
-        if self.has_export_agents() {
-            paths.extend(EXPORT_AGENTS.map(path));
-            return paths;
-        }
-        let words = self.article.service.words().iter();
-        paths.extend(words.filter_map(|word| match self.origin(word) {
-            Origin::Suite => Some(path(word.name)),
+        paths.extend(self.servers().into_iter().filter_map(|(name, origin)| match origin {
+            Origin::Suite => Some(path(name)),
             Origin::Lab => None,
-            Origin::Distribution => Some(format!("/etc/init.d/{}", word.name)),
+            Origin::Distribution => Some(format!("/etc/init.d/{name}")),
         }));
         paths
     }

@@ -22,7 +22,7 @@ pub enum Agents {
 }
 
 /// Who takes the places of the NFS server's init scripts under Pacemaker.
-pub const EXPORT_AGENTS: [&str; 2] = ["nfsserver", "exportfs"];
+const EXPORT_AGENTS: [&str; 2] = ["nfsserver", "exportfs"];
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,8 @@ impl Setting {
 
     /// Whether there are such agents: Debian has no init script `lvm2`,
     /// `iscsitarget` or `vblade` any more, which the articles call, and never had
-    /// `xenHA`, which heartbeat calls, or anything like DomainGroup; and our handler is Pacemaker's.
+    /// `xenHA`, which heartbeat calls, or anything like DomainGroup; and our handler
+    /// is Pacemaker's.
     pub fn exists(&self) -> bool {
         match self.article.service {
             Service::Guest => return self.is_heartbeat() && self.agents == Agents::Sturdy,
@@ -114,22 +115,24 @@ impl Setting {
     /// Those of the service's words that are agents under test, as the recorder
     /// names them.
     pub fn serving(&self) -> Vec<&'static str> {
-        if self.has_export_agents() {
-            return EXPORT_AGENTS.to_vec();
-        }
-        let words = self.article.service.words().iter();
-        words.filter(|word| self.origin(word) == Origin::Suite).map(|word| word.name).collect()
+        let servers = self.servers().into_iter();
+        servers.filter(|(_, origin)| *origin == Origin::Suite).map(|(name, _)| name).collect()
     }
 
     /// Whose calls count as work: all but the lab's own programs.
     pub fn workers(&self) -> Vec<&'static str> {
+        let servers = self.servers().into_iter();
+        let servers = servers.filter(|(_, origin)| *origin != Origin::Lab).map(|(name, _)| name);
+        self.group().into_iter().chain(servers).collect()
+    }
+
+    /// Who serves, as the recorder names them, and whose program each is.
+    pub fn servers(&self) -> Vec<(&'static str, Origin)> {
+        if self.has_export_agents() {
+            return EXPORT_AGENTS.map(|name| (name, Origin::Suite)).to_vec();
+        }
         let words = self.article.service.words().iter();
-        let words = words.filter(|word| self.origin(word) != Origin::Lab).map(|word| word.name);
-        let serving = match self.has_export_agents() {
-            true => EXPORT_AGENTS.to_vec(),
-            false => words.collect(),
-        };
-        [self.group(), serving].concat()
+        words.map(|word| (word.name, self.origin(word))).collect()
     }
 
     /// Whether each export is a resource of its own, as under Pacemaker.
